@@ -1,0 +1,54 @@
+package netdev
+
+import (
+	"net"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// A Change is what one RTM_NEWLINK message does to a link. Zero fields leave
+// things as they are.
+type Change struct {
+	Namespace *Namespace       // move there
+	Name      string           // rename, in the target namespace
+	MTU       int              // in bytes
+	MAC       net.HardwareAddr // set this address
+	Alias     *string          // set the alias; an empty one clears it
+	Up        bool             // bring up, last of all
+}
+
+// Apply sends the change to the kernel as one message. The kernel moves,
+// renames, sets MTU and address and brings the link up under one lock, so
+// that nobody on either side, udev included, sees a state in between; a netdev
+// is closed and opened once only.
+//
+// It is not a transaction: when a later part fails the earlier ones stay, and
+// the link may be in the target already (do_setlink in net/core/rtnetlink.c).
+func (n *Namespace) Apply(index int, c Change) error {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	if c.Up {
+		msg.Change, msg.Flags = unix.IFF_UP, unix.IFF_UP
+	}
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
+	req.AddData(msg)
+	if c.Namespace != nil {
+		req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(c.Namespace.NS))))
+	}
+	if c.Name != "" {
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(c.Name)))
+	}
+	if c.MTU > 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(c.MTU))))
+	}
+	if len(c.MAC) > 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, c.MAC))
+	}
+	if c.Alias != nil {
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(*c.Alias)))
+	}
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}

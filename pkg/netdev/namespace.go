@@ -1,0 +1,169 @@
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path/filepath"
+	"strconv"
+
+	"github.com/containernetworking/plugins/pkg/ns"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// A Namespace is an open network namespace with a socket in it.
+type Namespace struct {
+	*netlink.Handle
+	NS netns.NsHandle
+	// ID identifies the namespace while it lives: the inode number of its
+	// file in nsfs.
+	ID uint64
+	// Path is where it was opened.
+	Path string
+
+	// requests is a socket for the messages that Handle has no method for.
+	requests *nl.NetlinkSocket
+}
+
+// OpenNamespace opens the namespace at path, such as /var/run/netns/x or
+// /proc/<pid>/ns/net. The error wraps fs.ErrNotExist when the path is gone or
+// holds no namespace any more: the file of a deleted `ip netns` namespace may
+// outlive its mount.
+func OpenNamespace(path string) (*Namespace, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return nil, &fs.PathError{Op: "open network namespace", Path: path, Err: err}
+	}
+	if st.Type != unix.NSFS_MAGIC {
+		return nil, &fs.PathError{Op: "open network namespace", Path: path, Err: fs.ErrNotExist}
+	}
+	handle, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open network namespace", Path: path, Err: err}
+	}
+	return newNamespace(handle, handle, path)
+}
+
+// CurrentNamespace opens the namespace of the calling process. It takes no
+// privilege: to enter any other one takes CAP_SYS_ADMIN.
+func CurrentNamespace() (*Namespace, error) {
+	handle, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("open the current network namespace: %w", err)
+	}
+	return newNamespace(handle, netns.None(), "/proc/self/ns/net")
+}
+
+// newNamespace makes sockets in the namespace at, or where the caller is.
+func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(handle), &st); err != nil {
+		handle.Close()
+		return nil, &fs.PathError{Op: "stat network namespace", Path: path, Err: err}
+	}
+	h, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
+	if err != nil {
+		handle.Close()
+		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
+	}
+	requests, err := nl.GetNetlinkSocketAt(at, netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		h.Close()
+		handle.Close()
+		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
+	}
+	return &Namespace{Handle: h, NS: handle, ID: st.Ino, Path: path, requests: requests}, nil
+}
+
+// Close closes the sockets and the handle on the namespace.
+func (n *Namespace) Close() {
+	n.requests.Close()
+	n.Handle.Close()
+	n.NS.Close()
+}
+
+// Do runs f on an OS thread inside the namespace: for what the kernel decides
+// by the calling thread, such as /proc/sys/net.
+func (n *Namespace) Do(f func() error) error {
+	return ns.WithNetNSPath("/proc/self/fd/"+strconv.Itoa(int(n.NS)), func(ns.NetNS) error { return f() })
+}
+
+// Links lists the namespace's links.
+func (n *Namespace) Links() ([]netlink.Link, error) {
+	for {
+		links, err := n.LinkList()
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue // the list changed while the kernel wrote it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
+		}
+		return links, nil
+	}
+}
+
+// Link finds the netdev with an identity in this namespace; nil if it is not
+// there.
+func (n *Namespace) Link(id Identity) (netlink.Link, error) {
+	// The ifindex mostly survives a move: one request instead of a dump.
+	if link, err := n.LinkByIndex(id.Index); err == nil && id.Matches(link) {
+		return link, nil
+	}
+	links, err := n.Links()
+	if err != nil {
+		return nil, err
+	}
+	for _, link := range links {
+		if id.Matches(link) {
+			return link, nil
+		}
+	}
+	return nil, nil
+}
+
+// LinkNamed finds a link by its name or one of its alternative names; nil if
+// there is none.
+func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
+	link, err := n.LinkByName(name)
+	if notFound := (netlink.LinkNotFoundError{}); errors.As(err, &notFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up link %s in %s: %w", name, n.Path, err)
+	}
+	return link, nil
+}
+
+// AllNamespaces opens, one after another, every network namespace that this
+// process can reach: those with a process in them and those that a container
+// runtime keeps by a bind mount. Each comes once and is closed behind the
+// loop's body. It is the slow way to find a netdev that is in none of the
+// places where it should be.
+func AllNamespaces() iter.Seq[*Namespace] {
+	return func(yield func(*Namespace) bool) {
+		seen := map[uint64]bool{}
+		for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/run/netns/*", "/run/docker/netns/*"} {
+			paths, _ := filepath.Glob(pattern)
+			for _, path := range paths {
+				var st unix.Stat_t
+				if unix.Stat(path, &st) != nil || seen[st.Ino] {
+					continue
+				}
+				seen[st.Ino] = true
+				ns, err := OpenNamespace(path)
+				if err != nil {
+					continue
+				}
+				more := yield(ns)
+				ns.Close()
+				if !more {
+					return
+				}
+			}
+		}
+	}
+}

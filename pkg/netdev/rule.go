@@ -1,0 +1,64 @@
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Rule sends what comes from an address to a routing table.
+type Rule struct {
+	Source   netip.Addr `json:"source"`
+	Table    int        `json:"table"`
+	Priority int        `json:"priority"`
+}
+
+func (r Rule) String() string {
+	return fmt.Sprintf("from %s lookup %d priority %d", r.Source, r.Table, r.Priority)
+}
+
+func (r Rule) netlink() *netlink.Rule {
+	rule := netlink.NewRule()
+	rule.Src = ipNet(netip.PrefixFrom(r.Source, r.Source.BitLen()))
+	rule.Table, rule.Priority = r.Table, r.Priority
+	rule.Family = unix.AF_INET
+	if r.Source.Is6() {
+		rule.Family = unix.AF_INET6
+	}
+	return rule
+}
+
+// AddRules adds rules to the namespace.
+func (n *Namespace) AddRules(rules []Rule) error {
+	for _, r := range rules {
+		if err := n.RuleAdd(r.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("add rule %s: %w", r, err)
+		}
+	}
+	return nil
+}
+
+// DeleteRules takes rules out of the namespace; one that is gone is no error.
+// Routes go with their netdev, rules do not.
+func (n *Namespace) DeleteRules(rules []Rule) error {
+	var errs []error
+	for _, r := range rules {
+		if err := n.RuleDel(r.netlink()); err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("delete rule %s: %w", r, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// HasRule tells whether a rule is there.
+func (n *Namespace) HasRule(r Rule) (bool, error) {
+	want := r.netlink()
+	rules, err := n.RuleListFiltered(want.Family, want, netlink.RT_FILTER_SRC|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PRIORITY)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return false, fmt.Errorf("list the rules: %w", err)
+	}
+	return len(rules) > 0, nil
+}

@@ -1,0 +1,101 @@
+package rdma
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// charKey tells whose a character device is. The name alone would not do:
+// infiniband_verbs shows the devices of every namespace, and from Linux 7.3
+// on two namespaces may each have a mlx5_0. The function it sits on sets them
+// apart.
+type charKey struct {
+	function string // last folder of the parent's path: a bus address, or "virtual"
+	device   string
+}
+
+// charIndex maps RDMA devices to their character devices. Reading the classes
+// once keeps the inventory linear in the number of devices.
+type charIndex map[charKey][]string
+
+func (c charIndex) of(function, device string) []string {
+	return c[charKey{function, device}]
+}
+
+// charDevices reads the uverbs, umad and issm devices of the node. Those
+// without a node below the device root are left out: nobody could open them.
+func (n Node) charDevices() (charIndex, error) {
+	present := map[string]bool{}
+	nodes, err := readDir(n.infinibandDir())
+	if err != nil {
+		return nil, fmt.Errorf("list character devices: %w", err)
+	}
+	for _, name := range nodes {
+		present[name] = true
+	}
+	index := charIndex{}
+	for _, class := range []string{"infiniband_verbs", "infiniband_mad"} {
+		names, err := readDir(n.class(class))
+		if err != nil {
+			return nil, fmt.Errorf("list character devices: %w", err)
+		}
+		for _, name := range names {
+			if !present[name] {
+				continue // also abi_version, a plain file of these folders
+			}
+			target, err := os.Readlink(n.class(class, name))
+			if err != nil {
+				continue // gone since it was listed
+			}
+			device, err := readString(n.class(class, name), "ibdev")
+			if err != nil {
+				continue
+			}
+			key := charKey{filepath.Base(filepath.Dir(filepath.Dir(target))), device}
+			index[key] = append(index[key], filepath.Join(n.infinibandDir(), name))
+		}
+	}
+	for _, paths := range index {
+		slices.Sort(paths)
+	}
+	return index, nil
+}
+
+// CharDevicesOf reads the character devices of a device again, wherever it is:
+// their classes are not namespaced. A move may have renumbered them.
+func (n Node) CharDevicesOf(d Device) ([]string, error) {
+	chars, err := n.charDevices()
+	if err != nil {
+		return nil, err
+	}
+	function := d.Address
+	if d.Soft {
+		function = "virtual"
+	}
+	return chars.of(function, d.Name), nil
+}
+
+// ConnectionManager returns the path of rdma_cm, the one character device
+// that all RDMA devices share, and whether it is there.
+func (n Node) ConnectionManager() (path string, ok bool) {
+	path = filepath.Join(n.infinibandDir(), "rdma_cm")
+	_, err := os.Stat(path)
+	return path, !errors.Is(err, fs.ErrNotExist)
+}
+
+func (n Node) infinibandDir() string { return filepath.Join(n.Dev, "infiniband") }
+
+// Uverbs returns the device's uverbs path, "" if it has none.
+func (d Device) Uverbs() string {
+	for _, path := range d.CharDevices {
+		if strings.HasPrefix(filepath.Base(path), "uverbs") {
+			return path
+		}
+	}
+	return ""
+}

@@ -1,0 +1,114 @@
+package rdma
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Bus names as the kernel's sysfs has them.
+const (
+	BusPCI       = "pci"
+	BusAuxiliary = "auxiliary"
+)
+
+// Link layers as the kernel prints them in ports/<n>/link_layer.
+const (
+	LinkLayerEthernet   = "Ethernet"
+	LinkLayerInfiniBand = "InfiniBand"
+)
+
+// A Device is one RDMA device: an HCA function such as mlx5_0, or a Soft-RoCE
+// device such as rxe0.
+//
+// It is JSON because the attachment journal keeps the device as it was on the
+// host: a device that moved into a pod cannot be read from the host any more.
+type Device struct {
+	// Name is the kernel's name, mlx5_0. It is unique within one network
+	// namespace only, from Linux 7.3 on.
+	Name string `json:"name"`
+	// NodeGUID as sysfs prints it, "5054:00ff:fe00:0001". It identifies the
+	// device across renames and namespaces.
+	NodeGUID string `json:"nodeGUID"`
+	// Bus and Address name the function that carries the device: "pci" and
+	// "0000:08:00.0", or "auxiliary" and "mlx5_core.sf.2". For a Soft-RoCE
+	// device they are those of the NIC below it; both are empty when that
+	// NIC is virtual too.
+	Bus     string `json:"bus,omitempty"`
+	Address string `json:"address,omitempty"`
+	// Soft says that the device is made in software on top of a netdev.
+	Soft bool `json:"soft,omitempty"`
+	// Vendor and DeviceID are the PCI IDs in hexadecimal without "0x":
+	// "15b3", "101d". An auxiliary device has those of its PCI function.
+	Vendor   string `json:"vendor,omitempty"`
+	DeviceID string `json:"deviceID,omitempty"`
+	// Driver is the driver bound to the bus function: "mlx5_core".
+	Driver string `json:"driver,omitempty"`
+	// NUMANode is -1 where the kernel does not say.
+	NUMANode int `json:"numaNode"`
+	// Netdevs are the netdevs of the device's ports in this namespace,
+	// sorted. Empty while they are in another one.
+	Netdevs []string `json:"netdevs,omitempty"`
+	// LinkType is the ARP hardware type of the netdevs by the name that
+	// iproute2 gives it: "ether" or "infiniband". Without a netdev it follows
+	// the link layer of the first port.
+	LinkType string `json:"linkType,omitempty"`
+	// Ports in ascending order of their number.
+	Ports []Port `json:"ports,omitempty"`
+	// CharDevices are the device's character devices, sorted: uverbsN, umadN,
+	// issmN. Only those that exist below the device root.
+	CharDevices []string `json:"charDevices,omitempty"`
+}
+
+// A Port is one port of an RDMA device.
+type Port struct {
+	Number int `json:"number"`
+	// State and PhysState as sysfs names them: "ACTIVE", "LinkUp".
+	State     string `json:"state"`
+	PhysState string `json:"physState"`
+	LinkLayer string `json:"linkLayer"`
+}
+
+// IsRoCE tells whether a port of the device runs on Ethernet. (iWARP devices
+// do too; the kernel gives both the same link layer.)
+func (d Device) IsRoCE() bool {
+	for _, p := range d.Ports {
+		if p.LinkLayer == LinkLayerEthernet {
+			return true
+		}
+	}
+	return false
+}
+
+// String names the device for a log line or an error.
+func (d Device) String() string {
+	if d.Address == "" {
+		return d.Name
+	}
+	return d.Name + " (" + d.Address + ")"
+}
+
+// IsPCIAddress tells whether s is a PCI address with its domain:
+// "0000:08:00.0".
+func IsPCIAddress(s string) bool {
+	domain, rest, ok := strings.Cut(s, ":")
+	if !ok || len(domain) < 4 || !isHex(domain) {
+		return false
+	}
+	return len(rest) == len("08:00.0") && rest[2] == ':' && rest[5] == '.' &&
+		isHex(rest[:2]) && isHex(rest[3:5]) && '0' <= rest[6] && rest[6] <= '7'
+}
+
+// IsAuxiliaryAddress tells whether s is the name of an auxiliary device,
+// module.kind.number: "mlx5_core.sf.2".
+func IsAuxiliaryAddress(s string) bool {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || strings.ContainsAny(s, "/ ") {
+		return false
+	}
+	_, err := strconv.ParseUint(parts[2], 10, 32)
+	return err == nil
+}
+
+func isHex(s string) bool {
+	return strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}

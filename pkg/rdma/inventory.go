@@ -1,0 +1,336 @@
+package rdma
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Node is a place to read RDMA hardware from.
+type Node struct {
+	// Sys is the sysfs mount, "/sys". What it shows of infiniband and net
+	// belongs to the network namespace in which it was mounted.
+	Sys string
+	// Dev is the device folder, "/dev".
+	Dev string
+}
+
+// Host is the node that this process runs on.
+func Host() Node { return Node{Sys: "/sys", Dev: "/dev"} }
+
+// Devices reads every RDMA device that is visible below the sysfs root, in
+// one pass and sorted by name. A node without RDMA has none; that is no error.
+// A device that disappears while it is being read is left out.
+func (n Node) Devices() ([]Device, error) {
+	names, err := readDir(n.class("infiniband"))
+	if err != nil {
+		return nil, fmt.Errorf("list RDMA devices: %w", err)
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	chars, err := n.charDevices()
+	if err != nil {
+		return nil, err
+	}
+	devices := make([]Device, 0, len(names))
+	for _, name := range names {
+		d, err := n.device(name, chars)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, d)
+	}
+	return devices, nil
+}
+
+// Device reads one RDMA device by its name. The error wraps fs.ErrNotExist
+// when the namespace of the sysfs mount has no such device.
+func (n Node) Device(name string) (Device, error) {
+	chars, err := n.charDevices()
+	if err != nil {
+		return Device{}, err
+	}
+	return n.device(name, chars)
+}
+
+func (n Node) device(name string, chars charIndex) (Device, error) {
+	dir := n.class("infiniband", name)
+	// /sys/class/infiniband/mlx5_0 points to
+	// ../../devices/<bus path>/infiniband/mlx5_0: the path itself tells on
+	// what function the device sits, without following a link a component.
+	target, err := os.Readlink(dir)
+	if err != nil {
+		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+	}
+	d := Device{Name: name, NUMANode: -1}
+	if d.NodeGUID, err = readString(dir, "node_guid"); err != nil {
+		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+	}
+	if d.Ports, err = n.ports(dir); err != nil {
+		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+	}
+	parent := filepath.Dir(filepath.Dir(filepath.Join(n.class("infiniband"), target)))
+	if strings.Contains(target, "/virtual/") {
+		d.Soft = true
+		parent, d.Netdevs = n.softParent(dir, d.NodeGUID)
+	} else {
+		d.Netdevs, err = n.netdevs(parent)
+		if err != nil {
+			return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+		}
+	}
+	n.readFunction(&d, parent)
+	d.LinkType = n.linkType(d)
+	d.CharDevices = chars.of(filepath.Base(filepath.Dir(filepath.Dir(target))), name)
+	return d, nil
+}
+
+func (n Node) ports(dir string) ([]Port, error) {
+	numbers, err := readDir(filepath.Join(dir, "ports"))
+	if err != nil {
+		return nil, err
+	}
+	ports := make([]Port, 0, len(numbers))
+	for _, number := range numbers {
+		i, err := strconv.Atoi(number)
+		if err != nil {
+			continue
+		}
+		portDir := filepath.Join(dir, "ports", number)
+		p := Port{Number: i}
+		p.LinkLayer, _ = readString(portDir, "link_layer")
+		p.State = readState(portDir, "state")
+		p.PhysState = readState(portDir, "phys_state")
+		ports = append(ports, p)
+	}
+	slices.SortFunc(ports, func(a, b Port) int { return a.Number - b.Number })
+	return ports, nil
+}
+
+// softParent finds the netdev below a Soft-RoCE device, and the path of the
+// function that carries it.
+//
+// The kernel's "parent" file gives a bare netdev name, also when that netdev
+// is in another namespace; a netdev of this namespace may have the same name.
+// The node GUID of rxe and siw is the EUI-64 of their netdev's MAC address,
+// which tells the two apart.
+func (n Node) softParent(dir, nodeGUID string) (function string, netdevs []string) {
+	name, err := readString(dir, "parent")
+	if err != nil || name == "" {
+		return "", nil
+	}
+	mac, err := readString(n.class("net", name), "address")
+	if err != nil || eui64(mac) != nodeGUID {
+		return "", nil
+	}
+	return n.netdevFunction(name), []string{name}
+}
+
+// netdevFunction returns the sysfs path of the PCI or auxiliary function that
+// carries a netdev, or "" for a virtual one. Between the two there may be
+// another device: a virtio NIC is virtio3 on 0000:00:05.0.
+func (n Node) netdevFunction(netdev string) string {
+	target, err := os.Readlink(n.class("net", netdev))
+	if err != nil {
+		return ""
+	}
+	path := filepath.Dir(filepath.Dir(filepath.Join(n.class("net"), target)))
+	for ; len(path) > len(n.Sys); path = filepath.Dir(path) {
+		if base := filepath.Base(path); IsPCIAddress(base) || IsAuxiliaryAddress(base) {
+			return path
+		}
+	}
+	return ""
+}
+
+// NetdevAddress returns bus and address of the function that carries a
+// netdev, or two empty strings for a virtual netdev.
+func (n Node) NetdevAddress(netdev string) (bus, address string) {
+	return functionAddress(n.netdevFunction(netdev))
+}
+
+func functionAddress(path string) (bus, address string) {
+	switch base := filepath.Base(path); {
+	case IsPCIAddress(base):
+		return BusPCI, base
+	case IsAuxiliaryAddress(base):
+		return BusAuxiliary, base
+	}
+	return "", ""
+}
+
+// netdevs lists the netdevs of a function, without the representors that a
+// switchdev-mode HCA has beside its uplink: those belong to virtual functions.
+func (n Node) netdevs(function string) ([]string, error) {
+	names, err := readDir(filepath.Join(function, "net"))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		port, _ := readString(filepath.Join(function, "net", name), "phys_port_name")
+		return IsRepresentorPort(port)
+	}), nil
+}
+
+// IsRepresentorPort tells whether a netdev's phys_port_name is that of a VF
+// or SF representor: "pf0vf3", "c1pf0sf88". An uplink is "p0".
+// Source: Documentation/networking/switchdev.rst in the kernel.
+func IsRepresentorPort(physPortName string) bool {
+	pf := strings.Index(physPortName, "pf")
+	if pf < 0 {
+		return false
+	}
+	tail := physPortName[pf:]
+	return strings.Contains(tail, "vf") || strings.Contains(tail, "sf")
+}
+
+// readFunction fills in what the bus function says of itself. An auxiliary
+// device has no IDs of its own; its PCI function is a folder above.
+func (n Node) readFunction(d *Device, path string) {
+	if path == "" {
+		return
+	}
+	d.Bus, d.Address = functionAddress(path)
+	if driver, err := os.Readlink(filepath.Join(path, "driver")); err == nil {
+		d.Driver = filepath.Base(driver)
+	}
+	for ; d.Bus == BusAuxiliary && len(path) > len(n.Sys) && !IsPCIAddress(filepath.Base(path)); path = filepath.Dir(path) {
+	}
+	d.Vendor = readHexID(path, "vendor")
+	d.DeviceID = readHexID(path, "device")
+	if s, err := readString(path, "numa_node"); err == nil {
+		if numa, err := strconv.Atoi(s); err == nil {
+			d.NUMANode = numa
+		}
+	}
+}
+
+// ARP hardware types, <linux/if_arp.h>.
+const (
+	arphrdEther      = "1"
+	arphrdInfiniband = "32"
+)
+
+func (n Node) linkType(d Device) string {
+	for _, netdev := range d.Netdevs {
+		switch t, _ := readString(n.class("net", netdev), "type"); t {
+		case arphrdEther:
+			return "ether"
+		case arphrdInfiniband:
+			return "infiniband"
+		}
+	}
+	for _, p := range d.Ports {
+		switch p.LinkLayer {
+		case LinkLayerEthernet:
+			return "ether"
+		case LinkLayerInfiniBand:
+			return "infiniband"
+		}
+	}
+	return ""
+}
+
+func (n Node) class(elem ...string) string {
+	return filepath.Join(append([]string{n.Sys, "class"}, elem...)...)
+}
+
+// readDir lists a folder's names in order; a folder that is not there is empty.
+func readDir(dir string) ([]string, error) {
+	fd, err := open(dir, unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var names []string
+	buf := make([]byte, 8192)
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.ReadDirent(fd, buf) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "readdir", Path: dir, Err: err}
+		}
+		if n <= 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// readString reads a file of sysfs without the white space around it. Package
+// os would offer each of the thousands of small files to the runtime's poller:
+// ten system calls a file where three do.
+func readString(dir, file string) (string, error) {
+	path := filepath.Join(dir, file)
+	fd, err := open(path, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	buf := make([]byte, 4096) // sysfs hands out a page at the most
+	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf) })
+	if err != nil {
+		return "", &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return strings.TrimSpace(string(buf[:n])), nil
+}
+
+func open(path string, flags int) (int, error) {
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0) })
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+// ignoringEINTR repeats a system call that one of the Go runtime's signals
+// interrupted, as package os does.
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// readState reads "4: ACTIVE" as "ACTIVE".
+func readState(dir, file string) string {
+	s, _ := readString(dir, file)
+	_, state, _ := strings.Cut(s, ": ")
+	return state
+}
+
+func readHexID(dir, file string) string {
+	s, _ := readString(dir, file)
+	return strings.TrimPrefix(s, "0x")
+}
+
+// eui64 turns a MAC address into the node GUID that Soft-RoCE makes of it, in
+// the form of sysfs; "" if mac is none.
+func eui64(mac string) string {
+	b := strings.Split(mac, ":")
+	if len(b) != 6 {
+		return ""
+	}
+	first, err := strconv.ParseUint(b[0], 16, 8)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%02x%s:%sff:fe%s:%s%s", first^2, b[1], b[2], b[3], b[4], b[5])
+}

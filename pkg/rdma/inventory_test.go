@@ -1,0 +1,169 @@
+package rdma_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+// simulate makes a simulated sysfs tree with HCAs in it.
+func simulate(t *testing.T, hcas ...sysfs.HCA) (rdma.Node, *sysfs.Tree) {
+	t.Helper()
+	tree, err := sysfs.New(t.TempDir())
+	must(t, err)
+	must(t, tree.Add(hcas...))
+	return rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, tree
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDevicesAreReadWithAllThatTheNodeKnows(t *testing.T) {
+	hca, nic := sysfs.MLX5(9), sysfs.NIC(3)
+	tests := []struct {
+		name string
+		hcas []sysfs.HCA
+		want rdma.Device
+	}{
+		{"PCI function", []sysfs.HCA{hca}, rdma.Device{Name: "mlx5_9", Bus: "pci", Address: hca.PCI, Vendor: "15b3", DeviceID: "1021",
+			Driver: "mlx5_core", NUMANode: 1, Netdevs: []string{hca.Netdev}, LinkType: "ether", CharDevices: []string{"issm9", "umad9", "uverbs9"}}},
+		{"scalable function", []sysfs.HCA{sysfs.SF(hca, 2, 17)}, rdma.Device{Name: "mlx5_17", Bus: "auxiliary", Address: "mlx5_core.sf.2",
+			Vendor: "15b3", DeviceID: "1021", Driver: "mlx5_core.sf", NUMANode: 1, Netdevs: []string{sysfs.SF(hca, 2, 17).Netdev},
+			LinkType: "ether", CharDevices: []string{"issm17", "umad17", "uverbs17"}}},
+		{"without umad and issm", []sysfs.HCA{sysfs.IRDMA(0)}, rdma.Device{Name: "irdma0", Bus: "pci", Address: sysfs.IRDMA(0).PCI, Vendor: "8086",
+			DeviceID: "1592", Driver: "ice", Netdevs: []string{sysfs.IRDMA(0).Netdev}, LinkType: "ether", CharDevices: []string{"uverbs0"}}},
+		{"Soft-RoCE on a PCI NIC", []sysfs.HCA{nic, sysfs.RXE(1, nic)}, rdma.Device{Name: "rxe1", Soft: true, Bus: "pci", Address: nic.PCI,
+			Vendor: "1af4", DeviceID: "1041", Driver: "virtio-pci", Netdevs: []string{nic.Netdev}, LinkType: "ether",
+			CharDevices: []string{"issm1", "umad1", "uverbs1"}}},
+		{"Soft-RoCE on a virtual netdev", []sysfs.HCA{sysfs.RXE(4, sysfs.HCA{})}, rdma.Device{Name: "rxe4", Soft: true, NUMANode: -1,
+			Netdevs: []string{"veth4"}, LinkType: "ether", CharDevices: []string{"issm4", "umad4", "uverbs4"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			node, _ := simulate(t, tt.hcas...)
+			devices, err := node.Devices()
+			must(t, err)
+			if len(devices) != 1 {
+				t.Fatalf("%d devices: %v", len(devices), devices)
+			}
+			have := devices[0]
+			for i, name := range tt.want.CharDevices {
+				tt.want.CharDevices[i] = filepath.Join(node.Dev, "infiniband", name)
+			}
+			if !slices.Equal(have.Netdevs, tt.want.Netdevs) || !slices.Equal(have.CharDevices, tt.want.CharDevices) {
+				t.Errorf("netdevs %v, character devices %v", have.Netdevs, have.CharDevices)
+			}
+			if !have.IsRoCE() || have.Ports[0].State != "ACTIVE" || have.NodeGUID == "" {
+				t.Errorf("ports %+v, node GUID %q", have.Ports, have.NodeGUID)
+			}
+			have.Ports, have.NodeGUID, have.Netdevs, have.CharDevices = nil, "", nil, nil
+			tt.want.Netdevs, tt.want.CharDevices = nil, nil
+			if !equal(have, tt.want) {
+				t.Errorf("have %+v\nwant %+v", have, tt.want)
+			}
+		})
+	}
+}
+
+// equal compares the fields that are not slices.
+func equal(a, b rdma.Device) bool {
+	return a.Name == b.Name && a.Soft == b.Soft && a.Bus == b.Bus && a.Address == b.Address && a.Vendor == b.Vendor &&
+		a.DeviceID == b.DeviceID && a.Driver == b.Driver && a.NUMANode == b.NUMANode && a.LinkType == b.LinkType
+}
+
+func TestANodeWithoutRDMAHasNoDevices(t *testing.T) {
+	devices, err := rdma.Node{Sys: t.TempDir(), Dev: t.TempDir()}.Devices()
+	if len(devices) != 0 || err != nil {
+		t.Errorf("%v, %v", devices, err)
+	}
+}
+
+func TestADeviceWhoseNetdevIsAwayHasNone(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	node, tree := simulate(t, hca)
+	must(t, tree.TakeNetdev(hca))
+	d, err := node.Device("mlx5_0")
+	must(t, err)
+	if len(d.Netdevs) != 0 || d.Address != hca.PCI || d.LinkType != "ether" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestADeviceThatIsAwayIsNotThere(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	node, tree := simulate(t, hca)
+	before, err := node.Device("mlx5_0")
+	must(t, err)
+	must(t, tree.TakeRDMA(hca))
+	if _, err := node.Device("mlx5_0"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+	chars, err := node.CharDevicesOf(before)
+	must(t, err)
+	if !slices.Equal(chars, before.CharDevices) {
+		t.Errorf("its character devices became %v", chars)
+	}
+}
+
+// The kernel prints a Soft-RoCE device's parent by name alone, in whatever
+// namespace that is.
+func TestANetdevThatOnlyBearsTheNameIsNotTheParent(t *testing.T) {
+	nic := sysfs.NIC(0)
+	soft := sysfs.RXE(0, nic)
+	stranger := sysfs.NIC(1)
+	stranger.Netdev = nic.Netdev
+	node, tree := simulate(t, nic, soft)
+	must(t, tree.TakeNetdev(nic))
+	must(t, tree.Add(stranger))
+	d, err := node.Device("rxe0")
+	must(t, err)
+	if len(d.Netdevs) != 0 || d.Address != "" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestBusAddresses(t *testing.T) {
+	for s, want := range map[string]bool{"0000:08:00.0": true, "10000:e1:00.7": true, "08:00.0": false, "0000:08:00.8": false, "3": false, "": false} {
+		if rdma.IsPCIAddress(s) != want {
+			t.Errorf("IsPCIAddress(%q) is %v", s, !want)
+		}
+	}
+	for s, want := range map[string]bool{"mlx5_core.sf.2": true, "mlx5_core.sf": false, "3": false, "a.b.c": false, "": false} {
+		if rdma.IsAuxiliaryAddress(s) != want {
+			t.Errorf("IsAuxiliaryAddress(%q) is %v", s, !want)
+		}
+	}
+	for s, want := range map[string]bool{"pf0vf3": true, "c1pf0sf88": true, "p0": false, "": false} {
+		if rdma.IsRepresentorPort(s) != want {
+			t.Errorf("IsRepresentorPort(%q) is %v", s, !want)
+		}
+	}
+}
+
+func BenchmarkDevices(b *testing.B) {
+	for _, n := range []int{8, 64, 512} {
+		tree, err := sysfs.New(b.TempDir())
+		must(b, err)
+		for i := range n {
+			must(b, tree.Add(sysfs.MLX5(i)))
+		}
+		node := rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				if devices, err := node.Devices(); err != nil || len(devices) != n {
+					b.Fatal(len(devices), err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,68 @@
+package rdma
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/containernetworking/plugins/pkg/ns"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Move moves a device from one namespace to another. Only exclusive mode allows it. Moves on one node must be serialised
+// by the caller: a move removes and adds the device's character devices, and
+// two at a time may swap their numbers.
+//
+// A device that is in the target already is left there.
+func Move(d Device, from, to netns.NsHandle) error {
+	link, ok, err := Find(from, d)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		if _, ok, err = Find(to, d); ok || err != nil {
+			return err
+		}
+		return fmt.Errorf("%w %s in the namespace", ErrNoDevice, d.Name)
+	}
+	// The kernel takes the source namespace from the calling thread, not from
+	// the socket (rdma_dev_change_netns, current->nsproxy->net_ns): a socket
+	// opened there is not enough, the thread must be there.
+	return inNamespace(from, func() error {
+		err := netlink.RdmaLinkSetNsFd(&netlink.RdmaLink{Attrs: netlink.RdmaLinkAttrs{Index: link.Index}}, uint32(to))
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return fmt.Errorf("move RDMA device %s: the RDMA subsystem is in shared mode, or the driver cannot leave its namespace: %w", link.Name, err)
+		}
+		if err != nil {
+			return fmt.Errorf("move RDMA device %s: %w", link.Name, err)
+		}
+		return nil
+	})
+}
+
+// Rename renames a device inside a namespace.
+func Rename(d Device, in netns.NsHandle, name string) error {
+	link, ok, err := Find(in, d)
+	if err != nil || ok && link.Name == name {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("%w %s in the namespace", ErrNoDevice, d.Name)
+	}
+	h, err := handleAt(in)
+	if err != nil {
+		return fmt.Errorf("open NETLINK_RDMA: %w", err)
+	}
+	defer h.Close()
+	if err := h.RdmaLinkSetName(&netlink.RdmaLink{Attrs: netlink.RdmaLinkAttrs{Index: link.Index}}, name); err != nil {
+		return fmt.Errorf("rename RDMA device %s to %s: %w", link.Name, name, err)
+	}
+	return nil
+}
+
+// inNamespace runs f on an OS thread inside a namespace.
+func inNamespace(handle netns.NsHandle, f func() error) error {
+	return ns.WithNetNSPath("/proc/self/fd/"+strconv.Itoa(int(handle)), func(ns.NetNS) error { return f() })
+}
