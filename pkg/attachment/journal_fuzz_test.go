@@ -1,0 +1,50 @@
+package attachment_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+)
+
+// Whatever is in the folder, it is a record that can be written and read again
+// as it is, or a bad file that is set aside.
+func FuzzJournal(f *testing.F) {
+	dir := f.TempDir()
+	proc := filepath.Join(dir, "proc")
+	must(f, os.MkdirAll(filepath.Join(proc, "sys/kernel/random"), 0o755))
+	must(f, os.WriteFile(filepath.Join(proc, "sys/kernel/random/boot_id"), []byte("boot\n"), 0o600))
+	j, err := attachment.Open(filepath.Join(dir, "state"), proc)
+	must(f, err)
+	must(f, j.Write(record("c1")))
+	path := filepath.Join(j.RecordsDir(), "c1@net1.json")
+	whole, err := os.ReadFile(path)
+	must(f, err)
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add([]byte(`{"version": 1}`))
+	f.Add([]byte(`{"version":1,"containerID":"c1","ifName":"net1","host":{"name":"x","addresses":[{"prefix":"10.0.0.1/24"}]},"nic":{"netdev":{"index":1}}}`))
+	f.Add([]byte(``))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		must(t, os.WriteFile(path, content, 0o600))
+		r, err := j.Read("c1", "net1")
+		var bad *attachment.BadFile
+		if errors.As(err, &bad) {
+			must(t, j.SetAside(bad))
+			must(t, os.Remove(bad.Path))
+			return
+		}
+		must(t, err)
+		r.ContainerID, r.IfName = "c1", "net1"
+		must(t, j.Write(r))
+		again, err := j.Read("c1", "net1")
+		must(t, err)
+		again.Config, r.Config = nil, nil // white space in it may change
+		if !reflect.DeepEqual(r, again) {
+			t.Fatalf("%+v\nbecame %+v", r, again)
+		}
+	})
+}

@@ -1,0 +1,150 @@
+package attachment_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+)
+
+func open(t *testing.T, dir, boot string) *attachment.Journal {
+	t.Helper()
+	proc := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(proc, "sys/kernel/random"), 0o755))
+	must(t, os.WriteFile(filepath.Join(proc, "sys/kernel/random/boot_id"), []byte(boot+"\n"), 0o644))
+	j, err := attachment.Open(dir, proc)
+	must(t, err)
+	return j
+}
+
+func record(container string) *attachment.Record {
+	return &attachment.Record{
+		ContainerID: container, IfName: "net1", Step: attachment.Prepared, Pod: attachment.Pod{Namespace: "default", Name: "pod-1"},
+		NIC: attachment.NIC{Netdev: netdev.Identity{Index: 7}}, Host: netdev.State{Name: "ens12np0", MTU: 9000},
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestARecordIsReadAsItWasWritten(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	r := record("c1")
+	must(t, j.Write(r))
+	r.Step = attachment.Attached
+	must(t, j.Write(r)) // replaces the first
+	have, err := j.Read("c1", "net1")
+	must(t, err)
+	if have.Step != attachment.Attached || have.Host.Name != "ens12np0" || have.Pod.String() != "default/pod-1" || !j.Current(have) {
+		t.Errorf("%+v", have)
+	}
+	files, err := os.ReadDir(j.RecordsDir())
+	must(t, err)
+	info, err := files[0].Info()
+	must(t, err)
+	if len(files) != 1 || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v with mode %v", files, info.Mode())
+	}
+	must(t, j.Remove("c1", "net1"))
+	must(t, j.Remove("c1", "net1"))
+	if have, err := j.Read("c1", "net1"); have != nil || err != nil {
+		t.Errorf("%v, %v", have, err)
+	}
+}
+
+func TestARecordOfAnotherBootIsNotCurrent(t *testing.T) {
+	dir := t.TempDir()
+	must(t, open(t, dir, "boot-1").Write(record("c1")))
+	j := open(t, dir, "boot-2")
+	r, err := j.Read("c1", "net1")
+	must(t, err)
+	if j.Current(r) {
+		t.Error("the record counts as this boot's")
+	}
+}
+
+func TestBadFilesDoNotHideTheOthers(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	must(t, j.Write(record("c1")))
+	must(t, j.Write(record("c9")))
+	for name, text := range map[string]string{
+		"cut@net1.json": `{"version": 1, "bo`, "foreign@net1.json": `{"name": "cni0"}`, "new@net1.json": `{"version": 2, "containerID": "c3"}`,
+		"empty@net1.json": "", "c1@net1.json.new": "half", "README": "hello",
+	} {
+		must(t, os.WriteFile(filepath.Join(j.RecordsDir(), name), []byte(text), 0o600))
+	}
+	records, bad, err := j.List()
+	must(t, err)
+	if len(records) != 2 || len(bad) != 4 {
+		t.Fatalf("%d records, bad files %v", len(records), bad)
+	}
+	for _, b := range bad {
+		must(t, j.SetAside(b))
+		if !strings.HasSuffix(b.Path, ".json.bad") {
+			t.Errorf("set aside as %s", b.Path)
+		}
+	}
+	if _, bad, err := j.List(); len(bad) != 0 || err != nil {
+		t.Errorf("still bad: %v, %v", bad, err)
+	}
+}
+
+func TestARecordThatWasNeverWrittenIsCleared(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	must(t, j.Write(record("c1")))
+	for _, name := range []string{"c1@net1.json.new", "c2@net1.json.new"} {
+		must(t, os.WriteFile(filepath.Join(j.RecordsDir(), name), []byte("half"), 0o600))
+	}
+	ids, err := j.Unwritten()
+	must(t, err)
+	if len(ids) != 1 || ids[0].ContainerID != "c2" || ids[0].IfName != "net1" {
+		t.Fatalf("unwritten: %v", ids)
+	}
+	must(t, j.Remove("c2", "net1"))
+	must(t, j.Remove("c1", "net1"))
+	if files, err := os.ReadDir(j.RecordsDir()); len(files) != 0 || err != nil {
+		t.Errorf("left over: %v, %v", files, err)
+	}
+}
+
+func TestARecordThatCannotBeWrittenLeavesTheOldOne(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	r := record("c1")
+	must(t, j.Write(r))
+	broken := record("c1")
+	broken.Host.Name = ""
+	if err := j.Write(broken); err == nil {
+		t.Error("a record without a NIC was written")
+	}
+	have, err := j.Read("c1", "net1")
+	if err != nil || have.Host.Name != "ens12np0" {
+		t.Errorf("%v, %v", have, err)
+	}
+}
+
+func TestAWaiterLearnsWhoHoldsTheNIC(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	first, err := j.LockNIC(context.Background(), "0000:08:00.0", "ens12np0", "pod default/pod-1")
+	must(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	_, err = j.LockNIC(ctx, "0000:08:00.0", "ens12np0", "pod default/pod-2")
+	var held *attachment.HeldError
+	if !errors.As(err, &held) || err.Error() != "NIC ens12np0 is being changed by pod default/pod-1" {
+		t.Errorf("error %v", err)
+	}
+	first.Unlock()
+	second, err := j.LockNIC(context.Background(), "0000:08:00.0", "ens12np0", "pod default/pod-2")
+	must(t, err)
+	second.Unlock()
+}

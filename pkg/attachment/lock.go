@@ -1,0 +1,117 @@
+package attachment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockWait bounds the wait for a lock. An ADD holds a NIC for as long as its
+// IPAM plugin takes, which may be seconds; a runtime gives up on the whole pod
+// after minutes.
+const LockWait = 20 * time.Second
+
+// A Lock is an exclusive flock(2) on a file of the state folder. The kernel
+// releases it when the process and all that it started have ended, however.
+//
+// They are taken in this order, and never two of one sort by one process:
+// attachment, NIC, RDMA moves.
+type Lock struct{ f *os.File }
+
+// A HeldError says who holds a lock that could not be had in time.
+type HeldError struct {
+	What   string // "NIC ens12np0"
+	Holder string // what the holder wrote of itself, "" if nothing
+}
+
+func (e *HeldError) Error() string {
+	holder := e.Holder
+	if holder == "" {
+		holder = "another process"
+	}
+	return fmt.Sprintf("%s is being changed by %s", e.What, holder)
+}
+
+// attachmentLocks is how many lock files the attachments share. It bounds the
+// folder's size without ever deleting a lock file, which would race; two
+// attachments with one file wait for each other, and that is all.
+const attachmentLocks = 64
+
+// LockAttachment keeps two operations on one attachment apart, such as a DEL
+// that comes while the ADD that timed out is still running.
+func (j *Journal) LockAttachment(ctx context.Context, containerID, ifName, holder string) (*Lock, error) {
+	h := fnv.New32a()
+	h.Write([]byte(containerID + "@" + ifName))
+	return j.lock(ctx, fmt.Sprintf("attachment-%02d", h.Sum32()%attachmentLocks),
+		fmt.Sprintf("attachment %s of container %s", ifName, containerID), holder)
+}
+
+// LockNIC keeps two pods from being given one NIC. key is the netdev's
+// Identity.Key, what names it in an error.
+func (j *Journal) LockNIC(ctx context.Context, key, what, holder string) (*Lock, error) {
+	return j.lock(ctx, "nic-"+strings.NewReplacer("/", "_", ":", ".").Replace(key), "NIC "+what, holder)
+}
+
+// LockRDMAMoves serialises moves of RDMA devices on the node: two at a time
+// may swap the numbers of their character devices.
+func (j *Journal) LockRDMAMoves(ctx context.Context, holder string) (*Lock, error) {
+	return j.lock(ctx, "rdma-moves", "the node's RDMA devices", holder)
+}
+
+func (j *Journal) lock(ctx context.Context, name, what, holder string) (*Lock, error) {
+	dir := filepath.Join(j.dir, "locks")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", what, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", what, err)
+	}
+	// The programs that this process starts hold the lock too: an IPAM plugin
+	// that outlives its caller, killed in the middle, must be done before
+	// anybody asks for or frees that address again.
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFD, 0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", what, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, LockWait)
+	defer cancel()
+	// flock(2) cannot be interrupted from Go; asking again in short steps can.
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", what, err)
+		}
+		select {
+		case <-ctx.Done():
+			b, _ := os.ReadFile(f.Name())
+			f.Close()
+			return nil, &HeldError{What: what, Holder: strings.TrimSpace(string(b))}
+		case <-time.After(pause):
+		}
+	}
+	// The holder's name is for a message only; that it could not be written
+	// is no reason to fail.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(holder+"\n"), 0)
+	}
+	return &Lock{f}, nil
+}
+
+// Unlock gives the lock back. Calling it on a nil Lock does nothing.
+func (l *Lock) Unlock() {
+	if l != nil {
+		l.f.Close()
+	}
+}

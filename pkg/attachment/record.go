@@ -1,0 +1,120 @@
+package attachment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// A Step is how far an attachment has come. Whatever the step, Journal.Return
+// looks where the NIC really is; the step is for people and for the device
+// plugin.
+type Step string
+
+const (
+	// Prepared is written down: the NIC may be anywhere between host and pod.
+	Prepared Step = "prepared"
+	// Attached means that the pod has the NIC.
+	Attached Step = "attached"
+	// Returned means that the NIC is back on the host, but its address is not yet free.
+	Returned Step = "returned"
+)
+
+// formatVersion is that of the journal's files. A file of another version is
+// foreign.
+const formatVersion = 1
+
+// A Record is one attachment: a NIC given, or being given, to a pod.
+type Record struct {
+	Version int `json:"version"`
+	// BootID is the boot in which the NIC was moved. After a reboot all NICs
+	// are on the host as the kernel and udev made them; a record from before
+	// says nothing about them.
+	BootID  string    `json:"bootID"`
+	Created time.Time `json:"created"`
+	Step    Step      `json:"step"`
+
+	// ContainerID and IfName identify the attachment, as in the CNI
+	// specification. IfName is the netdev's name in the pod.
+	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifName"`
+	// Network is the name of the network configuration.
+	Network string    `json:"network"`
+	Pod     Pod       `json:"pod,omitzero"`
+	Netns   Namespace `json:"netns"`
+
+	NIC NIC `json:"nic"`
+	// Host is the netdev's state before the move, to be restored.
+	Host netdev.State `json:"host"`
+
+	// Rules are the routing rules that the attachment has in the pod.
+	Rules []netdev.Rule `json:"rules,omitempty"`
+	// DeviceInfoFile is the file that tells Multus about the device, if any.
+	DeviceInfoFile string `json:"deviceInfoFile,omitempty"`
+
+	// Args and Config are CNI_ARGS and the network configuration of the ADD:
+	// what it takes to free the address when nobody else remembers it.
+	Args   string          `json:"args,omitempty"`
+	Config json.RawMessage `json:"config,omitempty"`
+}
+
+// A Pod is named in logs and in messages; nothing is decided by it.
+type Pod struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"`
+}
+
+func (p Pod) String() string {
+	if p.Name == "" {
+		return ""
+	}
+	return p.Namespace + "/" + p.Name
+}
+
+// A Namespace is where a pod lives.
+type Namespace struct {
+	Path string `json:"path"`
+	// ID is the namespace's inode number, as in netdev.Namespace: a new pod's
+	// namespace may have the path of an old one.
+	ID uint64 `json:"id"`
+}
+
+// A NIC is the pair that travels together.
+type NIC struct {
+	Netdev netdev.Identity `json:"netdev"`
+	// Bus and Address are the PCI or auxiliary function, empty for a virtual
+	// netdev.
+	Bus     string `json:"bus,omitempty"`
+	Address string `json:"address,omitempty"`
+	// RDMA is the device as the host saw it before the move, nil if the NIC
+	// has none or it stays behind. CharDevices are kept up to date.
+	RDMA *rdma.Device `json:"rdma,omitempty"`
+	// RDMAMoved says that the RDMA device goes with the netdev: exclusive mode.
+	RDMAMoved bool `json:"rdmaMoved,omitempty"`
+}
+
+// Holder says who holds the NIC, for a message.
+func (r *Record) Holder() string {
+	holder := fmt.Sprintf("container %s, interface %s", r.ContainerID, r.IfName)
+	if pod := r.Pod.String(); pod != "" {
+		return "pod " + pod + " (" + holder + ")"
+	}
+	return holder
+}
+
+func (r *Record) validate() error {
+	switch {
+	case r.Version != formatVersion:
+		return fmt.Errorf("format version %d, this program writes %d", r.Version, formatVersion)
+	case r.ContainerID == "" || r.IfName == "":
+		return errors.New("no container ID or interface name")
+	case r.Host.Name == "" || r.NIC.Netdev.Index == 0:
+		return errors.New("no NIC")
+	}
+	return nil
+}
