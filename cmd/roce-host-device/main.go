@@ -1,0 +1,42 @@
+// Command roce-host-device is a CNI plugin that gives a pod a RoCE NIC: the
+// netdev and its RDMA device.
+//
+//	roce-host-device                      answer a CNI command (from the environment and stdin)
+//	roce-host-device install [--to DIR]   copy itself into a CNI plugin folder
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/roce-k8s/roce-k8s/pkg/cni"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// buildVersion is set by the linker.
+var buildVersion = "devel"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "install" {
+		if err := install(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "roce-host-device: install:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	// The process lives for some milliseconds and its heap stays small:
+	// collecting garbage would only cost time.
+	debug.SetGCPercent(-1)
+	plugin := &cni.Plugin{
+		Node: rdma.Host(),
+		Proc: "/proc",
+		Log:  slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", "roce-host-device"),
+	}
+	supported := version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+	skel.PluginMainFuncs(plugin.Funcs(), supported, "roce-host-device "+buildVersion)
+}

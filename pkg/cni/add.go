@@ -1,0 +1,338 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// add attaches the NIC and prints the result.
+func (p *Plugin) add(args *skel.CmdArgs) error {
+	c, err := parseConfig(args.StdinData)
+	if err != nil {
+		return err
+	}
+	o, err := p.begin(args, c)
+	if err != nil {
+		return err
+	}
+	defer o.end()
+	result, err := o.attach()
+	if err != nil {
+		return err
+	}
+	return types.PrintResult(result, c.CNIVersion)
+}
+
+func (o *operation) attach() (*current.Result, error) {
+	pod, err := netdev.OpenNamespace(o.args.Netns)
+	if err != nil {
+		return nil, fail(types.ErrInvalidNetNS, "", "open the pod's namespace", err, "CNI_NETNS must be the path of a network namespace")
+	}
+	defer pod.Close()
+	if pod.ID == o.host.ID {
+		return nil, fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
+			"a pod with hostNetwork has the NIC already")
+	}
+	lock, err := o.journal.LockAttachment(o.ctx, o.args.ContainerID, o.args.IfName, o.who())
+	if err != nil {
+		return nil, fail(codeJournal, "", "lock the attachment", err, "is the state folder writable?")
+	}
+	defer lock.Unlock()
+	if err := o.closeEarlier(); err != nil {
+		return nil, err
+	}
+	link, nicLock, err := o.claim()
+	if err != nil {
+		return nil, err
+	}
+	defer nicLock.Unlock()
+	r, err := o.prepare(link, pod)
+	if err != nil {
+		return nil, err
+	}
+	result, err := o.give(r, link, pod)
+	if err != nil {
+		return nil, o.undo(r, err)
+	}
+	return result, nil
+}
+
+// closeEarlier ends what an earlier ADD of this very attachment left: it was
+// killed, or its answer never reached the runtime, which now tries again.
+func (o *operation) closeEarlier() error {
+	r, err := o.read(o.args.ContainerID, o.args.IfName)
+	if r == nil || err != nil {
+		return err
+	}
+	o.Log.Warn("an earlier ADD of this attachment was not finished; undoing it", "nic", r.Host.Name, "pod", r.Pod.String(), "step", r.Step)
+	lock, err := o.journal.LockNIC(o.ctx, r.NIC.Netdev.Key(), r.Host.Name, o.who())
+	if err != nil {
+		return fail(codeReturn, r.Host.Name, "lock the NIC", err, "is the state folder writable?")
+	}
+	defer lock.Unlock()
+	return o.release(r)
+}
+
+// claim finds the NIC on the host and locks it. A NIC that is not free is
+// explained by the journal, and freed if its pod is gone.
+func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
+	sel, err := o.config.selector()
+	if err != nil {
+		return nil, nil, err
+	}
+	link, err := sel.find(o.host, o.Node.Sys)
+	if err != nil {
+		return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
+	}
+	var key string
+	switch {
+	case link != nil:
+		key = netdev.IdentityOf(link).Key()
+	default:
+		r, err := o.holder(func(r *attachment.Record) bool { return sel.names(r) })
+		if err != nil {
+			return nil, nil, err
+		}
+		if r == nil {
+			return nil, nil, fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
+				"compare with `ip link` on the host; nothing was changed")
+		}
+		key = r.NIC.Netdev.Key()
+	}
+	lock, err := o.journal.LockNIC(o.ctx, key, sel.value, o.who())
+	if err != nil {
+		return nil, nil, fail(codeJournal, sel.value, "lock the NIC", err, "is the state folder writable?")
+	}
+	// Between the look and the lock another pod may have got the NIC, or
+	// given it back.
+	link, err = o.free(sel)
+	if err != nil {
+		lock.Unlock()
+		return nil, nil, err
+	}
+	return link, lock, nil
+}
+
+// free returns the NIC if it is on the host and nobody's. A record that says
+// otherwise although no ADD or DEL is at work (we have the lock) is what a
+// crash or a pod's end without DEL left; it is repaired here.
+func (o *operation) free(sel selector) (netlink.Link, error) {
+	link, err := sel.find(o.host, o.Node.Sys)
+	if err != nil {
+		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
+	}
+	r, err := o.holder(func(r *attachment.Record) bool {
+		return link == nil && sel.names(r) || link != nil && r.NIC.Netdev.Matches(link)
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case r == nil && link == nil:
+		return nil, fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
+			"compare with `ip link` on the host; nothing was changed")
+	case r == nil:
+		return link, nil
+	}
+	held, err := o.stillHeld(r)
+	if err != nil {
+		return nil, fail(codeReturn, r.Host.Name, "look for the NIC in "+r.Netns.Path, err, "try again")
+	}
+	if held {
+		return nil, fail(codeNICHeld, sel.value, "held by "+r.Holder(), nil, "a NIC is in one pod at a time; nothing was changed")
+	}
+	o.Log.Warn("a NIC came back without DEL; restoring it", "nic", r.Host.Name, "pod", r.Pod.String())
+	if err := o.release(r); err != nil {
+		return nil, err
+	}
+	link, err = sel.find(o.host, o.Node.Sys)
+	if err != nil || link == nil {
+		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "compare with `ip link` on the host")
+	}
+	return link, nil
+}
+
+// stillHeld tells whether the record's pod has the NIC: its ADD got to the end,
+// its namespace lives and the NIC is not on the host.
+func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
+	if r.Step != attachment.Attached {
+		return false, nil
+	}
+	link, err := o.host.Link(r.NIC.Netdev)
+	if link != nil || err != nil {
+		return false, err
+	}
+	return attachment.PodAlive(r)
+}
+
+// prepare describes the NIC, checks the pod's side and writes the record: the
+// last step that changes nothing.
+func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachment.Record, error) {
+	name := link.Attrs().Name
+	nic, err := o.describe(link, o.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.guard(link, nic); err != nil {
+		return nil, err
+	}
+	if err := o.findIPAM(); err != nil {
+		return nil, fail(codeIPAM, name, "find IPAM plugin "+o.config.IPAM.Type, err, "install it in the CNI plugin folder; nothing was changed")
+	}
+	taken, err := pod.LinkNamed(o.args.IfName)
+	if err != nil {
+		return nil, fail(codeMove, name, "look at the pod's interfaces", err, "try again")
+	}
+	if taken != nil {
+		return nil, fail(codeNameTaken, name, fmt.Sprintf("the pod has an interface %s already (%s)", o.args.IfName, taken.Type()), nil,
+			"give each network of the pod another interface name; nothing was changed")
+	}
+	state, err := o.host.State(link)
+	if err != nil {
+		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
+	}
+	if o.config.KeepAddresses && len(state.Addresses) == 0 {
+		return nil, fail(codeConfigure, name, "keep its addresses: it has none on the host", nil, `configure it on the host, or use "ipam"; nothing was changed`)
+	}
+	r := &attachment.Record{
+		Created: time.Now().UTC(), Step: attachment.Prepared,
+		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Network: o.config.Name, Pod: o.pod,
+		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID},
+		NIC:   nic, Host: state, Args: o.args.Args, Config: o.args.StdinData,
+		DeviceInfoFile: o.config.RuntimeConfig.DeviceInfoFile,
+	}
+	if err := o.journal.Write(r); err != nil {
+		return nil, fail(codeJournal, name, "write down what is about to be moved", err,
+			"free or mount the state folder "+o.config.StateDir+"; nothing was changed")
+	}
+	return r, nil
+}
+
+// give moves the NIC into the pod while the IPAM plugin finds an address, then
+// configures it. What fails is undone by the caller.
+func (o *operation) give(r *attachment.Record, link netlink.Link, pod *netdev.Namespace) (*current.Result, error) {
+	waitForIPAM := o.startIPAM()
+	moved, err := o.move(r, link, pod)
+	address, ipamErr := waitForIPAM(err == nil)
+	if err != nil {
+		return nil, err
+	}
+	if ipamErr != nil {
+		o.freeFailed(r)
+		return nil, fail(codeIPAM, r.Host.Name, "get an address from "+o.config.IPAM.Type, ipamErr, "see the IPAM plugin's own documentation and log")
+	}
+	p := o.config.plan(r, moved, address)
+	if o.config.KeepAddresses {
+		address = p.resultOf()
+	}
+	if gateway, used := p.ownGateway(address); used {
+		return nil, fail(codeGateway, r.Host.Name, fmt.Sprintf("IPAM plugin %s gave the pod %s, the address of the gateway that its routes go through", o.config.IPAM.Type, gateway), nil,
+			`keep it out of the range, with Whereabouts by "exclude": ["`+gateway.String()+`/32"]`)
+	} else if gateway.IsValid() {
+		o.Log.Warn("the pod got the gateway's address; nothing routes through it", "nic", r.Host.Name, "pod", r.Pod.String(), "address", gateway)
+	}
+	if r.Rules = p.rules; len(r.Rules) > 0 {
+		// Addresses and routes go with the netdev; rules would stay.
+		if err := o.journal.Write(r); err != nil {
+			return nil, fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.config.StateDir)
+		}
+	}
+	if err := p.apply(pod, moved); err != nil {
+		return nil, fail(codeConfigure, r.Host.Name, "configure its addresses in the pod", err, "compare the IPAM plugin's routes and gateway with its subnet")
+	}
+	if err := o.writeDeviceInfo(r); err != nil {
+		return nil, fail(codeConfigure, r.Host.Name, "tell Multus about it", err, "is the folder of CNIDeviceInfoFile writable?")
+	}
+	if err := o.settle(r, pod, moved, p); err != nil {
+		return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err, "can its driver change namespaces? The kernel's own Soft-RoCE cannot")
+	}
+	r.Step = attachment.Attached
+	if err := o.journal.Write(r); err != nil {
+		return nil, fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "free or mount the state folder "+o.config.StateDir)
+	}
+	return o.result(r, moved, address), nil
+}
+
+// move brings netdev and RDMA device into the pod, in this order: it is the
+// one that works for RoCE (IPoIB needs the other).
+func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Namespace) (netlink.Link, error) {
+	name := r.Host.Name
+	sysctls, err := o.config.sysctls(o.args.IfName)
+	if err != nil {
+		return nil, err
+	}
+	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU, Up: len(sysctls) == 0}
+	if err := o.host.Apply(link.Attrs().Index, change); err != nil {
+		return nil, fail(codeMove, name, "move it into the pod as "+o.args.IfName, err, "see the kernel's log for the driver's reason")
+	}
+	if err := setSysctls(pod, sysctls); err != nil {
+		return nil, fail(codeConfigure, name, "set its sysctls", err, "compare with /proc/sys/net on the host")
+	}
+	if r.NIC.RDMAMoved {
+		if err := o.moveRDMA(r, pod); err != nil {
+			return nil, fail(codeMoveRDMA, name, "move its RDMA device into the pod", err, "see `rdma dev` and the kernel's log")
+		}
+	}
+	moved, err := pod.Link(r.NIC.Netdev)
+	if err == nil && moved == nil {
+		err = errors.New("it left the pod's namespace again")
+	}
+	if err != nil {
+		return nil, fail(codeMove, name, "find it in the pod", err, "try again")
+	}
+	if !change.Up {
+		if err := pod.LinkSetUp(moved); err != nil {
+			return nil, fail(codeMove, name, "set it up in the pod", err, "see the kernel's log for the driver's reason")
+		}
+	}
+	return moved, nil
+}
+
+func (o *operation) moveRDMA(r *attachment.Record, pod *netdev.Namespace) error {
+	lock, err := o.journal.LockRDMAMoves(o.ctx, o.who())
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if err := rdma.Move(*r.NIC.RDMA, o.host.NS, pod.NS); err != nil {
+		return err
+	}
+	// The inventory's key is the host's name: read the new numbers first.
+	before := r.NIC.RDMA.Uverbs()
+	if r.NIC.RDMA.CharDevices, err = o.Node.CharDevicesOf(*r.NIC.RDMA); err != nil {
+		return err
+	}
+	if after := r.NIC.RDMA.Uverbs(); after != before {
+		// The container's device cgroup was written with the old number.
+		return fmt.Errorf("its character device became %s, was %s: the pod may not open it", after, before)
+	}
+	if o.config.RDMADeviceName == "" {
+		return nil
+	}
+	return rdma.Rename(*r.NIC.RDMA, pod.NS, o.config.RDMADeviceName)
+}
+
+// undo gives everything back after a failed ADD and returns the error of the
+// ADD, together with what could not be undone. The record stays in that case:
+// DEL, GC or the next ADD try again.
+func (o *operation) undo(r *attachment.Record, cause error) error {
+	err := o.release(r)
+	if err == nil {
+		return cause
+	}
+	o.Log.Error("undoing the failed ADD", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
+	var failed *types.Error
+	if errors.As(cause, &failed) {
+		failed.Details += "; then, undoing it: " + err.Error()
+	}
+	return cause
+}

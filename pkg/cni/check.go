@@ -1,0 +1,113 @@
+package cni
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// check compares the pod with what ADD answered.
+func (p *Plugin) check(args *skel.CmdArgs) error {
+	c, err := parseConfig(args.StdinData)
+	if err != nil {
+		return err
+	}
+	if c.PrevResult == nil {
+		return invalid("CHECK without prevResult", "the runtime passes the result of the ADD")
+	}
+	result, err := current.NewResultFromResult(c.PrevResult)
+	if err != nil {
+		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the runtime passes the result of the ADD")
+	}
+	o, err := p.begin(args, c)
+	if err != nil {
+		return err
+	}
+	defer o.end()
+	r, err := o.read(args.ContainerID, args.IfName)
+	if err != nil {
+		return err
+	}
+	if r == nil || !o.journal.Current(r) || r.Step != attachment.Attached {
+		return fail(codeCheck, args.IfName, "the journal knows of no such attachment", nil, "delete the pod and create it again")
+	}
+	if err := o.checkPod(r, result); err != nil {
+		return fail(codeCheck, r.Host.Name, "compare the pod with the result of the ADD", err, "delete the pod and create it again")
+	}
+	return o.checkIPAM(r)
+}
+
+func (o *operation) checkPod(r *attachment.Record, result *current.Result) error {
+	pod, err := netdev.OpenNamespace(o.args.Netns)
+	if err != nil {
+		return err
+	}
+	defer pod.Close()
+	link, err := pod.Link(r.NIC.Netdev)
+	if err != nil {
+		return err
+	}
+	if link == nil {
+		return fmt.Errorf("the netdev is not in the pod")
+	}
+	index, want := ownInterface(result, o.args.IfName, o.args.Netns)
+	if want == nil {
+		return fmt.Errorf("prevResult has no interface %s in %s", o.args.IfName, o.args.Netns)
+	}
+	a := link.Attrs()
+	switch {
+	case a.Name != want.Name:
+		return fmt.Errorf("the netdev is called %s, not %s", a.Name, want.Name)
+	case a.Flags&net.FlagUp == 0:
+		return fmt.Errorf("%s is down", a.Name)
+	case want.Mac != "" && !strings.EqualFold(want.Mac, a.HardwareAddr.String()):
+		return fmt.Errorf("%s has the MAC address %s, not %s", a.Name, a.HardwareAddr, want.Mac)
+	case want.Mtu != 0 && want.Mtu != a.MTU:
+		return fmt.Errorf("%s has an MTU of %d, not %d", a.Name, a.MTU, want.Mtu)
+	}
+	answer := &current.Result{IPs: ownAddresses(result, index), Routes: result.Routes}
+	p := o.config.plan(r, link, answer)
+	if err := p.check(pod, link); err != nil {
+		return err
+	}
+	return o.checkRDMA(r, pod, p)
+}
+
+func (o *operation) checkRDMA(r *attachment.Record, pod *netdev.Namespace, p plan) error {
+	if r.NIC.RDMA == nil {
+		return nil
+	}
+	node, done, err := rdma.NodeIn(pod.NS, o.Node.Dev)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return checkGIDs(r, pod, node, p)
+}
+
+// noCheck is what Whereabouts answers to every CHECK. It has nothing to say
+// about the pod, so it is no finding.
+const noCheck = "CNI CHECK method is not implemented"
+
+func (o *operation) checkIPAM(r *attachment.Record) error {
+	if o.config.IPAM.Type == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(o.ctx, releaseTimeout)
+	defer cancel()
+	err := invoke.DelegateCheck(ctx, o.config.IPAM.Type, o.config.raw, nil)
+	if err != nil && !strings.Contains(err.Error(), noCheck) {
+		return fail(codeIPAM, r.Host.Name, "check its address with "+o.config.IPAM.Type, err, "see the IPAM plugin's own documentation and log")
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// What "rdma" in the configuration may say.
+const (
+	rdmaRequired = "required" // the default: no RDMA device, no attachment
+	rdmaOptional = "optional" // take the RDMA device along if there is one
+	rdmaNone     = "none"     // leave RDMA alone
+)
+
+// A Config is the plugin's network configuration. The NIC is named by one of
+// Device, HWAddr, KernelPath, PCIBusID and RuntimeConfig.DeviceID; the first
+// that is set, in this order, counts, as with host-device.
+type Config struct {
+	types.PluginConf
+
+	// Device is the netdev's name, or an alternative name, on the host.
+	Device string `json:"device,omitempty"`
+	// HWAddr is the netdev's MAC address.
+	HWAddr string `json:"hwaddr,omitempty"`
+	// KernelPath is the device's folder below /sys/devices.
+	KernelPath string `json:"kernelpath,omitempty"`
+	// PCIBusID is the PCI address, "0000:08:00.0". Multus sets it, and
+	// DeviceID, to the ID of the allocated device.
+	PCIBusID string `json:"pciBusID,omitempty"`
+	DeviceID string `json:"deviceID,omitempty"`
+
+	// RDMA is "required" (the default), "optional" or "none".
+	RDMA string `json:"rdma,omitempty"`
+	// RDMAMode, "shared" or "exclusive", refuses to attach while the node is
+	// in the other mode. Empty: both do.
+	RDMAMode rdma.Mode `json:"rdmaMode,omitempty"`
+	// MTU in bytes for the time in the pod; 0 keeps the host's.
+	MTU int `json:"mtu,omitempty"`
+	// KeepAddresses takes the host's addresses and routes on the NIC along into
+	// the pod, in the place of an IPAM plugin.
+	KeepAddresses bool `json:"keepAddresses,omitempty"`
+	// SourceRouting gives the NIC a routing table of its own.
+	SourceRouting sourceRouting `json:"sourceRouting,omitzero"`
+	// Sysctls are set before the netdev comes up: "net.ipv4.conf.IFNAME.<name>".
+	Sysctls map[string]string `json:"sysctls,omitempty"`
+	// RDMADeviceName renames the RDMA device for the time in the pod:
+	// exclusive mode only.
+	RDMADeviceName string `json:"rdmaDeviceName,omitempty"`
+	// Force moves a NIC that the host needs.
+	Force bool `json:"force,omitempty"`
+	// StateDir is the folder of journal and locks.
+	StateDir string `json:"stateDir,omitempty"`
+
+	RuntimeConfig struct {
+		DeviceID       string `json:"deviceID,omitempty"`
+		DeviceInfoFile string `json:"CNIDeviceInfoFile,omitempty"`
+	} `json:"runtimeConfig,omitzero"`
+
+	// raw is the configuration as it came, which is what an IPAM plugin gets.
+	raw []byte
+}
+
+// parseConfig reads and checks the configuration of an ADD, CHECK or STATUS.
+func parseConfig(stdin []byte) (*Config, error) {
+	c, err := parseLenient(stdin)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkKeys(stdin); err != nil {
+		return nil, err
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// parseLenient reads what it can of a configuration. DEL and GC use it: an
+// attachment must end also when its configuration would not be accepted today.
+func parseLenient(stdin []byte) (*Config, error) {
+	c := &Config{raw: stdin}
+	if err := json.Unmarshal(stdin, c); err != nil {
+		var mismatch *json.UnmarshalTypeError
+		if errors.As(err, &mismatch) {
+			return nil, invalid("%q is a %s", "it must be of type "+mismatch.Type.String(), mismatch.Field, mismatch.Value)
+		}
+		return nil, fail(types.ErrDecodingFailure, "", "read the network configuration", err,
+			"correct the JSON of the network's configuration")
+	}
+	if c.StateDir == "" {
+		c.StateDir = attachment.DefaultDir
+	}
+	if c.RDMA == "" {
+		c.RDMA = rdmaRequired
+	}
+	if err := version.ParsePrevResult(&c.PluginConf); err != nil {
+		return nil, fail(types.ErrDecodingFailure, "", "read prevResult", err,
+			"the plugin before this one in the chain printed it: look there")
+	}
+	return c, nil
+}
+
+func (c *Config) validate() error {
+	switch {
+	case !slices.Contains([]string{rdmaRequired, rdmaOptional, rdmaNone}, c.RDMA):
+		return invalid(`"rdma" is %q`, `use "required", "optional" or "none"`, c.RDMA)
+	case !slices.Contains([]rdma.Mode{"", rdma.Shared, rdma.Exclusive}, c.RDMAMode):
+		return invalid(`"rdmaMode" is %q`, `use "shared" or "exclusive", or leave it out`, c.RDMAMode)
+	case c.MTU != 0 && (c.MTU < minMTU || c.MTU > maxMTU):
+		return invalid(`"mtu" is %d`, fmt.Sprintf("use %d to %d bytes, or leave it out", minMTU, maxMTU), c.MTU)
+	case c.KeepAddresses && c.IPAM.Type != "":
+		return invalid(`"keepAddresses" and "ipam" %q`, "use one of them: the NIC keeps the host's addresses, or gets others", c.IPAM.Type)
+	case c.RDMADeviceName != "" && c.RDMA == rdmaNone:
+		return invalid(`"rdmaDeviceName" %q with "rdma": "none"`, "leave one of them out", c.RDMADeviceName)
+	case len(c.RDMADeviceName) > maxRDMAName || strings.ContainsAny(c.RDMADeviceName, "/% \t\n"):
+		return invalid(`"rdmaDeviceName" is %q`, fmt.Sprintf("use a name of at most %d characters, without slash, percent sign and space", maxRDMAName), c.RDMADeviceName)
+	case c.RuntimeConfig.DeviceInfoFile != "" && !filepath.IsAbs(c.RuntimeConfig.DeviceInfoFile):
+		return invalid(`"CNIDeviceInfoFile" is %q`, "use an absolute path", c.RuntimeConfig.DeviceInfoFile)
+	case !filepath.IsAbs(c.StateDir):
+		return invalid(`"stateDir" is %q`, "use an absolute path", c.StateDir)
+	}
+	if _, err := c.sysctls(interfaceWord); err != nil {
+		return err
+	}
+	_, err := c.selector()
+	return err
+}
+
+// maxRDMAName is IB_DEVICE_NAME_MAX less the terminating zero.
+const maxRDMAName = 63
+
+// Bounds of an Ethernet MTU: IPv4 needs 68 (RFC 791), the kernel's limit is
+// 65535 (ETH_MAX_MTU). The NIC's own bounds are narrower; the kernel checks them.
+const (
+	minMTU = 68
+	maxMTU = 65535
+)
+
+// checkKeys refuses keys that mean nothing: a misspelt "mtu" must not go
+// unnoticed until traffic does not pass.
+func checkKeys(stdin []byte) error {
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(stdin, &given); err != nil {
+		return err // parseLenient has read it before
+	}
+	// The last four are legal in any plugin's configuration though nothing
+	// here reads them; keys with a slash are namespaced extensions.
+	// Source: CNI specification 1.1.0, section 1.
+	known := append(keysOf(reflect.TypeFor[Config]()), "args", "ipMasq", "disableCheck", "disableGC")
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		if slices.Contains(known, key) || strings.Contains(key, "/") {
+			continue
+		}
+		return invalid("unknown key %q", fmt.Sprintf("did you mean %q?", nearest(key, known)), key)
+	}
+	return nil
+}
+
+// keysOf lists the JSON keys of a struct.
+func keysOf(t reflect.Type) []string {
+	var keys []string
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			keys = append(keys, keysOf(f.Type)...)
+			continue
+		}
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
+			keys = append(keys, name)
+		}
+	}
+	return keys
+}
+
+// nearest returns the word with the smallest edit distance to key.
+func nearest(key string, words []string) string {
+	return slices.MinFunc(words, func(a, b string) int {
+		return distance(strings.ToLower(key), strings.ToLower(a)) - distance(strings.ToLower(key), strings.ToLower(b))
+	})
+}
+
+// distance is the Levenshtein distance of two strings.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,57 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+)
+
+// Error codes of this plugin, beside those of the CNI specification (1 to 50
+// and 51). README.md has them in a table with what to do.
+const (
+	codeNICNotFound uint = 100 + iota // no such NIC on the host
+	codeNICHeld                       // another pod has it
+	codeNameTaken                     // the pod has an interface of that name
+	codeNoRDMA                        // the NIC has no RDMA device
+	codeRDMAMode                      // the node is in the wrong RDMA mode
+	codeMove                          // the netdev could not be moved
+	codeMoveRDMA                      // the RDMA device could not be moved
+	codeJournal                       // the journal could not be written or read
+	codeIPAM                          // the IPAM plugin failed
+	codeConfigure                     // addresses or routes could not be set
+	codeReturn                        // the NIC could not be given back
+	codeCheck                         // CHECK found a difference
+	codeGuard                         // the host needs the NIC
+	codeGateway                       // the address is the gateway's
+
+	codeNotAvailable uint = 50 // STATUS: cannot serve an ADD now
+	codeLimited      uint = 51 // STATUS: nor do the pods that have it fare well
+)
+
+// fail makes the one error that the runtime, and in the end the person who
+// reads the pod's events, gets to see: what NIC, at which step, why, and what
+// to do about it.
+func fail(code uint, nic, step string, err error, advice string) *types.Error {
+	var held *attachment.HeldError
+	if errors.As(err, &held) {
+		code, advice = types.ErrTryAgainLater, "try again"
+	}
+	msg := step
+	if nic != "" {
+		msg = nic + ": " + msg
+	}
+	if err != nil {
+		// Runtimes put the message into an event: keep it on one line.
+		msg += ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return types.NewError(code, msg, advice)
+}
+
+// invalid is a configuration error: what the value is, what it may be.
+func invalid(what, advice string, args ...any) *types.Error {
+	return fail(types.ErrInvalidNetworkConfig, "", "network configuration: "+fmt.Sprintf(what, args...), nil, advice)
+}

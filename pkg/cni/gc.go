@@ -1,0 +1,95 @@
+package cni
+
+import (
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+)
+
+// gc releases every attachment of this network that the runtime does not know
+// any more, then lets the IPAM plugin do the same. It goes on after an error
+// and reports them all.
+func (p *Plugin) gc(args *skel.CmdArgs) error {
+	c, err := parseLenient(args.StdinData)
+	if err != nil {
+		return err
+	}
+	o, err := p.begin(args, c)
+	if err != nil {
+		return err
+	}
+	defer o.end()
+	records, err := o.records()
+	if err != nil {
+		return err
+	}
+	valid := map[types.GCAttachment]bool{}
+	for _, a := range c.ValidAttachments {
+		valid[a] = true
+	}
+	var errs []error
+	for _, r := range records {
+		if r.Network != c.Name || valid[types.GCAttachment{ContainerID: r.ContainerID, IfName: r.IfName}] {
+			continue
+		}
+		if err := o.collect(r); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	unwritten, err := o.journal.Unwritten()
+	if err != nil {
+		errs = append(errs, fail(codeJournal, "", "list the journal", err, "is the state folder readable?"))
+	}
+	for _, id := range unwritten {
+		if err := o.clear(id); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.IPAM.Type != "" {
+		if err := invoke.DelegateGC(o.ctx, c.IPAM.Type, c.raw, nil); err != nil && !lacksCommand(err, "GC") {
+			errs = append(errs, fail(codeIPAM, "", "have "+c.IPAM.Type+" collect its garbage", err, "see the IPAM plugin's own documentation and log"))
+		}
+	}
+	if len(errs) > 0 {
+		return joined(errs)
+	}
+	return nil
+}
+
+// collect releases one record, unless a DEL was faster.
+func (o *operation) collect(r *attachment.Record) error {
+	lock, err := o.journal.LockAttachment(o.ctx, r.ContainerID, r.IfName, o.who())
+	if err != nil {
+		return fail(codeJournal, r.Host.Name, "lock the attachment", err, "is the state folder writable?")
+	}
+	defer lock.Unlock()
+	if r, err = o.read(r.ContainerID, r.IfName); r == nil || err != nil {
+		return err
+	}
+	nicLock, err := o.journal.LockNIC(o.ctx, r.NIC.Netdev.Key(), r.Host.Name, o.who())
+	if err != nil {
+		return fail(codeJournal, r.Host.Name, "lock the NIC", err, "is the state folder writable?")
+	}
+	defer nicLock.Unlock()
+	o.Log.Warn("releasing an attachment that the runtime does not know", "nic", r.Host.Name, "pod", r.Pod.String(), "container", r.ContainerID)
+	return o.release(r)
+}
+
+// clear removes what a crash left of a record that was never written, unless
+// its ADD is still at work.
+func (o *operation) clear(id attachment.ID) error {
+	lock, err := o.journal.LockAttachment(o.ctx, id.ContainerID, id.IfName, o.who())
+	if err != nil {
+		return fail(codeJournal, id.IfName, "lock the attachment", err, "is the state folder writable?")
+	}
+	defer lock.Unlock()
+	if r, err := o.read(id.ContainerID, id.IfName); r != nil || err != nil {
+		return err
+	}
+	if err := o.journal.Remove(id.ContainerID, id.IfName); err != nil {
+		return fail(codeJournal, id.IfName, "clear the journal", err, "is the state folder writable?")
+	}
+	return nil
+}

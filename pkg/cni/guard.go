@@ -1,0 +1,138 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// guard refuses a NIC that the host itself needs. "force" is for those who
+// know better.
+func (o *operation) guard(link netlink.Link, nic attachment.NIC) error {
+	if o.config.Force {
+		return nil
+	}
+	for _, reason := range []func() (string, error){
+		func() (string, error) { return o.carriesTraffic(link) },
+		func() (string, error) { return o.hasMaster(link) },
+		func() (string, error) { return o.hasUppers(link) },
+		func() (string, error) { return o.isRepresentor(link) },
+		func() (string, error) { return o.servesOthers(link, nic) },
+		func() (string, error) { return o.isInUse(nic) },
+	} {
+		why, err := reason()
+		if err != nil {
+			return fail(codeGuard, link.Attrs().Name, "find out whether the host needs it", err, `"force": true moves it all the same`)
+		}
+		if why != "" {
+			return fail(codeGuard, link.Attrs().Name, why, nil, `"force": true moves it all the same; nothing was changed`)
+		}
+	}
+	return nil
+}
+
+// carriesTraffic: the default route goes through the NIC, or the only way to
+// the default route's gateway does.
+func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
+	index := link.Attrs().Index
+	routes, err := o.host.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return "", fmt.Errorf("list the host's routes: %w", err)
+	}
+	for _, r := range routes {
+		if r.Dst != nil && !isDefault(r.Dst) {
+			continue
+		}
+		if r.LinkIndex == index || slices.ContainsFunc(r.MultiPath, func(hop *netlink.NexthopInfo) bool { return hop.LinkIndex == index }) {
+			return "the host's default route goes through it", nil
+		}
+		if r.Gw == nil {
+			continue
+		}
+		ways, err := o.host.RouteGet(r.Gw)
+		if err == nil && len(ways) == 1 && ways[0].LinkIndex == index {
+			return "it is the host's way to its default gateway " + r.Gw.String(), nil
+		}
+	}
+	return "", nil
+}
+
+func isDefault(n *net.IPNet) bool {
+	ones, _ := n.Mask.Size()
+	return ones == 0 && n.IP.IsUnspecified()
+}
+
+// hasMaster: the NIC is a port of a bond, a bridge or the like.
+func (o *operation) hasMaster(link netlink.Link) (string, error) {
+	index := link.Attrs().MasterIndex
+	if index == 0 {
+		return "", nil
+	}
+	master, err := o.host.LinkByIndex(index)
+	if err != nil {
+		return "", fmt.Errorf("look up its master: %w", err)
+	}
+	return fmt.Sprintf("it is a port of %s %s", master.Type(), master.Attrs().Name), nil
+}
+
+// hasUppers: there are VLANs, macvlans and the like on the NIC, which would
+// lose their ground.
+func (o *operation) hasUppers(link netlink.Link) (string, error) {
+	links, err := o.host.Links()
+	if err != nil {
+		return "", err
+	}
+	for _, upper := range links {
+		a := upper.Attrs()
+		// The "parent" of a veth is its peer.
+		if a.ParentIndex == link.Attrs().Index && a.NetNsID < 0 && upper.Type() != "veth" {
+			return fmt.Sprintf("%s %s is on top of it", upper.Type(), a.Name), nil
+		}
+	}
+	return "", nil
+}
+
+// isRepresentor: the netdev is the switch's side of a virtual function.
+func (o *operation) isRepresentor(link netlink.Link) (string, error) {
+	port, err := os.ReadFile(filepath.Join(o.Node.Sys, "class/net", link.Attrs().Name, "phys_port_name"))
+	if err == nil && rdma.IsRepresentorPort(string(port)) {
+		return "it is the representor of a virtual function, port " + strings.TrimSpace(string(port)), nil
+	}
+	return "", nil
+}
+
+// servesOthers: the RDMA device belongs to several netdevs, such as the ports
+// of a bond. (A NIC that is a port of one is refused before.)
+func (o *operation) servesOthers(link netlink.Link, nic attachment.NIC) (string, error) {
+	if nic.RDMA == nil {
+		return "", nil
+	}
+	for _, other := range nic.RDMA.Netdevs {
+		if other != link.Attrs().Name {
+			return fmt.Sprintf("its RDMA device %s serves %s as well", nic.RDMA.Name, other), nil
+		}
+	}
+	return "", nil
+}
+
+// isInUse: a process or a kernel service has queue pairs on the RDMA device.
+func (o *operation) isInUse(nic attachment.NIC) (string, error) {
+	if nic.RDMA == nil {
+		return "", nil
+	}
+	users, err := rdma.Users(o.host.NS, *nic.RDMA)
+	if err != nil || len(users) == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("its RDMA device %s is in use on the host by %s", nic.RDMA.Name, strings.Join(users, ", ")), nil
+}

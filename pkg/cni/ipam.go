@@ -1,0 +1,120 @@
+package cni
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+)
+
+// ipamInPod is the IPAM plugin that needs the netdev in the pod, up, before it
+// is asked. All others are asked while the NIC moves.
+const ipamInPod = "dhcp"
+
+// errNoAddress is an IPAM answer without an address.
+var errNoAddress = errors.New("the IPAM plugin returned no address")
+
+// startIPAM asks the IPAM plugin for an address beside the move, so that an
+// ADD takes the longer of the two and not their sum. The function that it
+// returns waits for the answer; moved tells it whether the NIC is in the pod.
+func (o *operation) startIPAM() (wait func(moved bool) (*current.Result, error)) {
+	if o.config.IPAM.Type == ipamInPod {
+		return func(moved bool) (*current.Result, error) {
+			if !moved {
+				return nil, nil
+			}
+			return o.execIPAMAdd()
+		}
+	}
+	var result *current.Result
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		result, err = o.execIPAMAdd()
+	}()
+	return func(bool) (*current.Result, error) {
+		<-done
+		return result, err
+	}
+}
+
+// findIPAM looks for the IPAM plugin's file, before anything is changed.
+func (o *operation) findIPAM() error {
+	if o.config.IPAM.Type == "" {
+		return nil
+	}
+	_, err := invoke.FindInPath(o.config.IPAM.Type, filepath.SplitList(o.args.Path))
+	return err
+}
+
+// execIPAMAdd runs the IPAM plugin's ADD. Without one there is no address, and
+// that is no error.
+func (o *operation) execIPAMAdd() (*current.Result, error) {
+	if o.config.IPAM.Type == "" {
+		return &current.Result{CNIVersion: current.ImplementedSpecVersion}, nil
+	}
+	answer, err := invoke.DelegateAdd(o.ctx, o.config.IPAM.Type, o.config.raw, nil)
+	if err != nil {
+		return nil, err
+	}
+	result, err := current.NewResultFromResult(answer)
+	if err != nil {
+		return nil, err
+	}
+	if len(result.IPs) == 0 {
+		return nil, errNoAddress
+	}
+	return result, nil
+}
+
+// execIPAMDel frees the address of the running command's attachment.
+func (o *operation) execIPAMDel(ctx context.Context) error {
+	if o.config.IPAM.Type == "" {
+		return nil
+	}
+	return invoke.DelegateDel(ctx, o.config.IPAM.Type, o.config.raw, nil)
+}
+
+// freeAddress frees the address of a record's attachment, with the
+// configuration and the arguments that it was asked for with: the running
+// command may be about another one.
+func (o *operation) freeAddress(ctx context.Context, r *attachment.Record) error {
+	if len(r.Config) == 0 {
+		return nil
+	}
+	var c types.PluginConf
+	if err := json.Unmarshal(r.Config, &c); err != nil {
+		return fmt.Errorf("read the record's configuration: %w", err)
+	}
+	if c.IPAM.Type == "" {
+		return nil
+	}
+	path, err := invoke.FindInPath(c.IPAM.Type, filepath.SplitList(o.args.Path))
+	if err != nil {
+		return err
+	}
+	args := &invoke.Args{
+		Command: "DEL", ContainerID: r.ContainerID, NetNS: r.Netns.Path, PluginArgsStr: r.Args,
+		IfName: r.IfName, Path: o.args.Path,
+	}
+	return invoke.ExecPluginWithoutResult(ctx, path, r.Config, args, nil)
+}
+
+// freeFailed frees what an IPAM ADD may have taken before it failed, such as
+// one address of two. A plugin that fails here too, as it does when it cannot
+// read its configuration, has nothing to free: the record forgets it, or no
+// DEL could ever close it.
+func (o *operation) freeFailed(r *attachment.Record) {
+	if err := o.freeAddress(o.ctx, r); err != nil {
+		o.Log.Warn("the IPAM plugin's DEL failed like its ADD", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
+	}
+	r.Config = nil
+}

@@ -1,0 +1,202 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// A selector is how the configuration names the NIC.
+type selector struct {
+	key   string // the configuration's key
+	value string
+}
+
+func (s selector) String() string { return fmt.Sprintf("%s %q", s.key, s.value) }
+
+// selector picks the key that names the NIC. A device ID that is no bus
+// address says nothing about a NIC: with a resourceName on the network, Multus
+// passes whatever ID the kubelet allocated, and a shared resource's IDs are
+// "0", "1", … It is ignored where the configuration names the NIC otherwise.
+func (c *Config) selector() (selector, error) {
+	for _, s := range []selector{{"device", c.Device}, {"hwaddr", c.HWAddr}, {"kernelpath", c.KernelPath}} {
+		if s.value == "" {
+			continue
+		}
+		switch {
+		case s.key == "hwaddr" && !isMAC(s.value):
+			return selector{}, invalid("%s is no MAC address", `write it as "94:6d:ae:c6:93:9a"`, s)
+		case s.key == "kernelpath" && !strings.HasPrefix(filepath.Clean(s.value), "/sys/devices/"):
+			return selector{}, invalid("%s is not below /sys/devices", "use the path that `readlink -f /sys/class/net/<name>/device` prints", s)
+		}
+		return s, nil
+	}
+	var ids []string
+	for _, s := range []selector{{"runtimeConfig.deviceID", c.RuntimeConfig.DeviceID}, {"pciBusID", c.PCIBusID}, {"deviceID", c.DeviceID}} {
+		if rdma.IsPCIAddress(s.value) || rdma.IsAuxiliaryAddress(s.value) {
+			return s, nil
+		}
+		if s.value != "" {
+			ids = append(ids, s.String())
+		}
+	}
+	if len(ids) > 0 {
+		return selector{}, invalid("%s is neither a PCI nor an auxiliary address, and nothing else names the NIC",
+			`name it with "device", or use a resource whose device IDs are PCI addresses ("mode": "perDevice" of the device plugin)`, strings.Join(ids, " and "))
+	}
+	return selector{}, invalid("nothing names the NIC", `set "device" (or "hwaddr", "kernelpath", "pciBusID")`)
+}
+
+func isMAC(s string) bool {
+	_, err := net.ParseMAC(s)
+	return err == nil
+}
+
+// find looks for the NIC on the host; nil if it is not there.
+func (s selector) find(host *netdev.Namespace, sys string) (netlink.Link, error) {
+	switch s.key {
+	case "device":
+		return host.LinkNamed(s.value)
+	case "hwaddr":
+		return findMAC(host, s.value)
+	case "kernelpath":
+		return findBelow(host, s.value)
+	}
+	bus := rdma.BusPCI
+	if rdma.IsAuxiliaryAddress(s.value) {
+		bus = rdma.BusAuxiliary
+	}
+	return findBelow(host, filepath.Join(sys, "bus", bus, "devices", strings.ToLower(s.value)))
+}
+
+// findMAC finds the NIC with a permanent or, failing that, a current MAC
+// address. VLANs and bonds borrow the address of the NIC below them, so a
+// physical NIC comes first.
+func findMAC(host *netdev.Namespace, mac string) (netlink.Link, error) {
+	want, err := net.ParseMAC(mac)
+	if err != nil {
+		return nil, err
+	}
+	links, err := host.Links()
+	if err != nil {
+		return nil, err
+	}
+	var found []netlink.Link
+	for _, link := range links {
+		a := link.Attrs()
+		if slices.Equal(a.PermHWAddr, want) {
+			return link, nil
+		}
+		if slices.Equal(a.HardwareAddr, want) {
+			found = append(found, link)
+		}
+	}
+	return single(found, "have the address "+mac)
+}
+
+// findBelow finds the netdev of a device folder in sysfs: in net/, or, for a
+// virtio NIC, in virtioN/net/. An uplink comes before its representors.
+func findBelow(host *netdev.Namespace, dir string) (netlink.Link, error) {
+	var found []netlink.Link
+	for _, pattern := range []string{"net/*", "virtio*/net/*"} {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			port, _ := os.ReadFile(filepath.Join(path, "phys_port_name"))
+			if rdma.IsRepresentorPort(string(port)) {
+				continue
+			}
+			link, err := host.LinkNamed(filepath.Base(path))
+			if err != nil {
+				return nil, err
+			}
+			if link != nil {
+				found = append(found, link)
+			}
+		}
+	}
+	return single(found, "are below "+dir)
+}
+
+func single(links []netlink.Link, what string) (netlink.Link, error) {
+	switch len(links) {
+	case 0:
+		return nil, nil
+	case 1:
+		return links[0], nil
+	}
+	names := make([]string, len(links))
+	for i, link := range links {
+		names[i] = link.Attrs().Name
+	}
+	return nil, fmt.Errorf("several netdevs %s: %s", what, strings.Join(names, ", "))
+}
+
+// names tells whether the selector names the NIC of a record: the NIC that it
+// would have found on the host before the attachment.
+func (s selector) names(r *attachment.Record) bool {
+	switch s.key {
+	case "device":
+		return s.value == r.Host.Name || slices.Contains(r.Host.AltNames, s.value)
+	case "hwaddr":
+		return strings.EqualFold(s.value, r.NIC.Netdev.PermanentMAC) || strings.EqualFold(s.value, r.Host.MAC)
+	case "kernelpath":
+		return r.NIC.Address != "" && slices.Contains(strings.Split(s.value, "/"), r.NIC.Address)
+	}
+	return strings.EqualFold(s.value, r.NIC.Address)
+}
+
+// describe reads what the journal must know of a NIC before it moves.
+func (p *Plugin) describe(link netlink.Link, c *Config) (attachment.NIC, error) {
+	name := link.Attrs().Name
+	nic := attachment.NIC{Netdev: netdev.IdentityOf(link)}
+	nic.Bus, nic.Address = p.Node.NetdevAddress(name)
+	if c.RDMA == rdmaNone {
+		return nic, nil
+	}
+	mode, err := rdma.SystemMode()
+	switch {
+	case errors.Is(err, rdma.ErrNoSubsystem) && c.RDMA == rdmaOptional && c.RDMAMode == "":
+		return nic, nil
+	case errors.Is(err, rdma.ErrNoSubsystem):
+		return nic, fail(codeNoRDMA, name, "find its RDMA device", err, `load the NIC's RDMA driver, or set "rdma": "none"`)
+	case err != nil:
+		return nic, fail(codeRDMAMode, name, "find its RDMA device", err, "see the kernel's log")
+	case c.RDMAMode != "" && c.RDMAMode != mode:
+		return nic, fail(codeRDMAMode, name, fmt.Sprintf("the configuration wants RDMA mode %s, the node is in %s mode", c.RDMAMode, mode), nil,
+			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`, or leave out \"rdmaMode\"", modeNumber(c.RDMAMode)))
+	}
+	device, err := p.Node.DeviceOfNetdev(name)
+	switch {
+	case errors.Is(err, rdma.ErrNoDevice) && c.RDMA == rdmaOptional:
+		return nic, nil
+	case err != nil:
+		return nic, fail(codeNoRDMA, name, "find its RDMA device", err, `is the driver loaded? "rdma": "optional" attaches the NIC without it`)
+	}
+	nic.RDMA, nic.RDMAMoved = &device, mode == rdma.Exclusive
+	if c.RDMADeviceName != "" && !nic.RDMAMoved {
+		return nic, fail(codeRDMAMode, name, fmt.Sprintf("rename its RDMA device to %s: the node is in shared RDMA mode, where all pods see one name", c.RDMADeviceName), nil,
+			"leave out \"rdmaDeviceName\", or boot the node with `options ib_core netns_mode=0`; nothing was changed")
+	}
+	return nic, nil
+}
+
+// modeNumber is ib_core's netns_mode parameter for a mode.
+func modeNumber(m rdma.Mode) int {
+	if m == rdma.Shared {
+		return 1
+	}
+	return 0
+}

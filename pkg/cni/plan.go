@@ -1,0 +1,221 @@
+package cni
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+)
+
+// A plan is what the netdev shall have in the pod. ADD carries it out, CHECK
+// looks whether it still holds; both make it from the same.
+type plan struct {
+	addresses []netdev.Address
+	routes    []netdev.Route
+	rules     []netdev.Rule
+}
+
+// sourceRouting is the configuration's "sourceRouting": true, or a table and
+// a priority.
+type sourceRouting struct {
+	On       bool
+	Table    int
+	Priority int
+}
+
+func (s *sourceRouting) UnmarshalJSON(b []byte) error {
+	if err := json.Unmarshal(b, &s.On); err == nil {
+		return nil
+	}
+	var object struct {
+		Table    int `json:"table"`
+		Priority int `json:"priority"`
+	}
+	if err := json.Unmarshal(b, &object); err != nil {
+		return fmt.Errorf(`"sourceRouting" must be true, false or {"table": N, "priority": P}: %w`, err)
+	}
+	*s = sourceRouting{true, object.Table, object.Priority}
+	return nil
+}
+
+const (
+	// firstTable and the netdev's ifindex in the pod make its routing table:
+	// no two netdevs of a pod have one, and it stays clear of the kernel's 253
+	// to 255 for the first 150 netdevs of a pod.
+	firstTable = 100
+	// rulePriority is before the main table's rule, 32766.
+	rulePriority = 1000
+)
+
+// plan turns an IPAM answer, or with "keepAddresses" the host's own state,
+// into a plan.
+func (c *Config) plan(r *attachment.Record, link netlink.Link, ipam *current.Result) plan {
+	var p plan
+	gateways := map[bool]netip.Addr{} // by: is it IPv4
+	if c.KeepAddresses {
+		p.addresses, p.routes = r.Host.Addresses, slices.Clone(r.Host.Routes)
+	} else {
+		for _, ip := range ipam.IPs {
+			address := prefix(&ip.Address)
+			p.addresses = append(p.addresses, netdev.Address{Prefix: address})
+			if v4 := address.Addr().Is4(); !gateways[v4].IsValid() {
+				gateways[v4] = addr(ip.Gateway)
+			}
+		}
+		for _, route := range ipam.Routes {
+			p.routes = append(p.routes, routeOf(route, gateways))
+		}
+	}
+	if c.SourceRouting.On {
+		c.routeBySource(&p, link, gateways)
+	}
+	return p
+}
+
+// routeOf translates an IPAM answer's route. One without a gateway goes through
+// the gateway of an address of its family.
+func routeOf(r *types.Route, gateways map[bool]netip.Addr) netdev.Route {
+	route := netdev.Route{Dst: prefix(&r.Dst), Gateway: addr(r.GW), Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS}
+	if !route.Gateway.IsValid() {
+		route.Gateway = gateways[route.Dst.Addr().Is4()]
+	}
+	if r.Table != nil {
+		route.Table = *r.Table
+	}
+	switch {
+	case r.Scope != nil:
+		route.Scope = *r.Scope
+	case !route.Gateway.IsValid():
+		route.Scope = unix.RT_SCOPE_LINK
+	}
+	return route
+}
+
+// routeBySource moves the routes to a table of the netdev's own, adds its
+// subnets and gateways to it, and a rule for each of its addresses: replies
+// leave by the NIC that they belong to, also when several are in one subnet.
+func (c *Config) routeBySource(p *plan, link netlink.Link, gateways map[bool]netip.Addr) {
+	table, priority := c.SourceRouting.Table, c.SourceRouting.Priority
+	if table == 0 {
+		table = firstTable + link.Attrs().Index
+	}
+	if priority == 0 {
+		priority = rulePriority
+	}
+	for i := range p.routes {
+		if p.routes[i].Table == 0 {
+			p.routes[i].Table = table
+		}
+	}
+	for _, a := range p.addresses {
+		source := a.Prefix.Addr()
+		p.routes = append(p.routes, netdev.Route{Dst: a.Prefix.Masked(), Source: source, Scope: unix.RT_SCOPE_LINK, Table: table})
+		p.rules = append(p.rules, netdev.Rule{Source: source, Table: table, Priority: priority})
+	}
+	for v4, gateway := range gateways {
+		everywhere := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		if v4 {
+			everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		}
+		has := slices.ContainsFunc(p.routes, func(r netdev.Route) bool { return r.Dst == everywhere && r.Table == table })
+		if gateway.IsValid() && !has {
+			p.routes = append(p.routes, netdev.Route{Dst: everywhere, Gateway: gateway, Table: table})
+		}
+	}
+}
+
+// ownGateway finds an address of the plan that the IPAM plugin also named as
+// the gateway, and whether a route goes through it. Whereabouts gives the
+// first pod of a range its gateway's address unless that is excluded.
+func (p plan) ownGateway(ipam *current.Result) (gateway netip.Addr, used bool) {
+	for _, ip := range ipam.IPs {
+		if gw := addr(ip.Gateway); gw.IsValid() && gw == prefix(&ip.Address).Addr() {
+			return gw, slices.ContainsFunc(p.routes, func(r netdev.Route) bool { return r.Gateway == gw })
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// apply carries the plan out.
+func (p plan) apply(pod *netdev.Namespace, link netlink.Link) error {
+	if slices.ContainsFunc(p.addresses, func(a netdev.Address) bool { return a.Prefix.Addr().Is6() }) {
+		// The pod's namespace may have inherited disable_ipv6.
+		if err := setSysctls(pod, sysctls{{"net.ipv6.conf." + link.Attrs().Name + ".disable_ipv6", "0"}}); err != nil {
+			return err
+		}
+	}
+	if err := pod.AddAddresses(link, p.addresses); err != nil {
+		return err
+	}
+	if err := pod.AddRoutes(link, p.routes); err != nil {
+		return err
+	}
+	return pod.AddRules(p.rules)
+}
+
+// check tells what of the plan does not hold.
+func (p plan) check(pod *netdev.Namespace, link netlink.Link) error {
+	name := link.Attrs().Name
+	state, err := pod.State(link)
+	if err != nil {
+		return err
+	}
+	for _, a := range p.addresses {
+		if !slices.ContainsFunc(state.Addresses, func(have netdev.Address) bool { return have.Prefix == a.Prefix }) {
+			return fmt.Errorf("%s has no address %s", name, a.Prefix)
+		}
+	}
+	for _, r := range p.routes {
+		if ok, err := pod.HasRoute(link, r); err != nil || !ok {
+			return missing("no route "+r.String()+" through "+name, err)
+		}
+	}
+	for _, r := range p.rules {
+		if ok, err := pod.HasRule(r); err != nil || !ok {
+			return missing("no rule "+r.String(), err)
+		}
+	}
+	return nil
+}
+
+func missing(what string, err error) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s", what)
+}
+
+// resultOf is the plan as an IPAM answer: what ADD prints of kept addresses.
+func (p plan) resultOf() *current.Result {
+	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
+	for _, a := range p.addresses {
+		result.IPs = append(result.IPs, &current.IPConfig{Address: ipNet(a.Prefix)})
+	}
+	for _, r := range p.routes {
+		result.Routes = append(result.Routes, &types.Route{Dst: ipNet(r.Dst), GW: r.Gateway.AsSlice(), MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority})
+	}
+	return result
+}
+
+func addr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+func prefix(n *net.IPNet) netip.Prefix {
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr(n.IP), ones)
+}
+
+func ipNet(p netip.Prefix) net.IPNet {
+	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

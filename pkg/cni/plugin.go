@@ -1,0 +1,84 @@
+package cni
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// A Plugin answers the CNI commands on one node.
+type Plugin struct {
+	Node rdma.Node
+	// Proc is where proc is mounted.
+	Proc string
+	// Log gets what is not an error of the command: repairs, and things that
+	// the operator should look at.
+	Log *slog.Logger
+}
+
+// Funcs are the plugin's commands, for skel.PluginMainFuncs.
+func (p *Plugin) Funcs() skel.CNIFuncs {
+	return skel.CNIFuncs{Add: p.add, Del: p.del, Check: p.check, GC: p.gc, Status: p.status}
+}
+
+// An operation is one run of a command: what all of its steps share.
+type operation struct {
+	*Plugin
+	ctx     context.Context
+	args    *skel.CmdArgs
+	config  *Config
+	journal *attachment.Journal
+	host    *netdev.Namespace
+	pod     attachment.Pod
+}
+
+// begin opens what every command needs. The caller calls end.
+func (p *Plugin) begin(args *skel.CmdArgs, c *Config) (*operation, error) {
+	journal, err := attachment.Open(c.StateDir, p.Proc)
+	if err != nil {
+		return nil, fail(codeJournal, "", "open the journal", err, "is /proc mounted?")
+	}
+	host, err := netdev.CurrentNamespace()
+	if err != nil {
+		return nil, fail(types.ErrInternal, "", "open the host's network namespace", err, "the plugin must run as root")
+	}
+	return &operation{
+		Plugin: p, ctx: context.Background(), args: args, config: c, journal: journal, host: host, pod: podOf(args.Args),
+	}, nil
+}
+
+func (o *operation) end() { o.host.Close() }
+
+// who names this operation to those who wait for its locks.
+func (o *operation) who() string {
+	who := fmt.Sprintf("%s of container %s, interface %s (process %d)", os.Getenv("CNI_COMMAND"), o.args.ContainerID, o.args.IfName, os.Getpid())
+	if pod := o.pod.String(); pod != "" {
+		return "pod " + pod + ", " + who
+	}
+	return who
+}
+
+// podOf reads the pod's name from CNI_ARGS as kubelets and Multus set it:
+// "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=…".
+func podOf(args string) (pod attachment.Pod) {
+	for pair := range strings.SplitSeq(args, ";") {
+		switch key, value, _ := strings.Cut(pair, "="); key {
+		case "K8S_POD_NAMESPACE":
+			pod.Namespace = value
+		case "K8S_POD_NAME":
+			pod.Name = value
+		case "K8S_POD_UID":
+			pod.UID = value
+		}
+	}
+	return pod
+}

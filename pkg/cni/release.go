@@ -1,0 +1,130 @@
+package cni
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+)
+
+// releaseTimeout bounds one release. The runtime has its own, longer one.
+const releaseTimeout = time.Minute
+
+// release ends an attachment: NIC to the host, address to the IPAM plugin,
+// record closed. Each part is tried whatever became of the others, and all can
+// be repeated; the record stays until all are done. The caller holds the NIC's
+// lock.
+func (o *operation) release(r *attachment.Record) error {
+	ctx, cancel := context.WithTimeout(o.ctx, releaseTimeout)
+	defer cancel()
+	var errs []error
+	if err := o.returnNIC(ctx, r); err != nil {
+		errs = append(errs, err)
+	}
+	if err := o.freeAddress(ctx, r); err != nil {
+		errs = append(errs, fail(codeIPAM, r.Host.Name, "free its address", err, "see the IPAM plugin's own documentation and log"))
+		if len(errs) == 1 { // the NIC is back: the next pod may have it
+			r.Step = attachment.Returned
+			if err := o.journal.Write(r); err != nil {
+				errs = append(errs, fail(codeJournal, r.Host.Name, "write down that it is back", err, "is the state folder writable?"))
+			}
+		}
+	}
+	if err := removeDeviceInfo(r); err != nil {
+		errs = append(errs, fail(codeJournal, r.Host.Name, "tidy up", err, "is its folder writable?"))
+	}
+	if len(errs) > 0 {
+		return joined(errs)
+	}
+	if err := o.journal.Remove(r.ContainerID, r.IfName); err != nil {
+		return fail(codeJournal, r.Host.Name, "close its record", err, "is the state folder writable?")
+	}
+	return nil
+}
+
+// returnNIC gives the NIC back, unless it is back already or another
+// attachment has it by now.
+func (o *operation) returnNIC(ctx context.Context, r *attachment.Record) error {
+	if r.Step == attachment.Returned {
+		return nil
+	}
+	other, err := o.holder(func(other *attachment.Record) bool {
+		same := other.ContainerID == r.ContainerID && other.IfName == r.IfName
+		return !same && other.NIC.Netdev.Key() == r.NIC.Netdev.Key()
+	})
+	if err != nil {
+		return err
+	}
+	if other != nil {
+		o.Log.Warn("another attachment has the NIC by now; leaving it there", "nic", r.Host.Name, "holder", other.Holder())
+		return nil
+	}
+	if err := o.journal.Return(ctx, o.host, r, o.who(), o.Log); err != nil {
+		return fail(codeReturn, r.Host.Name, "give it back to the host", err,
+			"DEL or GC will try again; `ip link` and `rdma dev` on the host show what is missing")
+	}
+	return nil
+}
+
+// joined makes one CNI error of several, with the code of the first.
+func joined(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	var first *types.Error
+	errors.As(errs[0], &first)
+	return types.NewError(first.Code, errors.Join(errs...).Error(), "")
+}
+
+// read reads a record. A file that is none is set aside and reported; it stops
+// nothing.
+func (o *operation) read(containerID, ifName string) (*attachment.Record, error) {
+	r, err := o.journal.Read(containerID, ifName)
+	var bad *attachment.BadFile
+	if errors.As(err, &bad) {
+		o.setAside(bad)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fail(codeJournal, "", "read the journal", err, "is the state folder readable?")
+	}
+	return r, nil
+}
+
+// records lists the journal, setting bad files aside.
+func (o *operation) records() ([]*attachment.Record, error) {
+	records, bad, err := o.journal.List()
+	if err != nil {
+		return nil, fail(codeJournal, "", "list the journal", err, "is the state folder readable?")
+	}
+	for _, b := range bad {
+		o.setAside(b)
+	}
+	return records, nil
+}
+
+func (o *operation) setAside(bad *attachment.BadFile) {
+	reason := bad.Err
+	if err := o.journal.SetAside(bad); err != nil {
+		o.Log.Error("a bad journal file could not be set aside", "file", bad.Path, "err", err)
+		return
+	}
+	o.Log.Warn("a bad journal file was set aside", "file", bad.Path, "err", reason)
+}
+
+// holder finds the record of this boot that a NIC belongs to, nil if none.
+func (o *operation) holder(is func(*attachment.Record) bool) (*attachment.Record, error) {
+	records, err := o.records()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		if o.journal.Current(r) && r.Step != attachment.Returned && is(r) {
+			return r, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,60 @@
+package cni
+
+import (
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// result is what ADD prints: what earlier plugins of a chain made, and this
+// NIC with its addresses.
+func (o *operation) result(r *attachment.Record, link netlink.Link, ipam *current.Result) *current.Result {
+	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
+	if o.config.PrevResult != nil {
+		// parseLenient has parsed it, so it converts.
+		if previous, err := current.NewResultFromResult(o.config.PrevResult); err == nil {
+			result = previous
+		}
+	}
+	a := link.Attrs()
+	nic := &current.Interface{Name: a.Name, Mac: a.HardwareAddr.String(), Mtu: a.MTU, Sandbox: o.args.Netns}
+	if r.NIC.Bus == rdma.BusPCI {
+		nic.PciID = r.NIC.Address
+	}
+	result.Interfaces = append(result.Interfaces, nic)
+	for _, ip := range ipam.IPs {
+		ip.Interface = current.Int(len(result.Interfaces) - 1)
+		result.IPs = append(result.IPs, ip)
+	}
+	result.Routes = append(result.Routes, ipam.Routes...)
+	switch {
+	case !o.config.DNS.IsEmpty():
+		result.DNS = o.config.DNS
+	case !ipam.DNS.IsEmpty():
+		result.DNS = ipam.DNS
+	}
+	return result
+}
+
+// ownInterface finds this attachment's interface in a result, and its index.
+func ownInterface(result *current.Result, name, sandbox string) (index int, nic *current.Interface) {
+	for i, nic := range result.Interfaces {
+		if nic.Name == name && nic.Sandbox == sandbox {
+			return i, nic
+		}
+	}
+	return -1, nil
+}
+
+// ownAddresses are the addresses of one interface of a result.
+func ownAddresses(result *current.Result, index int) []*current.IPConfig {
+	var ips []*current.IPConfig
+	for _, ip := range result.IPs {
+		if ip.Interface != nil && *ip.Interface == index {
+			ips = append(ips, ip)
+		}
+	}
+	return ips
+}

@@ -1,0 +1,99 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// status tells whether an ADD could succeed now. A NIC that a pod holds is no
+// reason against: the network works, it is in use.
+func (p *Plugin) status(args *skel.CmdArgs) error {
+	c, err := parseConfig(args.StdinData)
+	if err != nil {
+		return err
+	}
+	o, err := p.begin(args, c)
+	if err != nil {
+		return err
+	}
+	defer o.end()
+	if err := o.statusNIC(); err != nil {
+		return err
+	}
+	if err := o.statusRDMA(); err != nil {
+		return err
+	}
+	return o.statusIPAM()
+}
+
+func (o *operation) statusNIC() error {
+	sel, err := o.config.selector()
+	if err != nil {
+		return err
+	}
+	link, err := sel.find(o.host, o.Node.Sys)
+	if err != nil {
+		return fail(codeNotAvailable, "", "find the NIC by "+sel.String(), err, "name one NIC")
+	}
+	if link != nil {
+		return nil
+	}
+	r, err := o.holder(func(r *attachment.Record) bool { return sel.names(r) })
+	if err != nil {
+		return err
+	}
+	if r != nil && r.NIC.Bus != "" {
+		if _, err := os.Stat(filepath.Join(o.Node.Sys, "bus", r.NIC.Bus, "devices", r.NIC.Address)); errors.Is(err, fs.ErrNotExist) {
+			return fail(codeLimited, r.Host.Name, "its hardware is gone; held by "+r.Holder(), nil, "look for "+r.NIC.Address+" in `lspci` and the kernel's log")
+		}
+	}
+	if r == nil {
+		return fail(codeNotAvailable, "", fmt.Sprintf("no NIC with %s on this node", sel), nil, "compare with `ip link` on the host")
+	}
+	return nil
+}
+
+func (o *operation) statusRDMA() error {
+	if o.config.RDMA != rdmaRequired && o.config.RDMAMode == "" {
+		return nil
+	}
+	mode, err := rdma.SystemMode()
+	switch {
+	case err != nil:
+		return fail(codeNotAvailable, "", "ask for the RDMA mode", err, "load the NIC's RDMA driver")
+	case o.config.RDMAMode != "" && o.config.RDMAMode != mode:
+		return fail(codeNotAvailable, "", fmt.Sprintf("the configuration wants RDMA mode %s, the node is in %s mode", o.config.RDMAMode, mode), nil,
+			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`", modeNumber(o.config.RDMAMode)))
+	}
+	return nil
+}
+
+func (o *operation) statusIPAM() error {
+	if o.config.IPAM.Type == "" {
+		return nil
+	}
+	err := invoke.DelegateStatus(o.ctx, o.config.IPAM.Type, o.config.raw, nil)
+	if err == nil || lacksCommand(err, "STATUS") {
+		return nil
+	}
+	return fail(codeNotAvailable, "", "ask IPAM plugin "+o.config.IPAM.Type, err, "see the IPAM plugin's own documentation and log")
+}
+
+// lacksCommand tells whether an IPAM plugin knows no such command: it is older
+// than the specification that brought it, which says nothing about its state.
+func lacksCommand(err error, command string) bool {
+	msg := err.Error()
+	return strings.Contains(msg, "unknown CNI_COMMAND: "+command) ||
+		strings.Contains(msg, "does not allow "+command) ||
+		strings.Contains(msg, "incompatible CNI versions")
+}
