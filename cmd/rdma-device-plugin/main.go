@@ -1,0 +1,132 @@
+// Command rdma-device-plugin offers a node's RDMA devices to the kubelet.
+//
+//	rdma-device-plugin [flags]            run
+//	rdma-device-plugin explain [flags]    print the node's devices and why each is in a resource or not
+//	rdma-device-plugin validate [FILE]    check a configuration
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// buildVersion is set by the linker.
+var buildVersion = "devel"
+
+const (
+	exitFailure = 1
+	exitUsage   = 2 // bad flag or configuration
+)
+
+func main() {
+	// The heap is small and stays so; a node has better uses for memory than
+	// this program has for the time that collecting takes.
+	debug.SetGCPercent(25)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run does what the arguments say and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	c, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return fail(stderr, err, exitUsage)
+	case c.showVersion:
+		_, _ = fmt.Fprintln(stdout, "rdma-device-plugin", buildVersion)
+		return 0
+	case len(c.rest) > 0 && (command != "validate" || len(c.rest) > 1):
+		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[0]), exitUsage)
+	}
+	switch command {
+	case "":
+		reload := make(chan os.Signal, 1)
+		signal.Notify(reload, syscall.SIGHUP)
+		defer signal.Stop(reload)
+		c.Reload = reload
+		err = deviceplugin.Run(ctx, c.Options)
+	case "explain":
+		err = deviceplugin.Explain(c.Options, stdout)
+	case "validate":
+		if len(c.rest) > 0 {
+			c.ConfigFile = c.rest[0]
+		}
+		err = deviceplugin.Validate(c.ConfigFile, stdout)
+	default:
+		err = fmt.Errorf("no command %q; there are explain and validate, and none to run", command)
+		return fail(stderr, err, exitUsage)
+	}
+	var bad *deviceplugin.ConfigError
+	switch {
+	case errors.As(err, &bad):
+		return fail(stderr, err, exitUsage)
+	case err != nil:
+		return fail(stderr, err, exitFailure)
+	}
+	return 0
+}
+
+func fail(stderr io.Writer, err error, status int) int {
+	_, _ = fmt.Fprintln(stderr, "rdma-device-plugin:", err)
+	return status
+}
+
+// A commandLine is what the flags say.
+type commandLine struct {
+	deviceplugin.Options
+	showVersion bool
+	rest        []string
+}
+
+func parse(args []string, stderr io.Writer) (*commandLine, error) {
+	c := &commandLine{Options: deviceplugin.Options{Version: buildVersion, Proc: "/proc"}}
+	flags := flag.NewFlagSet("rdma-device-plugin", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // an error is one line, without the usage text
+	flags.StringVar(&c.ConfigFile, "config-file", config.DefaultFile, "the configuration `file`, JSON or YAML")
+	flags.StringVar(&c.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's root `folder`")
+	flags.StringVar(&c.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
+	flags.StringVar(&c.Node.Dev, "dev-root", rdma.Host().Dev, "where the host's device folder is")
+	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
+	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
+	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty for nowhere")
+	useCDI := flags.Bool("use-cdi", false, "give CDI devices instead of character devices")
+	cdiDir := flags.String("cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")
+	level := flags.String("log-level", "info", "debug, info, warn or error")
+	format := flags.String("log-format", "text", "text or json")
+	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(stderr)
+			flags.Usage()
+		}
+		return nil, err
+	}
+	if *useCDI {
+		c.CDIDir = *cdiDir
+	}
+	c.rest = flags.Args()
+	var err error
+	c.Log, err = deviceplugin.NewLogger(stderr, *level, *format)
+	return c, err
+}

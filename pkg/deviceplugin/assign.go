@@ -1,0 +1,40 @@
+package deviceplugin
+
+import (
+	"fmt"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+)
+
+// A clash is a device that two resources select. The kubelet would give it to
+// two containers that both think they have it.
+type clash struct {
+	device        Device
+	first, second config.Resource
+}
+
+func (c clash) err(file string) *config.Error {
+	return &config.Error{File: file, At: c.second.At, Text: fmt.Sprintf(
+		`resources %s (line %d) and %s both select %s; a device can be in one only: narrow the selectors, or use "exclude"`,
+		c.first.Name, c.first.At.Line, c.second.Name, c.device)}
+}
+
+// assign distributes devices over resources, in the order of both. A device
+// that several select stays with the first of them.
+func assign(resources []config.Resource, devices []Device) (chosen map[string][]Device, clashes []clash) {
+	chosen = map[string][]Device{}
+	for _, d := range devices {
+		var first *config.Resource
+		for n, r := range resources {
+			switch {
+			case mismatch(r, d) != "":
+			case first == nil:
+				first = &resources[n]
+				chosen[r.Name] = append(chosen[r.Name], d)
+			default:
+				clashes = append(clashes, clash{d, *first, r})
+			}
+		}
+	}
+	return chosen, clashes
+}

@@ -1,0 +1,142 @@
+// Package config reads the device plugin's configuration file: the one that
+// users of k8s-rdma-shared-dev-plugin have, as JSON or YAML, and the keys that
+// this plugin adds.
+//
+// It knows the file and what is wrong with it, down to line and column. It
+// must not know what the node has.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// DefaultFile is where the ConfigMap of k8s-rdma-shared-dev-plugin is mounted.
+const DefaultFile = "/k8s-rdma-shared-dev-plugin/config.json"
+
+// DefaultPeriodicUpdateInterval and DefaultResourcePrefix are those of
+// k8s-rdma-shared-dev-plugin.
+const (
+	DefaultPeriodicUpdateInterval = 60 * time.Second
+	DefaultResourcePrefix         = "rdma"
+)
+
+// A Config is a valid configuration.
+type Config struct {
+	// PeriodicUpdateInterval is the pause between two looks at the node, for
+	// the case that no event told of a change. 0 turns them off.
+	PeriodicUpdateInterval time.Duration
+	// Resources in the order of the file, at least one.
+	Resources []Resource
+}
+
+// A Resource is one extended resource of the node and what belongs to it.
+type Resource struct {
+	// Name with its prefix, as pods ask for it: "rdma/hca_gpu".
+	Name string
+	// At is where the resource stands in the file, for messages.
+	At   Position
+	Mode Mode
+	// Units is how many units to offer: in all (rdmaHcaMax), or of each
+	// device (unitsPerDevice).
+	Units int
+	// Selectors choose the devices, and Exclude takes some out again.
+	Selectors Selectors
+	Exclude   Selectors
+	// CharDevices are the kinds of character devices to give.
+	CharDevices []CharDevice
+	// Env asks for environment variables that describe the devices.
+	Env          bool
+	HealthPolicy HealthPolicy
+}
+
+// A Mode is what a unit of a resource stands for.
+type Mode string
+
+// In mode Shared, the default and the only one of k8s-rdma-shared-dev-plugin,
+// each unit gives all devices. In mode PerDevice it gives one, and is named by
+// the device's bus address.
+const (
+	Shared    Mode = "shared"
+	PerDevice Mode = "perDevice"
+)
+
+// A CharDevice is a kind of character device, by the name that the kernel
+// numbers.
+type CharDevice string
+
+// The kinds of character devices that RDMA devices have.
+const (
+	Uverbs CharDevice = "uverbs"  // verbs: what every RDMA program opens
+	Umad   CharDevice = "umad"    // management datagrams
+	Issm   CharDevice = "issm"    // to be a subnet manager
+	RDMACM CharDevice = "rdma_cm" // connection manager, one for all devices
+)
+
+// A HealthPolicy says what makes a device unhealthy.
+type HealthPolicy string
+
+// With HealthIgnore nothing does; with HealthPresent, the default, that
+// hardware, driver or character device is missing; with HealthLink a port
+// without a link as well.
+const (
+	HealthIgnore  HealthPolicy = "ignore"
+	HealthPresent HealthPolicy = "present"
+	HealthLink    HealthPolicy = "link"
+)
+
+// Selectors choose devices: one must match an entry of every list that is not
+// empty.
+type Selectors struct {
+	// Vendors and DeviceIDs are PCI IDs, lower-case hexadecimal without "0x".
+	Vendors   []string
+	DeviceIDs []string
+	// Drivers are kernel drivers: "mlx5_core".
+	Drivers []string
+	// IfNames are shell patterns for the netdevs' names on the host.
+	IfNames []string
+	// LinkTypes are "ether" and "infiniband".
+	LinkTypes []string
+	// PCIAddresses are shell patterns for PCI or auxiliary addresses, in
+	// lower case.
+	PCIAddresses []string
+	// RDMADevices are shell patterns for names such as mlx5_0.
+	RDMADevices []string
+	// NUMANodes are node numbers, -1 for devices that the kernel knows none of.
+	NUMANodes []int
+	// IsRoCE is whether the device must run on Ethernet, nil if either does.
+	IsRoCE *bool
+}
+
+// Load reads and checks a configuration file, and returns its text as well.
+// The error is an Errors with all that is wrong with its content, or says why
+// the file cannot be read.
+func Load(file string) (c *Config, text string, err error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%s: no such configuration file; mount the ConfigMap there or name the file with --config-file", file)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read the configuration: %w", err)
+	}
+	c, err = Parse(file, data)
+	return c, string(data), err
+}
+
+// Parse checks a configuration. file is for the messages only.
+func Parse(file string, data []byte) (*Config, error) {
+	document, err := parse(data)
+	if err != nil {
+		err.File = file
+		return nil, Errors{err}
+	}
+	d := &decoder{file: file}
+	c := d.config(document)
+	if len(d.errs) > 0 {
+		return nil, d.errs
+	}
+	return c, nil
+}

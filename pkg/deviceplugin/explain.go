@@ -1,0 +1,178 @@
+package deviceplugin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// Explain prints every RDMA device and NIC of the node and why each resource
+// of the configuration has it or not. It changes nothing. A configuration that
+// cannot be used, on this node or at all, does not keep the node from being
+// shown; it is the error.
+func Explain(o Options, w io.Writer) error {
+	file, configErr := readConfigFile(o.ConfigFile)
+	journal, err := attachment.Open(o.StateDir, o.Proc)
+	if err != nil {
+		return err
+	}
+	host, err := netdev.CurrentNamespace()
+	if err != nil {
+		o.Log.Warn("cannot see the host's links", "error", err)
+	} else {
+		defer host.Close()
+	}
+	i := &inventory{
+		node: o.Node, journal: journal, links: links(host), log: o.Log,
+		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
+	}
+	devices, err := i.read()
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	explainNode(&text, o.Node, devices)
+	if configErr == nil {
+		configErr = explainResources(&text, file, devices)
+	}
+	if _, err := io.WriteString(w, text.String()); err != nil {
+		return err
+	}
+	if configErr != nil {
+		return &ConfigError{configErr}
+	}
+	return nil
+}
+
+func explainNode(w *strings.Builder, node rdma.Node, devices []Device) {
+	mode, err := rdma.SystemMode()
+	if err != nil {
+		fmt.Fprintf(w, "RDMA namespace mode: unknown (%v)\n\n", err)
+	} else {
+		fmt.Fprintf(w, "RDMA namespace mode: %s\n\n", mode)
+	}
+	rows := [][]string{{"RDMA", "NIC", "ADDRESS", "NUMA", "PCI ID", "DRIVER", "LINK", "PORT", "WHERE"}}
+	shown := map[string]bool{}
+	for _, d := range devices {
+		for _, netdev := range d.Netdevs {
+			shown[netdev] = true
+		}
+		port := "-"
+		if d.Visible && len(d.Ports) > 0 {
+			port = d.Ports[0].State
+		}
+		rows = append(rows, []string{
+			d.Name, orDash(strings.Join(slices.Concat(d.Netdevs, d.AltNames), ",")), orDash(d.Address), strconv.Itoa(d.NUMANode),
+			orDash(strings.Trim(d.Vendor+":"+d.DeviceID, ":")), orDash(d.Driver), orDash(d.LinkType), port, where(d),
+		})
+	}
+	for _, nic := range hardwareNICs(node) {
+		if !shown[nic] {
+			_, address := node.NetdevAddress(nic)
+			rows = append(rows, []string{"-", nic, address, "-", "-", "-", "-", "-", "host, no RDMA device"})
+		}
+	}
+	align(w, rows)
+}
+
+// align writes rows with columns as wide as they need to be.
+func align(w *strings.Builder, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for n, cell := range row {
+			widths[n] = max(widths[n], len(cell))
+		}
+	}
+	for _, row := range rows {
+		last := len(row) - 1
+		for n, cell := range row[:last] {
+			fmt.Fprintf(w, "%-*s  ", widths[n], cell)
+		}
+		w.WriteString(row[last] + "\n")
+	}
+}
+
+// hardwareNICs lists the netdevs that are on a bus.
+func hardwareNICs(node rdma.Node) []string {
+	var nics []string
+	entries, _ := os.ReadDir(filepath.Join(node.Sys, "class/net"))
+	for _, e := range entries {
+		if _, address := node.NetdevAddress(e.Name()); address != "" {
+			nics = append(nics, e.Name())
+		}
+	}
+	return nics
+}
+
+func where(d Device) string {
+	if d.Holder != nil {
+		return string(d.Place) + ", " + d.Holder.Holder()
+	}
+	return string(d.Place)
+}
+
+func explainResources(w *strings.Builder, file *configFile, devices []Device) error {
+	chosen, clashes := assign(file.Resources, devices)
+	for _, r := range file.Resources {
+		units := "rdmaHcaMax"
+		if r.Mode == config.PerDevice {
+			units = "unitsPerDevice"
+		}
+		fmt.Fprintf(w, "\n%s (%s, %s %d): %d of %d devices\n", r.Name, r.Mode, units, r.Units, len(chosen[r.Name]), len(devices))
+		for _, d := range devices {
+			verdict := mismatch(r, d)
+			switch {
+			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c Device) bool { return key(c.Device) == key(d.Device) }):
+				fmt.Fprintf(w, "  out  %s: another resource has it\n", d)
+			case verdict != "":
+				fmt.Fprintf(w, "  out  %s: %s\n", d, verdict)
+			default:
+				state := "healthy"
+				if why := ailment(d, r.HealthPolicy); why != "" {
+					state = "unhealthy: " + why
+				}
+				fmt.Fprintf(w, "  in   %s: %s\n", d, state)
+			}
+		}
+	}
+	if len(clashes) > 0 {
+		return clashes[0].err(file.path)
+	}
+	return nil
+}
+
+// Validate checks a configuration file and prints all that is wrong with it,
+// one mistake a line. It returns a ConfigError if anything is.
+func Validate(file string, w io.Writer) error {
+	c, _, err := config.Load(file)
+	if err == nil {
+		_, err = fmt.Fprintf(w, "%s: good, %d resources\n", file, len(c.Resources))
+		return err
+	}
+	all := config.Errors{}
+	if !errors.As(err, &all) {
+		return &ConfigError{err}
+	}
+	lines := make([]error, len(all))
+	for n, e := range all {
+		lines[n] = e
+	}
+	return &ConfigError{errors.Join(lines...)}
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,70 @@
+package deviceplugin
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+func TestExplainTellsWhyEachDeviceIsInOrOut(t *testing.T) {
+	nic := sysfs.NIC(5)
+	n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(1), sysfs.IRDMA(2), nic)
+	n.attach(rdma.Exclusive, sysfs.MLX5(0))
+	n.write("config.json", `{"configList": [
+{"resourceName": "a", "rdmaHcaMax": 8, "selectors": {"vendors": ["15b3"], "exclude": {"ifNames": ["ens12*"]}}},
+{"resourceName": "b", "mode": "perDevice", "selectors": {"drivers": ["ice", "mlx5_core"], "numaNodes": [0]}}]}`)
+	var out strings.Builder
+	err := Explain(n.options(), &out)
+	if err == nil || !strings.Contains(err.Error(), "resources rdma/a (line 2) and rdma/b both select ens11np0/mlx5_0") {
+		t.Errorf("got %v", err)
+	}
+	// Columns are as wide as they need to be.
+	got := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"RDMA NIC ADDRESS NUMA PCI ID DRIVER LINK PORT WHERE",
+		"mlx5_0 ens11np0 0000:08:00.0 0 15b3:1021 mlx5_core ether - pod, pod default/gpu-rdma-pod-1 (container pod1, interface net1)",
+		"mlx5_1 ens12np0 0000:0b:00.0 0 15b3:1021 mlx5_core ether ACTIVE host",
+		"- " + nic.Netdev + " " + nic.PCI + " - - - - - host, no RDMA device",
+		"rdma/a (shared, rdmaHcaMax 8): 1 of 3 devices",
+		"in ens11np0/mlx5_0 (0000:08:00.0): healthy",
+		"out ens12np0/mlx5_1 (0000:0b:00.0): exclude ifNames: it has ens12np0",
+		"out ens13np0/irdma2 (0000:0e:00.0): vendors: it has 8086",
+		"rdma/b (perDevice, unitsPerDevice 1): 2 of 3 devices",
+		"out ens11np0/mlx5_0 (0000:08:00.0): another resource has it",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestExplainShowsTheNodeWithoutAConfiguration(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	var out strings.Builder
+	err := Explain(n.options(), &out)
+	var bad *ConfigError
+	if !errors.As(err, &bad) || !strings.Contains(out.String(), "mlx5_7") {
+		t.Errorf("got %v and\n%s", err, out.String())
+	}
+}
+
+func TestValidateListsAllMistakesOneALine(t *testing.T) {
+	n := newTestNode(t)
+	n.write("config.json", guide(300))
+	file := n.options().ConfigFile
+	var out strings.Builder
+	if err := Validate(file, &out); err != nil || out.String() != file+": good, 1 resources\n" {
+		t.Errorf("got %v, %q", err, out.String())
+	}
+	n.write("config.json", `{"periodicUpdateInterval": -1,
+"configList": [{"resourceName": "a!", "rdmaHcaMax": 0, "devices": ["x"]}]}`)
+	out.Reset()
+	err := Validate(file, &out)
+	var bad *ConfigError
+	if !errors.As(err, &bad) || strings.Count(err.Error(), "\n") != 2 || out.Len() > 0 {
+		t.Errorf("got %v, %q", err, out.String())
+	}
+}

@@ -1,0 +1,126 @@
+package deviceplugin
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
+
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// lister is the kubelet's pod-resources server.
+type lister struct {
+	podresources.UnimplementedPodResourcesListerServer
+}
+
+func (lister) List(context.Context, *podresources.ListPodResourcesRequest) (*podresources.ListPodResourcesResponse, error) {
+	return &podresources.ListPodResourcesResponse{PodResources: []*podresources.PodResources{{
+		Name: "gpu-rdma-pod-1", Namespace: "default",
+		Containers: []*podresources.ContainerResources{{Name: "main", Devices: []*podresources.ContainerDevices{
+			{ResourceName: hcaGPU, DeviceIds: []string{"3"}},
+			{ResourceName: "nvidia.com/gpu", DeviceIds: []string{"GPU-1"}},
+		}}},
+	}}}, nil
+}
+
+func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	n.write("config.json", guide(1))
+	n.must(os.MkdirAll(filepath.Join(n.dir, "pod-resources"), 0o755))
+	l, err := net.Listen("unix", podResourcesSocket(n.dir))
+	n.must(err)
+	pods := grpc.NewServer()
+	podresources.RegisterPodResourcesListerServer(pods, lister{})
+	go func() { _ = pods.Serve(l) }()
+	t.Cleanup(pods.Stop)
+
+	o := n.options()
+	o.MetricsAddress, o.Version = freeAddress(t), "v1.2.3"
+	n.attach(rdma.Exclusive, eight()[0])
+	n.startWith(o)
+	n.until("it is alive", func() bool { status, _ := n.ask(o.MetricsAddress, "/healthz"); return status == 200 })
+	if status, body := n.ask(o.MetricsAddress, "/readyz"); status != 503 || !strings.Contains(body, "the kubelet has no stream of "+hcaGPU) {
+		t.Errorf("ready without a kubelet: %d %s", status, body)
+	}
+	k := n.kubelet()
+	n.until("it is ready", func() bool { status, _ := n.ask(o.MetricsAddress, "/readyz"); return status == 200 })
+	n.wait(k, hcaGPU, 8)
+	_, _, err = k.Allocate(hcaGPU, 1)
+	n.must(err)
+	_, metrics := n.ask(o.MetricsAddress, "/metrics")
+	for _, line := range []string{
+		`rdma_device_plugin_build_info{version="v1.2.3"} 1`,
+		`rdma_device_plugin_devices{resource="rdma/hca_gpu",state="host"} 7`,
+		`rdma_device_plugin_devices{resource="rdma/hca_gpu",state="pod"} 1`,
+		`rdma_device_plugin_devices{resource="rdma/hca_gpu",state="gone"} 0`,
+		`rdma_device_plugin_units{health="Healthy",resource="rdma/hca_gpu"} 8`,
+		`rdma_device_plugin_registrations_total{resource="rdma/hca_gpu"} 1`,
+		`rdma_device_plugin_streams{resource="rdma/hca_gpu"} 1`,
+		`rdma_device_plugin_allocations_total{resource="rdma/hca_gpu",result="ok"} 1`,
+		`rdma_device_plugin_allocation_seconds_count{resource="rdma/hca_gpu"} 1`,
+		`rdma_device_plugin_config_generation 1`,
+		`rdma_device_plugin_config_reload_failures_total 0`,
+		`rdma_device_plugin_unit_holder{container="main",pod="gpu-rdma-pod-1",pod_namespace="default",resource="rdma/hca_gpu",unit="3"} 1`,
+	} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	if strings.Contains(metrics, "GPU-1") {
+		t.Error("another product's devices are told of")
+	}
+	n.must(n.Unplug(eight()[1]))
+	n.until("a lost device is degraded", func() bool {
+		_, metrics := n.ask(o.MetricsAddress, "/metrics")
+		return strings.Contains(metrics, `rdma_device_plugin_device_degraded{device="mlx5_1",netdev="ens12np0",resource="rdma/hca_gpu"} 1`)
+	})
+	k.Close()
+	n.until("it is not ready", func() bool { status, _ := n.ask(o.MetricsAddress, "/readyz"); return status == 503 })
+}
+
+func TestAnAddressInUseIsWaitedFor(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	n.write("config.json", guide(0))
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	n.must(err)
+	defer taken.Close()
+	o := n.options()
+	o.MetricsAddress = taken.Addr().String()
+	k := n.kubelet()
+	n.startWith(o)
+	n.wait(k, hcaGPU, 8)
+	n.until("it is reported", func() bool { return strings.Contains(n.logs.String(), "no metrics and probes yet") })
+}
+
+func TestAHangingDriverIsUnhealthy(t *testing.T) {
+	m := &manager{}
+	if err := m.healthy(); err != nil {
+		t.Error(err)
+	}
+	m.setBusy(time.Now())
+	if err := m.healthy(); err != nil {
+		t.Error(err)
+	}
+	m.setBusy(time.Now().Add(-2 * stuck))
+	if err := m.healthy(); err == nil {
+		t.Error("healthy")
+	}
+}

@@ -1,0 +1,218 @@
+package deviceplugin
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+func byName(t *testing.T, i *inventory) map[string]Device {
+	t.Helper()
+	devices, err := i.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]Device{}
+	for _, d := range devices {
+		if _, twice := m[d.Name]; twice {
+			t.Errorf("%s is there twice", d)
+		}
+		m[d.Name] = d
+	}
+	return m
+}
+
+func TestADeviceInAPodIsWhatItWasOnTheHost(t *testing.T) {
+	pf := sysfs.MLX5(0)
+	nic := sysfs.NIC(5)
+	all := []sysfs.HCA{
+		pf, sysfs.SF(pf, 2, 10), sysfs.VF(pf, 1, 11), sysfs.VF(pf, 2, 12),
+		sysfs.BNXT(1), sysfs.IRDMA(2), nic, sysfs.RXE(20, nic), sysfs.RXE(21, sysfs.HCA{}),
+	}
+	for _, mode := range []rdma.Mode{rdma.Shared, rdma.Exclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			n := newTestNode(t, all...)
+			before := byName(t, n.inventory())
+			if len(before) != 8 {
+				t.Fatalf("%d devices", len(before))
+			}
+			for _, h := range all {
+				if h.RDMA == "" {
+					continue
+				}
+				n.attach(mode, h)
+				if h.Parent == nic.Netdev {
+					n.must(n.TakeNetdev(nic))
+				}
+				after := byName(t, n.inventory())
+				if len(after) != len(before) {
+					t.Fatalf("%d devices with %s in a pod, %d before", len(after), h.RDMA, len(before))
+				}
+				d := after[h.RDMA]
+				if d.Place != InPod || d.Holder == nil {
+					t.Errorf("%s: place %q, holder %v", h.RDMA, d.Place, d.Holder)
+				}
+				if !reflect.DeepEqual(d.Device, before[h.RDMA].Device) {
+					t.Errorf("%s\nbefore %+v\nafter  %+v", h.RDMA, before[h.RDMA].Device, d.Device)
+				}
+				for name, d := range after {
+					if name != h.RDMA && d.Place != OnHost {
+						t.Errorf("%s went to a pod with %s", name, h.RDMA)
+					}
+				}
+				// And back.
+				records, _, err := n.journal.List()
+				n.must(err)
+				n.must(n.journal.Remove(records[0].ContainerID, records[0].IfName))
+				n.must(n.ReturnRDMA(h))
+				n.must(n.ReturnNetdev(h))
+				if h.Parent == nic.Netdev {
+					n.must(n.ReturnNetdev(nic))
+				}
+				if again := byName(t, n.inventory()); !reflect.DeepEqual(again, before) {
+					t.Errorf("back: got %+v", again)
+				}
+			}
+		})
+	}
+}
+
+func TestADeviceThatIsUnpluggedWhileAPodHasItIsGone(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := newTestNode(t, h, sysfs.MLX5(1))
+	n.attach(rdma.Exclusive, h)
+	n.must(n.Unplug(h))
+	d := byName(t, n.inventory())["mlx5_0"]
+	if d.Place != Gone || d.Holder == nil {
+		t.Errorf("place %q, holder %v", d.Place, d.Holder)
+	}
+}
+
+func TestANICUnderItsNameInThePodHasItsNameOnTheHost(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := newTestNode(t, h)
+	n.attach(rdma.Shared, h)
+	h.Netdev = "net1" // the namespace died, the kernel brought the NIC back
+	n.must(n.ReturnNetdev(h))
+	d := byName(t, n.inventory())["mlx5_0"]
+	if !slices.Equal(d.Netdevs, []string{"ens11np0"}) || d.Place != InPod {
+		t.Errorf("got %v %s", d.Netdevs, d.Place)
+	}
+}
+
+func TestRecordsOfAnEarlierBootSayNothing(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := newTestNode(t, h)
+	n.attach(rdma.Exclusive, h)
+	n.boot("22222222-0000-0000-0000-000000000000")
+	if devices := byName(t, n.inventory()); len(devices) != 0 {
+		t.Errorf("got %v", devices)
+	}
+	n.must(n.ReturnRDMA(h))
+	n.must(n.ReturnNetdev(h))
+	if d := byName(t, n.inventory())["mlx5_0"]; d.Place != OnHost {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestARecordOfANICThatIsBackHoldsNothing(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := newTestNode(t, h)
+	n.attach(rdma.Shared, h)
+	n.must(n.ReturnNetdev(h))
+	records, _, err := n.journal.List()
+	n.must(err)
+	records[0].Step = attachment.Returned
+	n.must(n.journal.Write(records[0]))
+	if d := byName(t, n.inventory())["mlx5_0"]; d.Place != OnHost || d.Holder != nil {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestANICWhoseRDMADeviceStayedBehindIsFoundByItsAddress(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := newTestNode(t, h)
+	n.must(n.journal.Write(&attachment.Record{
+		Step: attachment.Attached, ContainerID: "c", IfName: "net1",
+		NIC:  attachment.NIC{Netdev: netdev.Identity{Index: 1}, Bus: "pci", Address: h.PCI},
+		Host: netdev.State{Name: h.Netdev, AltNames: []string{"enp8s0np0"}},
+	}))
+	n.must(n.TakeNetdev(h))
+	d := byName(t, n.inventory())["mlx5_0"]
+	if !slices.Equal(d.Netdevs, []string{h.Netdev}) || !slices.Equal(d.AltNames, []string{"enp8s0np0"}) {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestABadJournalFileIsLoggedOnceAndHidesNothing(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	n.attach(rdma.Exclusive, eight()...)
+	n.write("state/attachments/bad@net1.json", "{")
+	i := n.inventory()
+	for range 3 {
+		if devices := byName(t, i); len(devices) != 8 {
+			t.Fatalf("%d devices", len(devices))
+		}
+	}
+	if c := strings.Count(n.logs.String(), "bad@net1.json"); c == 0 || strings.Count(n.logs.String(), "\n") != 1 {
+		t.Errorf("logged:\n%s", n.logs)
+	}
+	// Another mistake in the same file is news, as is the same one later.
+	n.write("state/attachments/bad@net1.json", "[]")
+	byName(t, i)
+	n.must(os.Remove(filepath.Join(n.dir, "state/attachments/bad@net1.json")))
+	byName(t, i)
+	if lines := strings.Count(n.logs.String(), "\n"); lines != 2 {
+		t.Errorf("logged:\n%s", n.logs)
+	}
+}
+
+func TestAnUnreadableJournalDoesNotHideWhatIsThere(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	n.write("state/attachments", "a file where the folder should be")
+	if devices := byName(t, n.inventory()); len(devices) != 8 {
+		t.Errorf("%d devices", len(devices))
+	}
+	if !strings.Contains(n.logs.String(), "cannot read the journal") {
+		t.Errorf("logged: %s", n.logs)
+	}
+}
+
+func BenchmarkInventory(b *testing.B) {
+	for _, count := range []int{8, 64, 512} {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			dir := b.TempDir()
+			tree, err := sysfs.New(dir)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for n := range count {
+				if err := tree.Add(sysfs.MLX5(n)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			journal, err := attachment.Open(filepath.Join(dir, "state"), "/proc")
+			if err != nil {
+				b.Fatal(err)
+			}
+			log := slog.New(slog.DiscardHandler)
+			i := &inventory{node: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, journal: journal, memory: openMemory(dir, "", log), links: noLinks, log: log}
+			for b.Loop() {
+				devices, err := i.read()
+				if err != nil || len(devices) != count {
+					b.Fatal(len(devices), err)
+				}
+			}
+		})
+	}
+}

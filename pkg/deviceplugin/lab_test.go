@@ -1,0 +1,191 @@
+package deviceplugin
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// The tests in this file need the lab VM: 16 virtio NICs with a Soft-RoCE
+// device each. They take turns and leave the NICs as they found them.
+
+const labNICs = 16
+
+func newLabNode(t *testing.T) *testNode {
+	t.Helper()
+	if os.Getenv("ROCE_LAB_MODE") == "" {
+		t.Skip("needs the lab VM's RDMA devices: run it with `make test-lab`")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	n := &testNode{T: t, ctx: ctx, logs: &syncBuffer{}}
+	var err error
+	n.dir, err = os.MkdirTemp("", "dp")
+	n.must(err)
+	t.Cleanup(func() { os.RemoveAll(n.dir) })
+	n.journal, err = attachment.Open(n.state(), "/proc")
+	n.must(err)
+	n.write("config.json", `{"periodicUpdateInterval": 0, "configList": [
+{"resourceName": "rail", "mode": "perDevice", "healthPolicy": "link", "selectors": {"ifNames": ["ens*np0"]}}]}`)
+	return n
+}
+
+func (n *testNode) startInLab() (stop func()) {
+	o := n.options()
+	o.Proc, o.Rescue = "/proc", true
+	return n.startWith(o)
+}
+
+func (n *testNode) command(line string) {
+	n.Helper()
+	words := strings.Fields(line)
+	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+		n.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+func TestInTheLabDevicesThatComeAndGoAreNoticedAtOnce(t *testing.T) {
+	n := newLabNode(t)
+	k := n.kubelet()
+	n.startInLab()
+	n.wait(k, "rdma/rail", labNICs)
+	n.command("rdma link delete rxe15")
+	n.wait(k, "rdma/rail", labNICs-1)
+	if capacity, _ := k.Allocatable("rdma/rail"); capacity != labNICs {
+		t.Errorf("capacity %d", capacity)
+	}
+	n.command("rdma link add rxe15 type rxe netdev ens28np0")
+	n.wait(k, "rdma/rail", labNICs)
+}
+
+func TestInTheLabALinkThatGoesDownAndUpIsNoticedAtOnce(t *testing.T) {
+	n := newLabNode(t)
+	k := n.kubelet()
+	n.startInLab()
+	n.wait(k, "rdma/rail", labNICs)
+	n.command("ip link set ens28np0 down")
+	n.wait(k, "rdma/rail", labNICs-1)
+	n.command("ip link set ens28np0 up")
+	n.wait(k, "rdma/rail", labNICs)
+}
+
+func TestInTheLabAUnitGivesTheCharacterDevicesOfItsNIC(t *testing.T) {
+	n := newLabNode(t)
+	k := n.kubelet()
+	n.startInLab()
+	n.wait(k, "rdma/rail", labNICs)
+	devices, err := rdma.Host().Devices()
+	n.must(err)
+	want := map[string]string{} // PCI address to uverbs
+	for _, d := range devices {
+		want[d.Address] = d.Uverbs()
+	}
+	for range labNICs {
+		response, ids, err := k.Allocate("rdma/rail", 1)
+		n.must(err)
+		checkDevices(t, response, []string{"/dev/infiniband/rdma_cm", want[ids[0]]})
+	}
+}
+
+func TestInTheLabNICsThatSomebodyMovedStayOffered(t *testing.T) {
+	n := newLabNode(t)
+	k := n.kubelet()
+	stop := n.startInLab()
+	n.wait(k, "rdma/rail", labNICs)
+	devices, err := rdma.Host().Devices()
+	n.must(err)
+	host, err := netdev.CurrentNamespace()
+	n.must(err)
+	defer host.Close()
+	n.command("ip netns add pod")
+	pod, err := netdev.OpenNamespace("/run/netns/pod")
+	n.must(err)
+	defer func() {
+		for _, d := range devices {
+			if os.Getenv("ROCE_LAB_MODE") == string(rdma.Exclusive) {
+				n.must(rdma.Move(d, pod.NS, host.NS))
+			}
+			n.command("ip -n pod link set " + d.Netdevs[0] + " netns 1")
+			n.command("ip link set " + d.Netdevs[0] + " up mtu 9000")
+		}
+		pod.Close()
+		n.command("ip netns delete pod")
+	}()
+	for _, d := range devices {
+		n.command("ip link set " + d.Netdevs[0] + " netns pod")
+		if os.Getenv("ROCE_LAB_MODE") == string(rdma.Exclusive) {
+			n.command("rdma dev set " + d.Name + " netns pod")
+		}
+		n.command("ip -n pod link set " + d.Netdevs[0] + " up")
+	}
+	n.until("all are seen in a pod", func() bool {
+		lines := strings.Split(strings.TrimSpace(n.logs.String()), "\n")
+		return slices.ContainsFunc(lines, func(line string) bool {
+			return strings.Contains(line, `onHost="" inPods=`) && strings.Contains(line, `gone=""`)
+		})
+	})
+	n.wait(k, "rdma/rail", labNICs)
+	stop()
+	n.wait(k, "rdma/rail", 0)
+	n.startInLab()
+	n.wait(k, "rdma/rail", labNICs)
+}
+
+func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
+	n := newLabNode(t)
+	host, err := netdev.CurrentNamespace()
+	n.must(err)
+	defer host.Close()
+	n.startInLab()
+	const nic = "ens12np0"
+	link, err := host.LinkNamed(nic)
+	n.must(err)
+	before, err := host.State(link)
+	n.must(err)
+	device, err := rdma.Host().DeviceOfNetdev(nic)
+	n.must(err)
+	n.command("ip netns add pod")
+	pod, err := netdev.OpenNamespace("/run/netns/pod")
+	n.must(err)
+	record := &attachment.Record{
+		Step: attachment.Attached, ContainerID: "pod1", IfName: "net1",
+		Netns: attachment.Namespace{Path: "/run/netns/pod", ID: pod.ID},
+		NIC: attachment.NIC{
+			Netdev: netdev.IdentityOf(link), Bus: device.Bus, Address: device.Address, RDMA: &device,
+			RDMAMoved: os.Getenv("ROCE_LAB_MODE") == string(rdma.Exclusive),
+		},
+		Host: before,
+	}
+	pod.Close()
+	n.must(n.journal.Write(record))
+	n.command(fmt.Sprintf("ip link set %s netns pod name net1 mtu 1500", nic))
+	if record.NIC.RDMAMoved {
+		n.command("rdma dev set " + device.Name + " netns pod")
+	}
+	n.command("ip netns delete pod") // and nobody calls DEL
+
+	n.until("the NIC is rescued", func() bool { return strings.Contains(n.logs.String(), "rescued a NIC") })
+	back, err := host.LinkNamed(nic)
+	n.must(err)
+	if back == nil || back.Attrs().MTU != before.MTU || back.Attrs().Flags&net.FlagUp == 0 {
+		t.Errorf("the netdev: %+v", back)
+	}
+	if d, err := rdma.Host().DeviceOfNetdev(nic); err != nil || d.Name != device.Name {
+		t.Errorf("the RDMA device: %v %v", d, err)
+	}
+	record, err = n.journal.Read("pod1", "net1")
+	n.must(err)
+	if record == nil || record.Step != attachment.Returned {
+		t.Errorf("the record: %+v", record)
+	}
+}

@@ -1,0 +1,284 @@
+package deviceplugin
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/watch"
+)
+
+const (
+	// coalesce is how long to wait after an event for the others that come
+	// with it: one NIC that moves is a dozen of them.
+	coalesce = 50 * time.Millisecond
+	// busyShare bounds the time spent on rescans while events keep coming, to
+	// one part in so many.
+	busyShare = 10
+	// watchAgain is the pause between looks at the configuration without an event.
+	watchAgain = 30 * time.Second
+	// lookAgain is the pause after the node could not be read.
+	lookAgain = 5 * time.Second
+	// stuck is how long a rescan may take before the program is unhealthy.
+	stuck = time.Minute
+)
+
+// A manager keeps the offers true: it looks at the node when something may
+// have changed, and reads the configuration again when that did.
+type manager struct {
+	options   Options
+	log       *slog.Logger
+	inventory *inventory
+	folder    *kubelet.Folder
+	metrics   *metrics
+	health    *health
+	rescuer   *rescuer // nil to rescue nothing
+
+	config *configFile
+	events chan struct{} // something may have changed
+	// abandoned is what the end of the program does not wait for.
+	abandoned sync.WaitGroup
+	// What was last logged of these, to log it once: clashes, a failure to
+	// write the CDI spec, a configuration that was refused, the RDMA mode.
+	clashes, cdiError, refused, mode string
+
+	mu      sync.Mutex // guards what probes read
+	entries map[string]*entry
+	busy    time.Time // since when a rescan is going on, zero if none is
+}
+
+// run keeps resources registered and offers true until ctx ends.
+func (m *manager) run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	m.folder.RemoveStale()
+	running.Go(func() { m.folder.Watch(ctx) })
+	m.startPlugins(ctx, &running)
+	for _, s := range kernelSources() {
+		running.Go(func() { s.listen(ctx, m.log, m.notice) })
+	}
+	// Without looks at intervals: those are what periodicUpdateInterval is for.
+	journal := watch.Folder{
+		Dir: m.inventory.journal.RecordsDir(), Log: m.log,
+		Relevant: func(path string) bool { return filepath.Ext(path) == ".json" },
+	}
+	running.Go(func() { journal.Run(ctx, m.notice) })
+
+	configChanged := make(chan struct{}, 1)
+	configs := watch.Folder{Dir: filepath.Dir(m.config.path), Every: watchAgain, Log: m.log}
+	running.Go(func() { configs.Run(ctx, func() { poke(configChanged) }) })
+
+	if m.options.MetricsAddress != "" {
+		m.serve(ctx, &running)
+	}
+	m.reportMode()
+	m.warnGIDs()
+	m.loop(ctx, &running, configChanged)
+}
+
+// loop is the one place where configuration and offers change.
+func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChanged <-chan struct{}) {
+	rescues := make(chan struct{}, 1)
+	rescues <- struct{}{} // one at a time
+	var soon <-chan time.Time
+	last := time.Duration(0) // what the last rescan took
+	for {
+		tick, stopTick := after(m.config.PeriodicUpdateInterval)
+		due := m.health.next()
+		if soon != nil {
+			due = time.Time{} // it will be seen to
+		}
+		settled, stopSettled := until(due)
+		scan := false
+		select {
+		case <-ctx.Done():
+		case <-m.events:
+			if soon == nil {
+				soon = time.After(max(coalesce, busyShare*last))
+			}
+		case <-soon:
+			scan = true
+		case <-tick:
+			scan = true
+		case <-settled:
+			scan = true
+		case <-configChanged:
+			m.reload(ctx, running, false)
+		case <-m.options.Reload:
+			m.reload(ctx, running, true)
+		}
+		stopTick()
+		stopSettled()
+		if ctx.Err() != nil {
+			return
+		}
+		if scan {
+			soon = nil
+			begin := time.Now()
+			if !m.rescan(ctx) {
+				soon = time.After(lookAgain)
+			}
+			last = time.Since(begin)
+			m.rescue(ctx, rescues)
+		}
+	}
+}
+
+// after is a timer that never fires for a duration of 0.
+func after(d time.Duration) (<-chan time.Time, func() bool) {
+	if d <= 0 {
+		return nil, func() bool { return true }
+	}
+	t := time.NewTimer(d)
+	return t.C, t.Stop
+}
+
+// until is a timer that never fires for the zero time.
+func until(t time.Time) (<-chan time.Time, func() bool) {
+	if t.IsZero() {
+		return nil, func() bool { return true }
+	}
+	return after(max(time.Until(t), time.Millisecond))
+}
+
+// notice makes a rescan happen soon.
+func (m *manager) notice() { poke(m.events) }
+
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it is on its way already
+	}
+}
+
+// rescan looks at the node and renews the offers. When the node cannot be
+// read the old ones stay, a failed look is no news of the devices, and it
+// returns false.
+func (m *manager) rescan(ctx context.Context) bool {
+	m.reportMode()
+	devices, err := m.look(ctx)
+	if ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		m.metrics.rescanFailures.Inc()
+		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "error", err)
+		return false
+	}
+	chosen, clashes := assign(m.config.Resources, devices)
+	m.reportClashes(clashes)
+	m.offer(chosen)
+	return true
+}
+
+// look reads the inventory, and leaves word that it does. It does not wait for
+// a driver that hangs once the program is to end; nobody may look again then.
+func (m *manager) look(ctx context.Context) ([]Device, error) {
+	type sight struct {
+		devices []Device
+		err     error
+	}
+	begin := time.Now()
+	m.setBusy(begin)
+	defer m.setBusy(time.Time{})
+	seen := make(chan sight, 1)
+	m.abandoned.Go(func() {
+		devices, err := m.inventory.read()
+		seen <- sight{devices, err}
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case s := <-seen:
+		if s.err == nil {
+			m.inventory.memory.keep(s.devices)
+		}
+		m.metrics.rescanTime.Observe(time.Since(begin).Seconds())
+		return s.devices, s.err
+	}
+}
+
+func (m *manager) setBusy(since time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.busy = since
+}
+
+// offer makes the offers of all resources from the devices chosen for each.
+func (m *manager) offer(chosen map[string][]Device) {
+	_, connectionManager := m.options.Node.ConnectionManager()
+	if m.options.CDIDir != "" {
+		m.writeCDI(chosen, connectionManager) // before anybody is told of its devices
+	}
+	known := map[string]bool{}
+	for _, r := range m.config.Resources {
+		e := m.entries[r.Name]
+		candidates := make([]candidate, len(chosen[r.Name]))
+		for n, d := range chosen[r.Name] {
+			known[key(d.Device)] = true
+			candidates[n] = m.candidate(r, d)
+		}
+		o := newOffer(r, candidates, connectionManager, m.options.CDIDir != "")
+		e.resource.replace(o)
+		m.metrics.offered(r.Name, candidates, o)
+		m.report(e, candidates)
+	}
+	m.health.forget(known)
+}
+
+// candidate judges a device's health, and looks up what only some resources
+// need.
+func (m *manager) candidate(r config.Resource, d Device) candidate {
+	why, news := m.health.judge(key(d.Device), ailment(d, r.HealthPolicy), time.Now())
+	switch {
+	case news && why != "":
+		m.log.Warn("device degraded", "resource", r.Name, "device", d.String(), "place", d.Place, "because", why)
+	case news:
+		m.log.Info("device recovered", "resource", r.Name, "device", d.String(), "place", d.Place)
+	}
+	c := candidate{Device: d, healthy: why == "", gid: -1}
+	if r.Mode == config.PerDevice {
+		c.root = pcieRoot(m.options.Node, d.Device)
+	}
+	if r.Env {
+		c.gid = roceV2Index(m.options.Node, d.Device)
+	}
+	return c
+}
+
+func (m *manager) writeCDI(chosen map[string][]Device, connectionManager bool) {
+	failure := ""
+	if err := (cdiFile{m.options.CDIDir}).write(m.config.Resources, chosen, connectionManager); err != nil {
+		failure = err.Error()
+	}
+	if failure != m.cdiError && failure != "" {
+		m.log.Error("containers will not get their devices", "error", failure)
+	}
+	m.cdiError = failure
+}
+
+// rescue looks for NICs that came back by themselves, and has them restored in
+// the background: it may have to wait for a CNI operation.
+func (m *manager) rescue(ctx context.Context, free chan struct{}) {
+	if m.rescuer == nil {
+		return
+	}
+	found := stranded(m.inventory.held, m.inventory.hostLinks)
+	if len(found) == 0 {
+		return
+	}
+	select {
+	case <-free:
+		// Nobody waits for it at the end either: like a CNI operation it may
+		// be interrupted anywhere.
+		m.abandoned.Go(func() {
+			m.rescuer.rescue(ctx, found)
+			free <- struct{}{}
+		})
+	default: // the last one still works; the next rescan comes back to it
+	}
+}

@@ -1,0 +1,121 @@
+package deviceplugin
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what the program tells Prometheus. They are also the observer of
+// what happens between resources and kubelet.
+type metrics struct {
+	registry *prometheus.Registry
+
+	devices        *prometheus.GaugeVec
+	degraded       *prometheus.GaugeVec
+	units          *prometheus.GaugeVec
+	registrations  *prometheus.CounterVec
+	streams        *prometheus.GaugeVec
+	allocations    *prometheus.CounterVec
+	allocationTime *prometheus.HistogramVec
+	rescanTime     prometheus.Histogram
+	rescanFailures prometheus.Counter
+	rescues        *prometheus.CounterVec
+	generation     prometheus.Gauge
+	reloadFailures prometheus.Counter
+}
+
+const namespace = "rdma_device_plugin"
+
+func newMetrics(version string) *metrics {
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		registry:      prometheus.NewRegistry(),
+		devices:       gauge("devices", "RDMA devices of a resource by state: on the host, in a pod, or gone.", "resource", "state"),
+		degraded:      gauge("device_degraded", "1 for a device that its resource's health policy calls unhealthy.", "resource", "device", "netdev"),
+		units:         gauge("units", "Units offered to the kubelet, by health.", "resource", "health"),
+		registrations: counter("registrations_total", "Registrations with the kubelet.", "resource"),
+		streams:       gauge("streams", "Open ListAndWatch streams.", "resource"),
+		allocations:   counter("allocations_total", "Allocate calls by result.", "resource", "result"),
+		allocationTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "allocation_seconds", Help: "Time to answer an Allocate call.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .1},
+		}, []string{"resource"}),
+		rescanTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "rescan_seconds", Help: "Time to look at all devices of the node.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1},
+		}),
+		rescanFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "rescan_failures_total", Help: "Looks at the node that failed."}),
+		rescues:        counter("rescues_total", "NICs that came back without a DEL, by whether their state could be restored.", "result"),
+		generation:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_generation", Help: "How often a configuration came into force."}),
+		reloadFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "config_reload_failures_total", Help: "Changed configurations that were refused."}),
+	}
+	info := gauge("build_info", "1, with the version of the program.", "version")
+	info.WithLabelValues(version).Set(1)
+	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams, m.allocations, m.allocationTime,
+		m.rescanTime, m.rescanFailures, m.rescues, m.generation, m.reloadFailures)
+	return m
+}
+
+// Registered implements kubelet.Observer.
+func (m *metrics) Registered(resource string) { m.registrations.WithLabelValues(resource).Inc() }
+
+// StreamOpened implements kubelet.Observer.
+func (m *metrics) StreamOpened(resource string) { m.streams.WithLabelValues(resource).Inc() }
+
+// StreamEnded implements kubelet.Observer.
+func (m *metrics) StreamEnded(resource string) { m.streams.WithLabelValues(resource).Dec() }
+
+// Allocated implements kubelet.Observer.
+func (m *metrics) Allocated(resource string, took time.Duration, err error) {
+	m.allocations.WithLabelValues(resource, result(err)).Inc()
+	m.allocationTime.WithLabelValues(resource).Observe(took.Seconds())
+}
+
+func (m *metrics) rescued(err error) { m.rescues.WithLabelValues(result(err)).Inc() }
+
+// offered sets the gauges of one resource.
+func (m *metrics) offered(resource string, devices []candidate, o offer) {
+	places := map[Place]int{OnHost: 0, InPod: 0, Gone: 0}
+	m.degraded.DeletePartialMatch(prometheus.Labels{"resource": resource})
+	for _, c := range devices {
+		places[c.Place]++
+		if !c.healthy {
+			netdev := ""
+			if len(c.Netdevs) > 0 {
+				netdev = c.Netdevs[0]
+			}
+			m.degraded.WithLabelValues(resource, c.Name, netdev).Set(1)
+		}
+	}
+	for place, n := range places {
+		m.devices.WithLabelValues(resource, string(place)).Set(float64(n))
+	}
+	healths := map[string]int{"Healthy": 0, "Unhealthy": 0}
+	for _, u := range o.list {
+		healths[u.Health]++
+	}
+	for health, n := range healths {
+		m.units.WithLabelValues(resource, health).Set(float64(n))
+	}
+}
+
+// forget drops the gauges of a resource that is no longer offered. Counters
+// stay: Prometheus wants them to.
+func (m *metrics) forget(resource string) {
+	for _, v := range []*prometheus.GaugeVec{m.devices, m.degraded, m.units} {
+		v.DeletePartialMatch(prometheus.Labels{"resource": resource})
+	}
+}
+
+func result(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "ok"
+}

@@ -1,0 +1,209 @@
+package deviceplugin
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+)
+
+// A candidate is a device that is in a resource, with what an offer needs to
+// know of it.
+type candidate struct {
+	Device
+	healthy bool
+	root    string // of its PCIe hierarchy; perDevice mode only
+	gid     int    // see describedDevice; if the resource has Env
+}
+
+// An offer is a snapshot of what a resource has to give. It does not change.
+type offer struct {
+	list   []*pluginapi.Device // in the order of their IDs
+	grants map[string]*grant   // by device ID
+	env    bool
+}
+
+// A grant is what comes with a unit. It does not change either.
+type grant struct {
+	charDevices []string // paths, the same in host and container
+	cdi         []string // names of CDI devices, instead of charDevices
+	devices     []candidate
+	rank        int // among the units of one device
+}
+
+// newOffer makes the offer of a resource. connectionManager is whether the
+// node has rdma_cm, cdi whether to give CDI devices.
+func newOffer(r config.Resource, devices []candidate, connectionManager, cdi bool) offer {
+	if r.Mode == config.PerDevice {
+		return perDeviceOffer(r, devices, connectionManager, cdi)
+	}
+	return sharedOffer(r, devices, connectionManager, cdi)
+}
+
+// sharedOffer is a pool: any unit gives all devices. IDs are "0" and up, as
+// those of k8s-rdma-shared-dev-plugin, so that the kubelet's checkpoint stays
+// true when this plugin takes over.
+//
+// Without a device the pool is empty and the node shows the resource with 0.
+// A pool of which no device works keeps its units, all unhealthy: the kubelet
+// refuses new pods either way, but remembers who had which unit.
+func sharedOffer(r config.Resource, devices []candidate, connectionManager, cdi bool) offer {
+	o := offer{grants: map[string]*grant{}, env: r.Env}
+	if len(devices) == 0 {
+		return o
+	}
+	works := slices.ContainsFunc(devices, func(c candidate) bool { return c.healthy })
+	g := newGrant(r, devices, connectionManager, cdi)
+	for n := range r.Units {
+		o.add(strconv.Itoa(n), works, nil, g)
+	}
+	return o
+}
+
+// perDeviceOffer has a unit, or several, for each device. The first unit's ID
+// is the device's bus address, which Multus hands to roce-host-device.
+func perDeviceOffer(r config.Resource, devices []candidate, connectionManager, cdi bool) offer {
+	o := offer{grants: map[string]*grant{}, env: r.Env}
+	for _, c := range devices {
+		id := c.Address
+		if id == "" || o.grants[id] != nil {
+			id = c.Name // on a virtual netdev, or the second on one function
+		}
+		var topology *pluginapi.TopologyInfo
+		if c.NUMANode >= 0 {
+			topology = &pluginapi.TopologyInfo{Nodes: []*pluginapi.NUMANode{{ID: int64(c.NUMANode)}}}
+		}
+		g := newGrant(r, []candidate{c}, connectionManager, cdi)
+		for n := range r.Units {
+			unit := *g
+			unit.rank = n
+			if n == 0 {
+				o.add(id, c.healthy, topology, &unit)
+			} else {
+				o.add(id+"-"+strconv.Itoa(n), c.healthy, topology, &unit)
+			}
+		}
+	}
+	slices.SortStableFunc(o.list, func(a, b *pluginapi.Device) int { return strings.Compare(a.ID, b.ID) })
+	return o
+}
+
+// devices are those behind the units of a shared offer.
+func (o offer) devices() []candidate {
+	if len(o.list) == 0 {
+		return nil
+	}
+	return o.grants[o.list[0].ID].devices
+}
+
+func (o *offer) add(id string, healthy bool, topology *pluginapi.TopologyInfo, g *grant) {
+	health := pluginapi.Unhealthy
+	if healthy {
+		health = pluginapi.Healthy
+	}
+	o.list = append(o.list, &pluginapi.Device{ID: id, Health: health, Topology: topology})
+	o.grants[id] = g
+}
+
+// newGrant collects what devices give. A device that is gone gives nothing: a
+// path that does not exist keeps the container from starting.
+func newGrant(r config.Resource, devices []candidate, connectionManager, cdi bool) *grant {
+	g := &grant{}
+	for _, c := range devices {
+		if c.Place == Gone {
+			continue
+		}
+		g.devices = append(g.devices, c)
+		g.charDevices = append(g.charDevices, charDevicePaths(r, c.Device)...)
+		if cdi {
+			g.cdi = append(g.cdi, cdiQualifiedName(cdiName(c.Device)))
+		}
+	}
+	if connectionManager && slices.Contains(r.CharDevices, config.RDMACM) {
+		g.charDevices = append(g.charDevices, hostPath(string(config.RDMACM)))
+		if cdi {
+			g.cdi = append(g.cdi, cdiQualifiedName(string(config.RDMACM)))
+		}
+	}
+	if cdi {
+		g.charDevices = nil
+	}
+	g.sort()
+	return g
+}
+
+// charDevicePaths are the paths of those character devices of a device that a
+// resource gives.
+func charDevicePaths(r config.Resource, d Device) []string {
+	var paths []string
+	for _, path := range d.CharDevices {
+		kind := config.CharDevice(strings.TrimRight(filepath.Base(path), "0123456789"))
+		if slices.Contains(r.CharDevices, kind) {
+			paths = append(paths, hostPath(path))
+		}
+	}
+	return paths
+}
+
+// hostPath is where the host has a character device. The plugin may see the
+// host's /dev somewhere else.
+func hostPath(path string) string { return filepath.Join("/dev/infiniband", filepath.Base(path)) }
+
+// allocate joins the grants of the units of one container.
+func (o offer) allocate(ids []string) (*pluginapi.ContainerAllocateResponse, error) {
+	var grants []*grant
+	for _, id := range ids {
+		g := o.grants[id]
+		if g == nil {
+			return nil, fmt.Errorf("no device has the ID %q", id)
+		}
+		// All units of a pool have one grant; no need to join it with itself.
+		if !slices.Contains(grants, g) {
+			grants = append(grants, g)
+		}
+	}
+	g := join(grants)
+	response := &pluginapi.ContainerAllocateResponse{}
+	for _, path := range g.charDevices {
+		response.Devices = append(response.Devices, &pluginapi.DeviceSpec{ContainerPath: path, HostPath: path, Permissions: "rw"})
+	}
+	for _, name := range g.cdi {
+		response.CdiDevices = append(response.CdiDevices, &pluginapi.CDIDevice{Name: name})
+	}
+	if o.env {
+		response.Envs = environment(g.devices)
+	}
+	return response, nil
+}
+
+// join is the grant of several units: each thing once, sorted.
+func join(grants []*grant) *grant {
+	if len(grants) == 1 {
+		return grants[0]
+	}
+	all := &grant{}
+	for _, g := range grants {
+		all.charDevices = append(all.charDevices, g.charDevices...)
+		all.cdi = append(all.cdi, g.cdi...)
+		all.devices = append(all.devices, g.devices...)
+	}
+	all.sort()
+	return all
+}
+
+func (g *grant) sort() {
+	slices.Sort(g.charDevices)
+	g.charDevices = slices.Compact(g.charDevices)
+	slices.Sort(g.cdi)
+	g.cdi = slices.Compact(g.cdi)
+	slices.SortFunc(g.devices, func(a, b candidate) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(key(a.Device.Device), key(b.Device.Device)))
+	})
+	g.devices = slices.CompactFunc(g.devices, func(a, b candidate) bool { return key(a.Device.Device) == key(b.Device.Device) })
+}

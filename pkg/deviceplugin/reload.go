@@ -1,0 +1,116 @@
+package deviceplugin
+
+import (
+	"context"
+	"reflect"
+	"sync"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+)
+
+// An entry is a resource with the plugin that keeps it registered.
+type entry struct {
+	config   config.Resource
+	resource *resource
+	plugin   *kubelet.Plugin
+	stop     context.CancelFunc // nil while the plugin is not running
+	reported string             // the devices as last logged
+}
+
+// reload takes a changed configuration. One that is no good is reported once,
+// and the old one stays. asked is whether somebody waits for an answer.
+func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked bool) {
+	file, err := readConfigFile(m.config.path)
+	switch {
+	case err == nil && file.text == m.config.text:
+		if asked || m.refused != "" {
+			m.log.Info("the configuration is the one in force", "file", file.path)
+		}
+		m.refused = ""
+		return
+	case err == nil:
+		err = m.apply(ctx, file)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		if asked || m.refused != err.Error() {
+			m.metrics.reloadFailures.Inc()
+			m.log.Error("the changed configuration is not good; the old one stays in force", "error", err)
+		}
+		m.refused = err.Error()
+		return
+	}
+	m.refused = ""
+	m.log.Info("configuration reloaded", "file", file.path)
+	m.startPlugins(ctx, running)
+	m.warnGIDs()
+}
+
+// apply puts a configuration in force, unless two of its resources clash over
+// a device of this node. Resources that are in the old one too, in the same
+// mode, keep their sockets.
+func (m *manager) apply(ctx context.Context, file *configFile) error {
+	devices, lookErr := m.look(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case lookErr != nil:
+		// The devices may be there later; the configuration is what it is.
+		m.log.Error("cannot read the node's RDMA devices", "error", lookErr)
+	}
+	chosen, clashes := assign(file.Resources, devices)
+	if len(clashes) > 0 {
+		return clashes[0].err(file.path)
+	}
+	m.mu.Lock()
+	old := m.entries
+	m.entries = map[string]*entry{}
+	for _, r := range file.Resources {
+		e := old[r.Name]
+		if e == nil || e.config.Mode != r.Mode {
+			e = &entry{resource: newResource(r.Name)}
+			e.plugin = kubelet.NewPlugin(m.folder, e.offered(r.Mode), m.metrics, m.log)
+		}
+		if !reflect.DeepEqual(e.config, r) {
+			e.reported = "" // log its devices again
+		}
+		e.config = r
+		m.entries[r.Name] = e
+	}
+	m.mu.Unlock()
+	for name, e := range old {
+		if m.entries[name] != e {
+			e.stop()
+			m.metrics.forget(name)
+		}
+	}
+	m.config = file
+	m.metrics.generation.Inc()
+	if lookErr == nil {
+		m.offer(chosen)
+	}
+	return nil
+}
+
+// offered is the resource with the abilities that it has in a mode.
+func (e *entry) offered(mode config.Mode) kubelet.Resource {
+	if mode == config.PerDevice {
+		return preferring{e.resource}
+	}
+	return e.resource
+}
+
+// startPlugins starts those that do not run yet.
+func (m *manager) startPlugins(ctx context.Context, running *sync.WaitGroup) {
+	for _, e := range m.entries {
+		if e.stop != nil {
+			continue
+		}
+		var its context.Context
+		its, e.stop = context.WithCancel(ctx)
+		running.Go(func() { e.plugin.Run(its) })
+	}
+}

@@ -1,0 +1,109 @@
+package deviceplugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+)
+
+// rescueAgain is the pause after a rescue that failed.
+const rescueAgain = 30 * time.Second
+
+// A rescuer gives a NIC its state on the host back when the kernel, and not
+// the CNI plugin, brought it there: its namespace died without a DEL, and it
+// is on the host down, under its name in the pod.
+//
+// The record stays, marked as returned, until a DEL or GC has freed the
+// address: that is the CNI plugin's part.
+type rescuer struct {
+	host    *netdev.Namespace
+	journal *attachment.Journal
+	log     *slog.Logger
+	// done is told how each rescue ended.
+	done func(error)
+	// again is when to try the failed ones again, by container and interface.
+	again map[string]time.Time
+}
+
+// stranded returns the records whose netdev is among the host's links.
+func stranded(records []*attachment.Record, links []netlink.Link) []*attachment.Record {
+	var found []*attachment.Record
+	for _, r := range records {
+		for _, link := range links {
+			if r.NIC.Netdev.Matches(link) {
+				found = append(found, r)
+				break
+			}
+		}
+	}
+	return found
+}
+
+// rescue brings back what is stranded. A CNI operation on the same attachment
+// goes first: after it there may be nothing left to do.
+func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) {
+	if r.again == nil {
+		r.again = map[string]time.Time{}
+	}
+	for _, record := range records {
+		id := record.ContainerID + "@" + record.IfName
+		if time.Now().Before(r.again[id]) {
+			continue
+		}
+		delete(r.again, id)
+		rescued, err := r.one(ctx, record)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			r.again[id] = time.Now().Add(rescueAgain)
+			r.log.Error("a NIC that came back without its state could not be restored", "nic", record.Host.Name,
+				"was", record.Holder(), "again", rescueAgain.String(), "error", err)
+		case rescued:
+			r.log.Warn("rescued a NIC whose namespace ended without a DEL", "nic", record.Host.Name, "was", record.Holder())
+		default:
+			continue
+		}
+		r.done(err)
+	}
+}
+
+func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued bool, err error) {
+	const who = "rdma-device-plugin, rescuing"
+	lock, err := r.journal.LockAttachment(ctx, seen.ContainerID, seen.IfName, who)
+	if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
+		return false, nil // whoever holds it brings the NIC where it belongs
+	}
+	if err != nil {
+		return false, err
+	}
+	defer lock.Unlock()
+	record, err := r.journal.Read(seen.ContainerID, seen.IfName)
+	if err != nil || record == nil || !r.journal.Current(record) || record.Step == attachment.Returned {
+		return false, err
+	}
+	nic, err := r.journal.LockNIC(ctx, record.NIC.Netdev.Key(), record.Host.Name, who)
+	if err != nil {
+		return false, err
+	}
+	defer nic.Unlock()
+	link, err := r.host.Link(record.NIC.Netdev)
+	if err != nil || link == nil {
+		return false, err
+	}
+	if err := r.journal.Return(ctx, r.host, record, who, r.log); err != nil {
+		return false, err
+	}
+	record.Step = attachment.Returned
+	if err := r.journal.Write(record); err != nil {
+		return false, fmt.Errorf("write down that it is back: %w", err)
+	}
+	return true, nil
+}

@@ -1,0 +1,127 @@
+package deviceplugin
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// Options say where everything is and what to do besides offering devices.
+type Options struct {
+	Version    string
+	ConfigFile string
+	KubeletDir string // the kubelet's root folder, with device-plugins below it
+	StateDir   string // the CNI plugin's, with the journal
+	Proc       string // where proc is mounted
+	Node       rdma.Node
+	Log        *slog.Logger
+
+	// Rescue gives a NIC that came back without a DEL its state back.
+	Rescue bool
+	// MetricsAddress is where to serve metrics and probes, "" for nowhere.
+	MetricsAddress string
+	// CDIDir is where to write the CDI spec; "" gives character devices
+	// themselves instead.
+	CDIDir string
+	// Reload asks to read the configuration again; nil never does. Changes of
+	// the file are seen without.
+	Reload <-chan os.Signal
+}
+
+// A ConfigError says that the configuration cannot be used: trying again
+// without changing it is no use.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Run offers the configured resources to the kubelet until ctx ends, which is
+// no error. Errors come only from the start; afterwards whatever fails is
+// logged and tried again.
+func Run(ctx context.Context, o Options) error {
+	file, err := readConfigFile(o.ConfigFile)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	journal, err := attachment.Open(o.StateDir, o.Proc)
+	if err != nil {
+		return err
+	}
+	host, err := netdev.CurrentNamespace()
+	if err != nil {
+		o.Log.Warn("cannot see the host's links: no alternative names, and no rescue", "error", err)
+	}
+	m := newManager(o, journal, links(host))
+	if host != nil {
+		// Whoever still looks at the host when the program ends needs it.
+		defer func() {
+			go func() { m.abandoned.Wait(); host.Close() }()
+		}()
+	}
+	// The offers are there before the kubelet can ask for them.
+	if err := m.apply(ctx, file); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
+		return &ConfigError{err}
+	}
+	if o.Rescue && host != nil {
+		m.rescuer = &rescuer{host: host, journal: journal, log: o.Log, done: m.metrics.rescued}
+	}
+	m.run(ctx)
+	o.Log.Info("stopped")
+	return nil
+}
+
+// links lists the host's links, none if they cannot be seen.
+func links(host *netdev.Namespace) func() ([]netlink.Link, error) {
+	if host == nil {
+		return func() ([]netlink.Link, error) { return nil, nil }
+	}
+	return host.Links
+}
+
+// newManager makes a manager without resources.
+func newManager(o Options, journal *attachment.Journal, links func() ([]netlink.Link, error)) *manager {
+	return &manager{
+		options: o,
+		log:     o.Log,
+		inventory: &inventory{
+			node: o.Node, journal: journal, links: links, log: o.Log,
+			memory: openMemory(o.StateDir, journal.BootID(), o.Log),
+		},
+		folder:  kubelet.NewFolder(o.KubeletDir, o.Log),
+		metrics: newMetrics(o.Version),
+		health:  newHealth(settleTime),
+		entries: map[string]*entry{},
+		events:  make(chan struct{}, 1),
+	}
+}
+
+// podResourcesSocket is where the kubelet has it.
+func podResourcesSocket(kubeletDir string) string {
+	return filepath.Join(kubeletDir, "pod-resources/kubelet.sock")
+}
+
+// A configFile is a configuration with the text that it was read from.
+type configFile struct {
+	*config.Config
+	path string
+	text string
+}
+
+func readConfigFile(path string) (*configFile, error) {
+	c, text, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return &configFile{c, path, text}, nil
+}

@@ -1,0 +1,232 @@
+package deviceplugin
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+const hcaGPU = "rdma/hca_gpu"
+
+// eightHCAs are the character devices of mlx5_0 to mlx5_7, as Allocate gives
+// them.
+func eightHCAs() []string {
+	paths := []string{"/dev/infiniband/rdma_cm"}
+	for n := range 8 {
+		for _, kind := range []string{"uverbs", "umad", "issm"} {
+			paths = append(paths, fmt.Sprintf("/dev/infiniband/%s%d", kind, n))
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+func checkDevices(t *testing.T, response *pluginapi.ContainerAllocateResponse, want []string) {
+	t.Helper()
+	var got []string
+	for _, d := range response.GetDevices() {
+		got = append(got, d.HostPath)
+		if d.ContainerPath != d.HostPath || d.Permissions != "rw" {
+			t.Errorf("%v", d)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestTheGuidesNodeOffersEightUnitsOfAllDevices(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	n.write("config.json", guide(300))
+	k := n.kubelet()
+	n.start()
+	n.wait(k, hcaGPU, 8)
+	response, ids, err := k.Allocate(hcaGPU, 8)
+	n.must(err)
+	if !slices.Equal(ids, []string{"0", "1", "2", "3", "4", "5", "6", "7"}) {
+		t.Errorf("IDs %v", ids)
+	}
+	checkDevices(t, response, eightHCAs())
+}
+
+func TestTheCountStaysTrueWhilePodsHaveTheNICs(t *testing.T) {
+	for _, mode := range []rdma.Mode{rdma.Shared, rdma.Exclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			n := newTestNode(t, eight()...)
+			n.write("config.json", guide(1))
+			k := n.kubelet()
+			stop := n.start()
+			n.wait(k, hcaGPU, 8)
+
+			n.attach(mode, eight()...)
+			n.until("a rescan has seen all NICs in a pod", func() bool {
+				return strings.Contains(n.logs.String(), `onHost="" inPods="ens11np0/mlx5_0`)
+			})
+			n.wait(k, hcaGPU, 8)
+			response, _, err := k.Allocate(hcaGPU, 1)
+			n.must(err)
+			checkDevices(t, response, eightHCAs())
+			if k.Messages(hcaGPU) != 1 {
+				t.Errorf("%d messages though nothing changed for the kubelet", k.Messages(hcaGPU))
+			}
+
+			stop()
+			n.wait(k, hcaGPU, 0)
+			n.start()
+			n.wait(k, hcaGPU, 8)
+			if response, _, err = k.Allocate(hcaGPU, 1); err != nil {
+				t.Fatal(err)
+			}
+			checkDevices(t, response, eightHCAs())
+		})
+	}
+}
+
+func TestANodeWithoutSuchDevicesOffersNothing(t *testing.T) {
+	n := newTestNode(t)
+	n.write("config.json", guide(1))
+	k := n.kubelet()
+	n.start()
+	n.until("the kubelet has a list", func() bool { return k.Messages(hcaGPU) == 1 })
+	if capacity, allocatable := k.Allocatable(hcaGPU); capacity != 0 || allocatable != 0 {
+		t.Errorf("capacity %d, allocatable %d", capacity, allocatable)
+	}
+	n.must(n.Add(eight()...)) // the driver is loaded late
+	n.wait(k, hcaGPU, 8)
+}
+
+func TestAPoolIsUnhealthyOnlyWhenNoDeviceOfItWorks(t *testing.T) {
+	hcas := eight()
+	n := newTestNode(t, hcas...)
+	n.write("config.json", guide(1))
+	k := n.kubelet()
+	n.start()
+	n.wait(k, hcaGPU, 8)
+	n.attach(rdma.Exclusive, hcas...)
+	for _, h := range hcas[:7] {
+		n.must(n.Unplug(h))
+	}
+	n.until("seven are gone", func() bool {
+		return strings.Contains(n.logs.String(), `inPods="ens18np0/mlx5_7 (0000:1d:00.0)" gone="ens11np0/mlx5_0`)
+	})
+	n.wait(k, hcaGPU, 8)
+	n.must(n.Unplug(hcas[7]))
+	n.wait(k, hcaGPU, 0)
+	if capacity, _ := k.Allocatable(hcaGPU); capacity != 8 {
+		t.Errorf("capacity %d, want 8", capacity)
+	}
+	n.must(n.Add(hcas...))
+	n.wait(k, hcaGPU, 8)
+}
+
+func TestAllocateGivesEachDeviceOnceWhateverIsMissing(t *testing.T) {
+	irdma := sysfs.IRDMA(0)
+	n := newTestNode(t, irdma, sysfs.MLX5(1))
+	n.must(os.Remove(filepath.Join(n.Dev(), "infiniband/rdma_cm")))
+	n.write("config.json", `{"configList": [{"resourceName": "any", "resourcePrefix": "example.com", "rdmaHcaMax": 1000, "selectors": {"linkTypes": ["ether"]}}]}`)
+	k := n.kubelet()
+	n.start()
+	n.wait(k, "example.com/any", 1000)
+	response, _, err := k.Allocate("example.com/any", 3)
+	n.must(err)
+	checkDevices(t, response, []string{"/dev/infiniband/issm1", "/dev/infiniband/umad1", "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1"})
+}
+
+func TestAnUnknownDeviceIDIsAnError(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	devices, err := n.inventory().read()
+	n.must(err)
+	var candidates []candidate
+	for _, d := range devices {
+		candidates = append(candidates, candidate{Device: d, healthy: true})
+	}
+	r := newResource(hcaGPU)
+	r.replace(newOffer(config.Resource{Name: hcaGPU, Mode: config.Shared, Units: 8}, candidates, false, false))
+	for _, id := range []string{"8", "-1", "07", "", "0000:08:00.0"} {
+		if _, err := r.Allocate([]string{"0", id}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", id)) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}
+
+func TestABadConfigurationIsNoReasonToTryAgain(t *testing.T) {
+	n := newTestNode(t)
+	var bad *ConfigError
+	if err := Run(n.ctx, n.options()); !errors.As(err, &bad) {
+		t.Errorf("no file: %v", err)
+	}
+	n.write("config.json", "{}")
+	if err := Run(n.ctx, n.options()); !errors.As(err, &bad) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("bad file: %v", err)
+	}
+}
+
+func TestLogsAreWhatTheFlagsSay(t *testing.T) {
+	for _, test := range []struct{ level, format, want string }{
+		{"info", "text", `level=WARN msg=hello`},
+		{"error", "json", ``},
+		{"DEBUG", "json", `"level":"WARN","msg":"hello"`},
+		{"loud", "text", "error: log level \"loud\": use debug, info, warn or error"},
+		{"info", "xml", "error: log format \"xml\": use text or json"},
+	} {
+		var out strings.Builder
+		log, err := NewLogger(&out, test.level, test.format)
+		if err != nil {
+			out.WriteString("error: " + err.Error())
+		} else {
+			log.Warn("hello")
+		}
+		if !strings.Contains(out.String(), test.want) || test.want == "" && out.Len() > 0 {
+			t.Errorf("%s %s: got %q", test.level, test.format, out.String())
+		}
+	}
+}
+
+func TestADriverThatHangsDoesNotKeepTheProgramFromEnding(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	n.write("config.json", strings.Replace(mlxOnly, `Interval": 0`, `Interval": 1`, 1))
+	k := n.kubelet()
+	stop := n.start()
+	n.wait(k, "rdma/mlx", 8)
+	file := filepath.Join(n.Sys(), "class/infiniband/mlx5_0/node_guid")
+	n.must(os.Remove(file))
+	n.must(unix.Mkfifo(file, 0o600)) // nothing ever comes out of it
+	var hanging *os.File
+	n.until("it is being read", func() bool {
+		var err error
+		hanging, err = os.OpenFile(file, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		return err == nil
+	})
+	defer hanging.Close()
+	stop()
+	n.wait(k, "rdma/mlx", 0)
+}
+
+func TestANodeThatCannotBeReadKeepsItsOffers(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	n.write("config.json", guide(1))
+	k := n.kubelet()
+	n.start()
+	n.wait(k, hcaGPU, 8)
+	class := filepath.Join(n.Sys(), "class/infiniband")
+	n.must(os.Rename(class, class+"-away"))
+	n.must(os.WriteFile(class, nil, 0o600)) // no folder, and not missing either
+	n.until("it is reported", func() bool { return strings.Contains(n.logs.String(), "the offers stay as they are") })
+	if _, allocatable := k.Allocatable(hcaGPU); allocatable != 8 || k.Messages(hcaGPU) != 1 {
+		t.Errorf("%d allocatable, %d messages", allocatable, k.Messages(hcaGPU))
+	}
+	response, _, err := k.Allocate(hcaGPU, 1)
+	n.must(err)
+	checkDevices(t, response, eightHCAs())
+}

@@ -1,0 +1,118 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// watched runs a watch on a folder and returns a function that waits for the
+// next change.
+func watched(t *testing.T, f Folder) (next func(what string)) {
+	t.Helper()
+	f.Log = slog.New(slog.DiscardHandler)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	changes := make(chan struct{}, 1000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Run(ctx, func() { changes <- struct{}{} })
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	return func(what string) {
+		t.Helper()
+		select {
+		case <-changes:
+		case <-ctx.Done():
+			t.Fatalf("not noticed: %s", what)
+		}
+		for len(changes) > 0 { // one change is several events
+			<-changes
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAFolderIsFollowedThroughItsLives(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a/b/c")
+	next := watched(t, Folder{Dir: dir})
+	next("the start")
+	for range 3 {
+		must(t, os.MkdirAll(dir, 0o755))
+		next("the folder is made")
+		settle(t, next, filepath.Join(dir, "first"))
+		must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+		next("a file is made")
+		must(t, os.Rename(dir, dir+"-old"))
+		must(t, os.MkdirAll(dir, 0o755))
+		settle(t, next, filepath.Join(dir, "second"))
+		must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+		next("a file is made in the folder that took its place")
+		must(t, os.RemoveAll(filepath.Dir(dir)))
+		next("the folder is removed")
+	}
+}
+
+// settle makes a file until a change is seen, so that what comes after is not
+// mixed up with what came before.
+func settle(t *testing.T, next func(string), path string) {
+	t.Helper()
+	must(t, os.WriteFile(path, nil, 0o600))
+	next(path)
+	time.Sleep(10 * time.Millisecond)
+}
+
+func TestOnlyRelevantFilesMatter(t *testing.T) {
+	dir := t.TempDir()
+	var seen []string
+	relevant := func(path string) bool {
+		seen = append(seen, filepath.Base(path))
+		return filepath.Ext(path) == ".sock"
+	}
+	next := watched(t, Folder{Dir: dir, Every: time.Hour, Relevant: relevant})
+	next("the start")
+	must(t, os.WriteFile(filepath.Join(dir, "checkpoint"), nil, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "kubelet.sock"), nil, 0o600))
+	next("the socket")
+	if len(seen) < 2 || seen[0] != "checkpoint" {
+		t.Errorf("asked about %v", seen)
+	}
+}
+
+func TestWithoutNotificationsTheFolderIsLookedAt(t *testing.T) {
+	next := watched(t, Folder{
+		Dir: t.TempDir(), Every: time.Millisecond,
+		NewWatcher: func() (*fsnotify.Watcher, error) { return nil, errors.New("too many open files") },
+	})
+	next("a look")
+	next("another look")
+}
+
+func TestAFileThatIsReplacedIsAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if Identify(path) != (FileID{}) {
+		t.Error("a file that is not there has an identity")
+	}
+	must(t, os.WriteFile(path, nil, 0o600))
+	first := Identify(path)
+	if first == (FileID{}) || first != Identify(path) {
+		t.Error("a file is not the same as itself")
+	}
+	must(t, os.Rename(path, path+"-old"))
+	must(t, os.WriteFile(path, nil, 0o600))
+	if Identify(path) == first {
+		t.Error("another file is taken for the first")
+	}
+}
