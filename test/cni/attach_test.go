@@ -1,0 +1,197 @@
+package cni_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestADDGivesTheNICAndDELReturnsItAsItWas(t *testing.T) {
+	for _, version := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
+		t.Run(version, func(t *testing.T) {
+			r := newRig(t, 1)
+			before, p := hostState(t), r.pod()
+			config := r.config(rails[0], map[string]any{"cniVersion": version, "mtu": 4200})
+			result := p.add("net1", config)
+
+			nic := result.Interfaces[0]
+			if nic.Name != "net1" || nic.Sandbox != p.netns || nic.Mac == "" {
+				t.Errorf("the result's interface is %+v", nic)
+			}
+			if version == "1.1.0" && (nic.Mtu != 4200 || inLab() && !strings.HasPrefix(nic.PciID, "0000:")) {
+				t.Errorf("the result's interface lacks MTU or PCI address: %+v", nic)
+			}
+			if got := result.IPs[0].Address.String(); got != "172.31.1.2/24" || *result.IPs[0].Interface != 0 {
+				t.Errorf("the result's address is %s of interface %v", got, result.IPs[0].Interface)
+			}
+			for _, want := range []string{"mtu 4200", "UP", "inet 172.31.1.2/24 brd 172.31.1.255"} {
+				if out := p.exec("ip", "addr", "show", "net1"); !strings.Contains(out, want) {
+					t.Errorf("no %q in the pod:\n%s", want, out)
+				}
+			}
+			if version != "0.3.1" {
+				must(t, p.check("net1", config))
+			}
+			p.del("net1", config)
+			r.expectHost(before)
+			r.expectClean()
+			p.del("net1", config) // the specification allows any number
+			r.expectHost(before)
+		})
+	}
+}
+
+func TestTheNICCanBeNamedInEveryWayThatHostDeviceKnows(t *testing.T) {
+	r := newRig(t, 1)
+	nic := rails[0]
+	selectors := map[string]map[string]any{
+		"device":   {},
+		"hwaddr":   {"device": nil, "hwaddr": strings.TrimSpace(read(t, "/sys/class/net/"+nic+"/address", nic))},
+		"both IDs": {"pciBusID": "3", "deviceID": "3"}, // what Multus adds for a shared resource
+	}
+	if inLab() {
+		// virtio NICs: ens12np0/device is virtioN, its parent the PCI function
+		virtio, err := filepath.EvalSymlinks("/sys/class/net/" + nic + "/device")
+		must(t, err)
+		pci := filepath.Base(filepath.Dir(virtio))
+		selectors["pciBusID"] = map[string]any{"device": nil, "pciBusID": pci}
+		selectors["deviceID"] = map[string]any{"device": nil, "deviceID": pci, "pciBusID": pci}
+		selectors["runtimeConfig"] = map[string]any{"device": nil, "runtimeConfig": map[string]any{"deviceID": pci}}
+		selectors["kernelpath"] = map[string]any{"device": nil, "kernelpath": virtio}
+	} else {
+		selectors["alternative name"] = map[string]any{"device": "alt-" + nic}
+	}
+	for name, change := range selectors {
+		r.run(name, func(r *rig) {
+			before, p := hostState(r), r.pod()
+			config := r.config(nic, change)
+			p.add("net1", config)
+			p.exec("ip", "link", "show", "net1")
+			p.del("net1", config)
+			r.expectHost(before)
+		})
+	}
+	r.expectClean()
+}
+
+// read reads a sysfs file of the thread's namespace, which may not be the one
+// that /sys shows: then `ip` knows.
+func read(t *testing.T, path, nic string) string {
+	if b, err := os.ReadFile(path); err == nil && inLab() {
+		return string(b)
+	}
+	return strings.Fields(strings.SplitAfter(run(t, "ip", "-br", "link", "show", nic), "UP")[1])[0]
+}
+
+func TestEightNICsGoToOnePodAndBack(t *testing.T) {
+	r := newRig(t, 8)
+	before, p := hostState(t), r.pod()
+	for i, nic := range rails {
+		p.add(fmt.Sprintf("net%d", i+1), r.config(nic))
+	}
+	for i := range rails {
+		if out := p.exec("ip", "addr", "show", fmt.Sprintf("net%d", i+1)); !strings.Contains(out, fmt.Sprintf("inet 172.31.%d.2/24", i+1)) || !strings.Contains(out, "mtu 9000") {
+			t.Errorf("net%d:\n%s", i+1, out)
+		}
+	}
+	for i := len(rails) - 1; i >= 0; i-- { // Multus deletes in reverse
+		p.del(fmt.Sprintf("net%d", i+1), r.config(rails[i]))
+	}
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestAResultOfAnEarlierPluginInTheChainIsKept(t *testing.T) {
+	r := newRig(t, 1)
+	p := r.pod()
+	config := r.config(rails[0], map[string]any{"prevResult": map[string]any{"cniVersion": "1.1.0",
+		"interfaces": []any{map[string]any{"name": "eth0", "sandbox": p.netns}},
+		"ips":        []any{map[string]any{"address": "10.1.1.1/24", "interface": 0}}}})
+	result := p.addDirect("net1", config)
+	if len(result.Interfaces) != 2 || result.Interfaces[0].Name != "eth0" || result.Interfaces[1].Name != "net1" {
+		t.Errorf("interfaces: %+v", result.Interfaces)
+	}
+	if len(result.IPs) != 2 || *result.IPs[0].Interface != 0 || *result.IPs[1].Interface != 1 {
+		t.Errorf("addresses: %+v", result.IPs)
+	}
+	p.del("net1", r.config(rails[0]))
+}
+
+func TestAFailedADDChangesNothing(t *testing.T) {
+	r := newRig(t, 1)
+	before, p, other := hostState(t), r.pod(), r.pod()
+	p.exec("ip", "link", "add", "taken", "type", "veth", "peer", "name", "taken-peer")
+	nic := rails[0]
+	tests := []struct {
+		name   string
+		ifName string
+		change map[string]any
+		code   uint
+		say    string
+	}{
+		{"no such NIC", "net1", map[string]any{"device": "ens99np0"}, 100, `no NIC with device "ens99np0" on this node`},
+		{"the interface name is taken in the pod", "taken", nil, 102, "the pod has an interface taken already (veth)"},
+		{"an unknown key", "net1", map[string]any{"mtuu": 9000}, 7, `unknown key "mtuu"; did you mean "mtu"?`},
+		{"a value of the wrong kind", "net1", map[string]any{"mtu": "9000"}, 7, `"mtu" is a string; it must be of type int`},
+		{"an MTU out of range", "net1", map[string]any{"mtu": 20}, 7, `"mtu" is 20; use 68 to 65535 bytes`},
+		{"a word that rdma does not know", "net1", map[string]any{"rdma": "yes"}, 7, `"rdma" is "yes"; use "required", "optional" or "none"`},
+		{"nothing that names the NIC", "net1", map[string]any{"device": nil}, 7, "nothing names the NIC"},
+		{"a shared resource's device ID and no name", "net1", map[string]any{"device": nil, "pciBusID": "3", "deviceID": "3"}, 7, "neither a PCI nor an auxiliary address"},
+		{"an IPAM plugin that is not there", "net1", map[string]any{"ipam": map[string]any{"type": "no-such-ipam"}}, 108, "no-such-ipam"},
+		{"an IPAM plugin that fails", "net1", map[string]any{"ipam": map[string]any{"type": "host-local", "subnet": "not a subnet"}}, 108, "get an address from host-local"},
+		{"an IPAM answer that cannot be configured", "net1", map[string]any{"ipam": with(r.hostLocal(1), "routes",
+			[]any{map[string]any{"dst": "10.0.0.0/8", "gw": "192.0.2.1"}})}, 109, "add route 10.0.0.0/8 via 192.0.2.1"},
+	}
+	if inLab() {
+		wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
+		tests = append(tests, struct {
+			name   string
+			ifName string
+			change map[string]any
+			code   uint
+			say    string
+		}{"a mode that the node is not in", "net1", map[string]any{"rdmaMode": wrong}, 104, "the configuration wants RDMA mode " + wrong + ", the node is in " + lab.mode + " mode"})
+	}
+	for _, tt := range tests {
+		r.run(tt.name, func(r *rig) {
+			_, err := p.in(r).tryAdd(tt.ifName, r.config(nic, tt.change))
+			if code(err) != tt.code || !strings.Contains(err.Error(), tt.say) || strings.Contains(err.Error(), "\n") {
+				r.Errorf("code %d: %v\nwant code %d and, in one line: %s", code(err), err, tt.code, tt.say)
+			}
+			r.expectHost(before)
+			r.expectClean()
+		})
+	}
+	r.run("a NIC that another pod holds", func(r *rig) {
+		other.in(r).add("net1", r.config(nic))
+		_, err := p.in(r).tryAdd("net1", r.config(nic))
+		if want := nic + ": held by pod default/" + other.name; code(err) != 101 || !strings.Contains(err.Error(), want) {
+			r.Errorf("code %d: %v, want 101: %s", code(err), err, want)
+		}
+		other.in(r).exec("ip", "link", "show", "net1")
+		other.in(r).del("net1", r.config(nic))
+		r.expectHost(before)
+	})
+	r.run("malformed JSON", func(r *rig) {
+		_, err := p.direct("ADD", "net1", []byte(`{"cniVersion": "1.1.0", "name": "x", "device": `))
+		if code(err) != 6 || strings.Contains(err.Error(), "\n") {
+			r.Errorf("code %d: %v", code(err), err)
+		}
+		r.expectHost(before)
+	})
+	r.run("the host's own namespace", func(r *rig) {
+		here := *p.in(r)
+		here.netns = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), gettid())
+		if _, err := here.tryAdd("net1", r.config(nic)); code(err) != 8 {
+			r.Errorf("code %d: %v", code(err), err)
+		}
+		r.expectHost(before)
+	})
+}
+
+func with(m map[string]any, key string, value any) map[string]any {
+	m[key] = value
+	return m
+}

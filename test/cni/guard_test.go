@@ -1,0 +1,113 @@
+package cni_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
+	nic := rails[0]
+	tests := []struct {
+		name       string
+		need, free []string // commands that make the host need the NIC, and their undo
+		say        string
+	}{
+		{"default route", []string{"ip route add default via 192.168.0.254 dev " + nic}, []string{"ip route del default via 192.168.0.254"}, "the host's default route goes through it"},
+		{"multipath default route", []string{"ip route add default nexthop via 192.168.0.254 dev " + nic + " nexthop via 192.168.1.254 dev " + rails[1]},
+			[]string{"ip route del default"}, "the host's default route goes through it"},
+		{"port of a bridge", []string{"ip link add br0 type bridge", "ip link set " + nic + " master br0"}, []string{"ip link del br0"}, "it is a port of bridge br0"},
+		{"macvlan on top", []string{"ip link add mv0 link " + nic + " type macvlan"}, []string{"ip link del mv0"}, "macvlan mv0 is on top of it"},
+	}
+	if inLab() {
+		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
+		tests[0].free = append(tests[0].free, "ip addr del 192.168.0.1/24 dev "+nic)
+		tests[1].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic, "ip addr add 192.168.1.1/24 dev " + rails[1]}, tests[1].need...)
+		tests[1].free = append(tests[1].free, "ip addr del 192.168.0.1/24 dev "+nic, "ip addr del 192.168.1.1/24 dev "+rails[1])
+		type test = struct {
+			name       string
+			need, free []string
+			say        string
+		}
+		tests = append(tests,
+			test{"VLAN on top", []string{"ip link add v7 link " + nic + " type vlan id 7"}, []string{"ip link del v7"}, "vlan v7 is on top of it"},
+			test{"port of a bond", []string{"modprobe bonding max_bonds=0", "ip link add bond7 type bond", "ip link set " + nic + " down", "ip link set " + nic + " master bond7"},
+				[]string{"ip link del bond7", "ip link set " + nic + " mtu 9000 up", "rmmod bonding"}, "it is a port of bond bond7"})
+	}
+	r := newRig(t, 2)
+	for _, tt := range tests {
+		r.run(tt.name, func(r *rig) {
+			p := r.pod()
+			run(r, "bash", "-ec", strings.Join(tt.need, "\n"))
+			defer run(r, "bash", "-c", strings.Join(tt.free, "\n"))
+			needed := hostState(r)
+			if _, err := p.tryAdd("net1", r.config(nic)); code(err) != 112 || !strings.Contains(err.Error(), nic+": "+tt.say) {
+				r.Errorf("code %d: %v, want 112: %s", code(err), err, tt.say)
+			}
+			r.expectHost(needed)
+			r.expectClean()
+			if tt.name == "default route" {
+				p.add("net1", r.config(nic, map[string]any{"force": true}))
+				p.del("net1", r.config(nic))
+				r.expectHost(needed) // the default route is back, too
+			}
+		})
+	}
+}
+
+func TestANICWhoseRDMADeviceIsInUseIsRefused(t *testing.T) {
+	needLab(t, "")
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	run(t, "ip", "addr", "add", "192.168.7.1/24", "dev", rails[0])
+	user := exec.Command("ibv_rc_pingpong", "-d", "rxe0", "-g", "1")
+	must(t, user.Start())
+	stop := func() { _ = user.Process.Kill(); _ = user.Wait() }
+	defer stop()
+	var err error
+	for range 50 { // until it has its queue pair
+		if _, err = p.tryAdd("net1", r.config(rails[0])); err != nil {
+			break
+		}
+		p.del("net1", r.config(rails[0]))
+		time.Sleep(100 * time.Millisecond)
+	}
+	if code(err) != 112 || !strings.Contains(err.Error(), "its RDMA device rxe0 is in use on the host by process ") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	stop()
+	run(t, "ip", "addr", "del", "192.168.7.1/24", "dev", rails[0])
+	for range 50 { // the kernel takes queue pairs down in the background
+		if _, err = p.tryAdd("net1", r.config(rails[0])); err == nil {
+			p.del("net1", r.config(rails[0]))
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	must(t, err)
+	r.expectHost(before)
+}
+
+func TestTheGatewaysAddressIsAnErrorOnlyWhereARouteGoesThroughIt(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	// As Whereabouts does with the guide's range: the gateway comes first.
+	ipam := func(routes ...any) map[string]any {
+		return map[string]any{"ipam": map[string]any{"type": "static", "addresses": []any{
+			map[string]any{"address": "172.31.1.1/24", "gateway": "172.31.1.1"}}, "routes": routes}}
+	}
+	p.add("net1", r.config(rails[0], ipam()))
+	p.del("net1", r.config(rails[0], ipam()))
+	for name, config := range map[string]map[string]any{
+		"an IPAM route":  r.config(rails[0], ipam(map[string]any{"dst": "10.0.0.0/8"})),
+		"source routing": r.config(rails[0], ipam(), map[string]any{"sourceRouting": true}),
+	} {
+		_, err := p.tryAdd("net1", config)
+		if code(err) != 113 || !strings.Contains(err.Error(), `"exclude": ["172.31.1.1/32"]`) {
+			t.Errorf("%s: code %d: %v", name, code(err), err)
+		}
+		r.expectHost(before)
+		r.expectClean()
+	}
+}

@@ -1,0 +1,335 @@
+package cni_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Whatever a pod does to its NIC, DEL finds it by identity and restores it.
+func TestDELFindsTheNICWhateverThePodDidToIt(t *testing.T) {
+	tests := []struct {
+		name     string
+		commands []string // run in the pod
+	}{
+		{"renamed", []string{"ip link set net1 down", "ip link set net1 name mine"}},
+		{"alias cleared", []string{`ip link set net1 alias ""`}},
+		{"alias set to another name of the host", []string{"ip link set net1 alias eth0"}},
+		{"down", []string{"ip link set net1 down"}},
+		{"another MTU", []string{"ip link set net1 mtu 1400"}},
+		{"promiscuous", []string{"ip link set net1 promisc on"}},
+		{"more addresses", []string{"ip addr add 10.99.0.1/24 dev net1", "ip addr flush dev net1"}},
+		{"alternative name dropped", []string{"ip link property del dev net1 altname alt-ens12np0"}},
+		{"in a namespace of its own", []string{"unshare --net sleep 20 >/dev/null 2>&1 & sleep 0.3; ip link set net1 netns $!"}},
+	}
+	if inLab() { // a virtual NIC has nothing but its MAC to be known by
+		tests[7].commands = nil
+		tests = append(tests, struct {
+			name     string
+			commands []string
+		}{"another MAC address", []string{"ip link set net1 down", "ip link set net1 address 02:00:00:00:00:99"}})
+	}
+	r := newRig(t, 1)
+	for _, tt := range tests {
+		r.run(tt.name, func(r *rig) {
+			before, p := hostState(r), r.pod()
+			config := r.config(rails[0])
+			p.add("net1", config)
+			if len(tt.commands) > 0 {
+				p.exec("bash", "-ec", strings.Join(tt.commands, "\n"))
+			}
+			p.del("net1", config)
+			r.expectHost(before)
+			r.expectClean()
+		})
+	}
+}
+
+func TestANICWhoseNamespaceDiedComesBackUnderItsOwnName(t *testing.T) {
+	for _, after := range []string{"DEL", "DEL without CNI_NETNS", "GC", "ADD of the next pod"} {
+		t.Run(after, func(t *testing.T) {
+			r := newRig(t, 8)
+			before, p := hostState(t), r.pod()
+			for i, nic := range rails {
+				p.add(fmt.Sprintf("net%d", i+1), r.config(nic))
+			}
+			p.kill()
+			next := r.pod()
+			for i, nic := range rails {
+				name, config := fmt.Sprintf("net%d", i+1), r.config(nic)
+				switch after {
+				case "DEL":
+					p.del(name, config)
+				case "DEL without CNI_NETNS":
+					gone := *p
+					gone.netns = ""
+					gone.del(name, config)
+				case "GC":
+					r.gc(config)
+				case "ADD of the next pod":
+					if !inLab() {
+						// the kernel destroyed the veth: there is no next pod
+						if _, err := next.tryAdd(name, config); code(err) != 100 {
+							t.Errorf("code %d: %v", code(err), err)
+						}
+						p.del(name, config)
+						continue
+					}
+					next.add(name, config)
+					next.del(name, config)
+				}
+			}
+			if inLab() {
+				r.expectHost(before)
+			}
+			r.expectClean()
+		})
+	}
+}
+
+func TestAnADDThatWasKilledIsUndone(t *testing.T) {
+	for _, by := range []string{"DEL", "GC", "a second ADD", "ADD of another pod"} {
+		t.Run(by, func(t *testing.T) {
+			r := newRig(t, 1)
+			before, p := hostState(t), r.pod()
+			config := r.config(rails[0], map[string]any{"ipam": with(r.hostLocal(1), "type", "host-local")})
+			r.killDuringADD(p, config)
+			switch by {
+			case "DEL":
+				p.del("net1", config)
+			case "GC":
+				r.gc(config)
+			case "a second ADD":
+				p.add("net1", config)
+				p.del("net1", config)
+			case "ADD of another pod":
+				other := r.pod()
+				other.add("net1", config)
+				other.del("net1", config)
+			}
+			r.expectHost(before)
+			r.expectClean()
+		})
+	}
+}
+
+// killDuringADD kills the plugin while its IPAM plugin is at work and the NIC
+// is on its way or in the pod.
+func (r *rig) killDuringADD(p *pod, config map[string]any) {
+	r.Helper()
+	slow := r.TempDir()
+	real, err := exec.LookPath(filepath.Join(hostLocalDir(r.T), "host-local"))
+	must(r, err)
+	must(r, os.WriteFile(filepath.Join(slow, "host-local"), []byte("#!/bin/bash\nsleep 1\nexec "+real+"\n"), 0o755))
+	b, err := json.Marshal(config)
+	must(r, err)
+	cmd := exec.Command(plugin())
+	cmd.Env = append(os.Environ(), "CNI_COMMAND=ADD", "CNI_CONTAINERID="+p.id, "CNI_NETNS="+p.netns, "CNI_IFNAME=net1", "CNI_PATH="+slow)
+	cmd.Stdin = strings.NewReader(string(b))
+	must(r, cmd.Start())
+	for range 200 { // until the NIC is in the pod
+		if exec.Command("ip", "-n", p.name, "link", "show", "net1").Run() == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	must(r, cmd.Process.Kill())
+	_ = cmd.Wait()
+}
+
+func hostLocalDir(t *testing.T) string {
+	for _, dir := range pluginPath(t) {
+		if _, err := os.Stat(filepath.Join(dir, "host-local")); err == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// gc runs GC with no valid attachment.
+func (r *rig) gc(config map[string]any) {
+	r.Helper()
+	b, err := json.Marshal(config)
+	must(r, err)
+	p := &pod{rig: r}
+	_, err = p.direct("GC", "", b)
+	must(r, err)
+}
+
+func TestGCLeavesValidAttachmentsAlone(t *testing.T) {
+	r := newRig(t, 2)
+	before, p := hostState(t), r.pod()
+	first, second := r.config(rails[0]), r.config(rails[1], map[string]any{"name": "roce-net1"})
+	p.add("net1", first)
+	p.add("net2", second)
+	first["cni.dev/valid-attachments"] = []any{map[string]any{"containerID": p.id, "ifname": "net2"}}
+	r.gc(first)
+	p.exec("ip", "link", "show", "net2")
+	if out := run(t, "ip", "link"); !strings.Contains(out, rails[0]) || strings.Contains(out, rails[1]+":") {
+		t.Errorf("on the host:\n%s", out)
+	}
+	p.del("net2", second)
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestABadJournalFileIsSetAsideAndStopsNothing(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0])
+	dir := filepath.Join(r.stateDir, "attachments")
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "foreign@net7.json"), []byte(`{"hello": "world"}`), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, p.id+"@net1.json"), []byte(`{"version": 1, "bootID`), 0o600))
+	p.add("net1", config)
+	p.del("net1", config)
+	r.expectHost(before)
+	for _, file := range []string{"foreign@net7.json.bad", p.id + "@net1.json.bad"} {
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestARecordOfAnEarlierBootIsHistory(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0])
+	p.add("net1", config)
+	record := r.records()[0]
+	old := strings.Replace(string(readFile(t, record)), `"mtu": 9000`, `"mtu": 1300`, 1)
+	p.del("net1", config)
+	// As after a power cut: the NIC is on the host as the boot configured it,
+	// the record and the address are still there.
+	must(t, os.WriteFile(record, []byte(strings.Replace(old, `"bootID": "`, `"bootID": "earlier-`, 1)), 0o600))
+	must(t, os.WriteFile(filepath.Join(r.stateDir, "ipam", "roce-net1", "172.31.1.2"), []byte(p.id+"\r\nnet1"), 0o600))
+	other := r.pod()
+	other.add("net1", config)
+	other.del("net1", config)
+	p.kill()
+	p.del("net1", config)
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	return b
+}
+
+func TestOfManyADDsForOneNICOneSucceeds(t *testing.T) {
+	r := newRig(t, 1)
+	before := hostState(t)
+	const n = 8
+	pods := make([]*pod, n)
+	for i := range pods {
+		pods[i] = r.pod()
+	}
+	config, err := json.Marshal(r.config(rails[0]))
+	must(t, err)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i, p := range pods {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			r.enter()
+			_, errs[i] = p.direct("ADD", "net1", config)
+		}()
+	}
+	wg.Wait()
+	var winner *pod
+	for i, err := range errs {
+		switch c := code(err); {
+		case err == nil && winner == nil:
+			winner = pods[i]
+		case err == nil:
+			t.Errorf("two pods have the NIC: %s and %s", winner.name, pods[i].name)
+		case c != 101 && c != 11:
+			t.Errorf("code %d: %v", c, err)
+		}
+	}
+	if winner == nil {
+		t.Fatalf("no pod has the NIC: %v", errs)
+	}
+	winner.del("net1", r.config(rails[0]))
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestANameThatIsTakenOnTheHostDelaysOnlyTheName(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0])
+	p.add("net1", config)
+	run(t, "ip", "link", "add", rails[0], "type", "veth", "peer", "name", "squatter")
+	err := p.tryDel("net1", config)
+	if code(err) != 110 || !strings.Contains(err.Error(), "name "+rails[0]+" is taken by another link") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	if leases := r.leases(); len(leases) != 0 {
+		t.Errorf("addresses %v were kept back", leases)
+	}
+	p.kill() // the NIC is on the host already
+	run(t, "ip", "link", "del", "squatter")
+	p.del("net1", config)
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestAFullDiskIsFoundOutBeforeAnythingMoves(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	run(t, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", r.stateDir)
+	defer run(t, "umount", r.stateDir)
+	config := r.config(rails[0], map[string]any{"ipam": nil})
+	p.add("net1", config)
+	fill := filepath.Join(r.stateDir, "fill")
+	for os.WriteFile(fill, make([]byte, 64<<10), 0o600) == nil {
+		t.Fatal("64 KiB fit into a disk with a record on it")
+	}
+	p.del("net1", config) // needs no room
+	r.expectHost(before)
+	_ = os.WriteFile(fill, make([]byte, 64<<10), 0o600)
+	if _, err := p.tryAdd("net1", config); code(err) != 107 || !strings.Contains(err.Error(), "no space left on device") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	r.expectHost(before)
+	if records := r.records(); len(records) != 0 {
+		t.Errorf("records %v", records)
+	}
+}
+
+func TestWithoutItsJournalDELTakesBackNothingThatThePodMayHaveMade(t *testing.T) {
+	if inLab() {
+		t.Skip("about virtual netdevs; for physical ones see TestWithoutItsJournalDELFindsAPhysicalNIC")
+	}
+	r := newRig(t, 1)
+	p := r.pod()
+	p.add("net1", r.config(rails[0]))
+	must(t, os.RemoveAll(filepath.Join(r.stateDir, "attachments")))
+	p.del("net1", r.config(rails[0]))
+	p.exec("ip", "link", "show", "net1") // a virtual netdev ends with its namespace
+	r.expectClean()
+}
+
+func TestWithoutItsJournalDELFindsAPhysicalNIC(t *testing.T) {
+	needLab(t, "")
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	p.exec("ip", "link", "add", "net7", "type", "veth", "peer", "name", "net8")
+	p.add("net1", r.config(rails[0]))
+	p.exec("bash", "-ec", "ip link set net1 down name mine")
+	must(t, os.RemoveAll(filepath.Join(r.stateDir, "attachments")))
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
+	r.expectClean()
+}
