@@ -1,0 +1,1 @@
+../v1.37/manager_test.go

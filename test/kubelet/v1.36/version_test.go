@@ -1,0 +1,37 @@
+// Package kubelet tests rdma-device-plugin with the device manager of
+// Kubernetes 1.36.3.
+package kubelet
+
+import (
+	"testing"
+	_ "unsafe" // for go:linkname
+
+	cadvisorapi "github.com/google/cadvisor/info/v1"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/kubelet/cm/devicemanager"
+	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
+
+	"github.com/roce-k8s/roce-k8s/test/kubelet/scenario"
+)
+
+// The exported constructor knows one path for the kubelet's socket; this one
+// takes it. For go:linkname the package needs a file in assembly: empty.s.
+//
+//go:linkname newManagerImpl k8s.io/kubernetes/pkg/kubelet/cm/devicemanager.newManagerImpl
+func newManagerImpl(logger klog.Logger, socketPath string, topology []cadvisorapi.Node, s topologymanager.Store) (*devicemanager.ManagerImpl, error)
+
+func TestTheDevicePluginWithKubernetes1363(t *testing.T) { scenario.Run(t, kubelet) }
+
+func newManager(socket string) (*devicemanager.ManagerImpl, error) {
+	log := klog.Background()
+	return newManagerImpl(log, socket, nil, topologymanager.NewFakeManager())
+}
+
+func (m *manager) capacity() (capacity, allocatable v1.ResourceList, deleted []string) {
+	return m.GetCapacity()
+}
+
+func (m *manager) allocate(pod *v1.Pod) error {
+	return m.Allocate(pod, &pod.Spec.Containers[0])
+}
