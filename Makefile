@@ -1,0 +1,77 @@
+# make demo   the guide's story on real RDMA devices, in a virtual machine
+# make test   all tests; what this machine cannot run is skipped with the reason
+# Both install what they need (as root, on Debian) and cache it below .cache.
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+CACHE     := $(CURDIR)/.cache
+GO        := CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
+LINT      := $(CACHE)/tools/golangci-lint
+# What the tests run: our programs, and the IPAM plugins beside them.
+PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
+CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet fuzz bench-device-plugin peers clean distclean FORCE
+
+build: $(PROGRAMS)
+
+# Always asked: the go command knows best what has changed. grpcnotrace leaves
+# out an HTTP debug page, and with it a quarter of the device plugin.
+bin/%: FORCE
+	@$(GO) build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o $@ ./cmd/$*
+
+demo:
+	@test/demo/run
+
+test: lint unit test-netns test-lab
+
+lint: $(LINT)
+	@unformatted=$$(gofmt -l cmd pkg test); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	go vet ./...
+	$(LINT) run ./...
+
+# The linter is pinned by its own module; the name of its go.mod's sum keeps
+# the binary in step with it.
+$(LINT): test/lint/go.mod test/lint/go.sum
+	@echo "building the linter (once)"
+	@mkdir -p $(@D)
+	@cd test/lint && $(GO) build -trimpath -ldflags "-s -w" -o $@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@mv $@.new $@
+
+unit: peers
+	CGO_ENABLED=1 ROCE_PEERS_DIR=$(CACHE)/peers test/report go test -v -race ./cmd/... ./pkg/... ./test/standin/... ./test/fixtures/...
+
+test-netns: build peers
+	ROCE_CNI_PATH=$(CNI_PATH) test/report go test -v -count=1 ./test/cni/...
+
+test-lab: build peers
+	@test/lab-tests $(CNI_PATH) all
+
+# Kills the CNI plugin at every system call that changes something.
+test-crash: build peers
+	REPORT='tried|rounds|at once' ROCE_CNI_PATH=$(CNI_PATH) test/report go test -v -count=1 -timeout 40m ./test/crash/...
+	@REPORT='tried|rounds|at once' test/lab-tests $(CNI_PATH) crash
+
+# Against the device managers of the real kubelet; compiles Kubernetes once.
+test-kubelet: build
+	@ROCE_PROGRAMS=$(CURDIR)/bin test/kubelet/run
+
+# Half a minute for each.
+fuzz:
+	@test/fuzz 30s
+
+# Wants a quiet machine, and writes docs/benchmarks.md.
+bench-device-plugin: build peers
+	@test/bench/deviceplugin/run
+
+peers:
+	@test/peers/build plugins whereabouts >/dev/null
+	@ln -sfn "$$(basename $(CACHE)/peers/plugins@*)" $(CACHE)/peers/cni
+
+clean:
+	rm -rf bin
+
+distclean: clean
+	rm -rf $(CACHE)
+
+FORCE:
