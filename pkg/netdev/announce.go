@@ -16,34 +16,43 @@ import (
 // they keep sending to the NIC that had the address before, until their
 // caches expire.
 func (n *Namespace) Announce(link netlink.Link, address netip.Addr) error {
-	a := link.Attrs()
-	if len(a.HardwareAddr) != 6 {
+	if len(link.Attrs().HardwareAddr) != 6 {
 		return nil // not Ethernet
 	}
-	var protocol uint16
-	var payload []byte
-	var to net.HardwareAddr
+	announce := n.advertise
 	if address.Is4() {
-		protocol, payload, to = unix.ETH_P_ARP, gratuitousARP(a.HardwareAddr, address), broadcast()
-	} else {
-		protocol, payload, to = unix.ETH_P_IPV6, neighbourAdvertisement(a.HardwareAddr, address), allNodes()
+		announce = n.askForItself
 	}
+	if err := announce(link, address); err != nil {
+		return fmt.Errorf("announce %s: %w", address, err)
+	}
+	return nil
+}
+
+// askForItself has the kernel ask who has the address, as if it were a
+// neighbour's: that is a gratuitous ARP request, repeated until the entry is
+// given up after some seconds (mcast_solicit). A packet socket could send it
+// too, but its close waits for an RCU grace period, 8 to 11 ms of every ADD
+// (packet_release in net/packet/af_packet.c).
+func (n *Namespace) askForItself(link netlink.Link, address netip.Addr) error {
+	return n.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, IP: address.AsSlice(), Flags: unix.NTF_USE})
+}
+
+// advertise sends an advertisement of its own: the kernel's, with ndisc_notify,
+// comes with other events.
+func (n *Namespace) advertise(link netlink.Link, address netip.Addr) error {
+	a := link.Attrs()
 	return n.Do(func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
-			return fmt.Errorf("announce %s: %w", address, err)
+			return err
 		}
 		defer func() { _ = unix.Close(fd) }()
-		dst := &unix.SockaddrLinklayer{Protocol: bigEndian(protocol), Ifindex: a.Index, Halen: 6}
-		copy(dst.Addr[:], to)
-		if err := unix.Sendto(fd, payload, 0, dst); err != nil {
-			return fmt.Errorf("announce %s: %w", address, err)
-		}
-		return nil
+		dst := &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IPV6), Ifindex: a.Index, Halen: 6}
+		copy(dst.Addr[:], allNodes())
+		return unix.Sendto(fd, neighbourAdvertisement(a.HardwareAddr, address), 0, dst)
 	})
 }
-
-func broadcast() net.HardwareAddr { return net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
 
 // allNodes is the Ethernet address of ff02::1 (RFC 2464, section 7).
 func allNodes() net.HardwareAddr { return net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1} }
@@ -51,13 +60,6 @@ func allNodes() net.HardwareAddr { return net.HardwareAddr{0x33, 0x33, 0, 0, 0, 
 // bigEndian is htons.
 func bigEndian(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
-}
-
-func gratuitousARP(mac net.HardwareAddr, address netip.Addr) []byte {
-	ip := address.As4()
-	b := []byte{0, 1, 8, 0, 6, 4, 0, 1} // Ethernet, IPv4, address lengths, request
-	b = append(append(b, mac...), ip[:]...)
-	return append(append(b, make([]byte, 6)...), ip[:]...)
 }
 
 func neighbourAdvertisement(mac net.HardwareAddr, address netip.Addr) []byte {
