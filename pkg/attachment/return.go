@@ -158,7 +158,7 @@ func (j *Journal) returnRDMA(ctx context.Context, host, pod, place *netdev.Names
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		for _, ns := range []*netdev.Namespace{host, place, pod} {
+		for _, ns := range []*netdev.Namespace{place, host, pod} {
 			if ns == nil {
 				continue
 			}

@@ -182,6 +182,15 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err != nil {
 		return nil, err
 	}
+	if nic.RDMA != nil {
+		found, ok, err := rdma.Find(o.host.NS, *nic.RDMA)
+		if err != nil {
+			return nil, fail(codeNoRDMA, name, "look for its RDMA device", err, "try again")
+		}
+		if ok {
+			nic.RDMA.Index = &found.Index
+		}
+	}
 	if err := o.guard(link, nic); err != nil {
 		return nil, err
 	}

@@ -29,6 +29,10 @@ type Device struct {
 	// NodeGUID as sysfs prints it, "5054:00ff:fe00:0001". It identifies the
 	// device across renames and namespaces.
 	NodeGUID string `json:"nodeGUID"`
+	// Index is the kernel's number of the device, the same in all namespaces
+	// until its driver registers it anew; nil if nobody has asked. sysfs does
+	// not have it: Find does.
+	Index *uint32 `json:"index,omitempty"`
 	// Bus and Address name the function that carries the device: "pci" and
 	// "0000:08:00.0", or "auxiliary" and "mlx5_core.sf.2". For a Soft-RoCE
 	// device they are those of the NIC below it; both are empty when that

@@ -1,11 +1,13 @@
 package rdma
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -54,8 +56,15 @@ func handleAt(ns netns.NsHandle) (*netlink.Handle, error) {
 }
 
 // Find finds a device in a namespace by its identity. ok is false when it is
-// not there.
+// not there. With the device's index that is one question; without it, or when
+// the driver has registered the device anew, the kernel lists them all.
 func Find(ns netns.NsHandle, d Device) (link Link, ok bool, err error) {
+	if d.Index != nil {
+		link, err := linkAt(ns, *d.Index)
+		if err == nil && d.is(link) {
+			return link, true, nil
+		}
+	}
 	links, err := Links(ns)
 	if err != nil {
 		return Link{}, false, err
@@ -66,6 +75,33 @@ func Find(ns netns.NsHandle, d Device) (link Link, ok bool, err error) {
 		}
 	}
 	return Link{}, false, nil
+}
+
+// linkAt is the device with an index. The netlink package can only list all.
+func linkAt(ns netns.NsHandle, index uint32) (Link, error) {
+	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_RDMA)
+	if err != nil {
+		return Link{}, fmt.Errorf("open NETLINK_RDMA: %w", err)
+	}
+	defer socket.Close()
+	req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|nl.RDMA_NLDEV_CMD_GET, 0)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: {Socket: socket}}
+	req.AddData(nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(index)))
+	messages, err := req.Execute(unix.NETLINK_RDMA, 0)
+	if err != nil || len(messages) != 1 {
+		return Link{}, errors.Join(fmt.Errorf("no RDMA device %d", index), err)
+	}
+	link := Link{Index: index}
+	attributes(messages[0], func(kind uint16, value []byte) {
+		switch {
+		case kind == nl.RDMA_NLDEV_ATTR_DEV_NAME:
+			link.Name = strings.TrimRight(string(value), "\x00")
+		case kind == nl.RDMA_NLDEV_ATTR_NODE_GUID && len(value) == 8:
+			guid := binary.NativeEndian.Uint64(value)
+			link.NodeGUID = fmt.Sprintf("%04x:%04x:%04x:%04x", guid>>48, guid>>32&0xffff, guid>>16&0xffff, guid&0xffff)
+		}
+	})
+	return link, nil
 }
 
 // unsetGUID is the node GUID of a virtual function to which nobody gave one.
