@@ -11,7 +11,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet fuzz bench-device-plugin peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet fuzz bench-cni bench-device-plugin peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -60,7 +60,10 @@ test-kubelet: build
 fuzz:
 	@test/fuzz 30s
 
-# Wants a quiet machine, and writes docs/benchmarks.md.
+# Both want a quiet machine, and write docs/benchmarks.md.
+bench-cni: build
+	@test/bench/cni/run
+
 bench-device-plugin: build peers
 	@test/bench/deviceplugin/run
 

@@ -272,6 +272,10 @@ func readDir(dir string) ([]string, error) {
 	return names, nil
 }
 
+// longestValue bounds what is read of a file of sysfs, in bytes. A file may
+// have a page; the longest one that is read here is a GID, of 40.
+const longestValue = 256
+
 // readString reads a file of sysfs without the white space around it. Package
 // os would offer each of the thousands of small files to the runtime's poller:
 // ten system calls a file where three do.
@@ -282,7 +286,7 @@ func readString(dir, file string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	buf := make([]byte, 4096) // sysfs hands out a page at the most
+	buf := make([]byte, longestValue)
 	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf) })
 	if err != nil {
 		return "", &fs.PathError{Op: "read", Path: path, Err: err}

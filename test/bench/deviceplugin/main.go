@@ -16,8 +16,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
+
+	"github.com/roce-k8s/roce-k8s/test/bench/report"
 )
 
 // sizes are the numbers of HCAs.
@@ -68,7 +69,7 @@ func run(o options, docs string) error {
 		}
 		*program = path
 	}
-	load, err := os.ReadFile("/proc/loadavg")
+	machine, err := report.Machine()
 	if err != nil {
 		return err
 	}
@@ -102,5 +103,5 @@ func run(o options, docs string) error {
 	if docs == "" {
 		return nil
 	}
-	return all.write(docs, strings.Fields(string(load))[0])
+	return all.section(machine).Write(docs)
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"time"
 
+	"github.com/roce-k8s/roce-k8s/test/bench/report"
 	"github.com/roce-k8s/roce-k8s/test/standin/kubelet"
 )
 
@@ -33,11 +33,11 @@ type result struct{ Ours, Theirs figures }
 // figures are one program's: times in ms, sizes in MB. What was not measured
 // is 0.
 type figures struct {
-	Start, Rescan                 float64
-	Restart, Stop, RSS            float64 // with usualSize
-	AllocateP50, AllocateP99      float64 // with busySize
-	Binary                        float64
-	StartMax, RestartMax, StopMax float64
+	Start                    report.Figure
+	Rescan                   float64
+	Restart, Stop            report.Figure // with usualSize
+	RSS, Binary              float64       // with usualSize
+	AllocateP50, AllocateP99 float64       // with busySize
 }
 
 func measure(o options, size int, out io.Writer) error {
@@ -73,7 +73,7 @@ func measure(o options, size int, out io.Writer) error {
 		}
 	}
 	for i, f := range []*figures{&r.Ours, &r.Theirs} {
-		f.Start, f.StartMax = quantile(starts[i], 50), quantile(starts[i], 100)
+		f.Start = report.Of(starts[i])
 		rounds := []int{o.Rounds, theirRounds}[i]
 		if err := f.measure(k, [][]string{ours, theirs}[i], size, rounds); err != nil {
 			return err
@@ -121,7 +121,7 @@ func (f *figures) measure(k *kubelet.Kubelet, program []string, size, rounds int
 		}
 		restarts = append(restarts, ms(time.Since(begin)))
 	}
-	f.Restart, f.RestartMax = quantile(restarts, 50), quantile(restarts, 100)
+	f.Restart = report.Of(restarts)
 	for range rounds {
 		time.Sleep(settle)
 		took, err := p.stop()
@@ -136,7 +136,7 @@ func (f *figures) measure(k *kubelet.Kubelet, program []string, size, rounds int
 			return err
 		}
 	}
-	f.Stop, f.StopMax = quantile(stops, 50), quantile(stops, 100)
+	f.Stop = report.Of(stops)
 	time.Sleep(settle)
 	_, err = p.stop()
 	return err
@@ -154,13 +154,8 @@ func (f *figures) allocate(k *kubelet.Kubelet) error {
 		took = append(took, ms(time.Since(begin)))
 		k.Free(resource, ids...)
 	}
-	f.AllocateP50, f.AllocateP99 = quantile(took, 50), quantile(took, 99)
+	f.AllocateP50, f.AllocateP99 = report.Quantile(took, 50), report.Quantile(took, 99)
 	return nil
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-func quantile(values []float64, percent int) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[(len(sorted)-1)*percent/100]
-}

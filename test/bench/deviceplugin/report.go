@@ -1,131 +1,48 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
+
+	"github.com/roce-k8s/roce-k8s/test/bench/report"
 )
 
 // results are those of a run, by number of HCAs.
 type results map[int]result
 
-// A row is a line of the table.
-type row struct {
-	what         string
-	ours, theirs float64
-	unit         string
-	goal         float64
-	ratio        float64 // of theirs that ours may be at most, 0 for any
-}
-
-func (r results) rows() []row {
-	var rows []row
+func (r results) rows() []report.Row {
+	var rows []report.Row
+	add := func(what, unit string, of func(figures) report.Figure, size int, goal, ratio float64) {
+		rows = append(rows, report.Row{What: what, Ours: of(r[size].Ours), Theirs: of(r[size].Theirs), Unit: unit, AtMost: goal, RatioAtMost: ratio})
+	}
 	goals := map[int]struct{ start, ratio, rescan float64 }{8: {50, .5, 2}, 64: {50, .2, 10}, 512: {150, .02, 60}}
 	for _, n := range sizes {
-		rows = append(rows, row{fmt.Sprintf("start to registered, %d HCAs", n), r[n].Ours.Start, r[n].Theirs.Start, "ms", goals[n].start, goals[n].ratio})
+		add(fmt.Sprintf("start to registered, %d HCAs", n), "ms", func(f figures) report.Figure { return f.Start }, n, goals[n].start, goals[n].ratio)
+	}
+	once := func(of func(figures) float64) func(figures) report.Figure {
+		return func(f figures) report.Figure { return report.Figure{Median: of(f)} }
 	}
 	for _, n := range sizes {
-		rows = append(rows, row{fmt.Sprintf("CPU per rescan, %d HCAs", n), r[n].Ours.Rescan, r[n].Theirs.Rescan, "ms", goals[n].rescan, 0})
+		add(fmt.Sprintf("CPU per rescan, %d HCAs", n), "ms", once(func(f figures) float64 { return f.Rescan }), n, goals[n].rescan, 0)
 	}
-	usual, busy := r[usualSize], r[busySize]
-	return append(rows,
-		row{"kubelet restart to registered again", usual.Ours.Restart, usual.Theirs.Restart, "ms", 100, 0},
-		row{"the same, at worst", usual.Ours.RestartMax, usual.Theirs.RestartMax, "ms", 0, 0},
-		row{fmt.Sprintf("Allocate p50, %d HCAs", busySize), busy.Ours.AllocateP50, busy.Theirs.AllocateP50, "ms", .5, 0},
-		row{fmt.Sprintf("Allocate p99, %d HCAs", busySize), busy.Ours.AllocateP99, busy.Theirs.AllocateP99, "ms", 1, 0},
-		row{"resident memory, 8 HCAs", usual.Ours.RSS, usual.Theirs.RSS, "MB", 15, 0},
-		row{"SIGTERM to exit", usual.Ours.Stop, usual.Theirs.Stop, "ms", 0, 0},
-		row{"the same, at worst", usual.Ours.StopMax, usual.Theirs.StopMax, "ms", 100, 0},
-		row{"the program, stripped", usual.Ours.Binary, usual.Theirs.Binary, "MB", 13, 0},
-	)
-}
-
-// reached says whether a row has what it should.
-func (r row) reached() string {
-	switch {
-	case r.goal == 0:
-		return ""
-	case r.ours > r.goal || r.ratio > 0 && r.ours > r.ratio*r.theirs:
-		return "**missed**"
-	}
-	return "yes"
-}
-
-func (r row) want() string {
-	switch {
-	case r.goal == 0:
-		return ""
-	case r.ratio > 0:
-		return fmt.Sprintf("%g %s and %g of theirs", r.goal, r.unit, r.ratio)
-	}
-	return fmt.Sprintf("%g %s", r.goal, r.unit)
+	add("kubelet restart to registered again", "ms", func(f figures) report.Figure { return f.Restart }, usualSize, 100, 0)
+	add(fmt.Sprintf("Allocate p50, %d HCAs", busySize), "ms", once(func(f figures) float64 { return f.AllocateP50 }), busySize, .5, 0)
+	add(fmt.Sprintf("Allocate p99, %d HCAs", busySize), "ms", once(func(f figures) float64 { return f.AllocateP99 }), busySize, 1, 0)
+	add("resident memory, 8 HCAs", "MB", once(func(f figures) float64 { return f.RSS }), usualSize, 15, 0)
+	add("SIGTERM to exit", "ms", func(f figures) report.Figure { return f.Stop }, usualSize, 100, 0)
+	add("the program, stripped", "MB", once(func(f figures) float64 { return f.Binary }), usualSize, 13, 0)
+	return rows
 }
 
 func (r results) table() string {
-	var b strings.Builder
-	b.WriteString("| | rdma-device-plugin | k8s-rdma-shared-dev-plugin | ratio | to reach | reached |\n|---|---|---|---|---|---|\n")
-	for _, row := range r.rows() {
-		fmt.Fprintf(&b, "| %s | %s %s | %s %s | %s | %s | %s |\n", row.what, number(row.ours), row.unit, number(row.theirs), row.unit,
-			number(row.ours/row.theirs), row.want(), row.reached())
-	}
-	return b.String()
+	return report.Table("rdma-device-plugin", "k8s-rdma-shared-dev-plugin", r.rows())
 }
 
-// number has two significant digits at least.
-func number(f float64) string {
-	switch {
-	case f >= 10:
-		return fmt.Sprintf("%.0f", f)
-	case f >= 1:
-		return fmt.Sprintf("%.1f", f)
-	}
-	return fmt.Sprintf("%.2g", f)
-}
-
-const (
-	beginMark = "<!-- bench-device-plugin: begin (made by `make bench-device-plugin`) -->"
-	endMark   = "<!-- bench-device-plugin: end -->"
-	chartFile = "benchmarks-device-plugin.svg"
-)
-
-// write puts the results between the marks in benchmarks.md, and at its end if
-// it has none. load is the machine's load average before the run.
-func (r results) write(docs, load string) error {
-	path := filepath.Join(docs, "benchmarks.md")
-	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	text := string(b)
-	if text == "" {
-		text = "# Benchmarks\n"
-	}
-	section := beginMark + "\n" + r.section(load) + endMark
-	before, rest, found := strings.Cut(text, beginMark)
-	if found {
-		_, after, ok := strings.Cut(rest, endMark)
-		if !ok {
-			return fmt.Errorf("%s has %q without %q", path, beginMark, endMark)
-		}
-		text = before + section + after
-	} else {
-		text = strings.TrimRight(text, "\n") + "\n\n" + section + "\n"
-	}
-	return errors.Join(
-		os.WriteFile(path, []byte(text), 0o644),                                //nolint:gosec // documentation
-		os.WriteFile(filepath.Join(docs, chartFile), []byte(r.chart()), 0o644), //nolint:gosec // the same
-	)
-}
-
-func (r results) section(load string) string {
-	return fmt.Sprintf(`## The device plugin
-rdma-device-plugin against k8s-rdma-shared-dev-plugin v1.5.3, in one run of %s, on %d processors, with
-a load average of %s before it. Times are medians unless the line says otherwise.
+func (r results) section(machine string) report.Section {
+	s := report.Section{Target: "bench-device-plugin", Title: "The device plugin", Chart: r.chart()}
+	s.Text = fmt.Sprintf(`rdma-device-plugin against k8s-rdma-shared-dev-plugin v1.5.3, in one run (%s). Medians, and 95th
+percentiles, unless the line says otherwise.
 
 ![Start and rescan, by number of HCAs](%s)
 
@@ -140,7 +57,8 @@ What is in their favour: a pci.ids of four lines, where the real one, which they
 measured: real sysfs, which is slower than a tree in memory, for both. The kernel here need
 not have RDMA: a system call filter gives both programs the error that their check of the RDMA subsystem's mode takes
 for an old kernel.
-`, "`make bench-device-plugin`", runtime.NumCPU(), load, chartFile, r.table())
+`, machine, s.ChartFile(), r.table())
+	return s
 }
 
 // chart draws start and rescan over the number of HCAs, both axes logarithmic.
@@ -157,7 +75,7 @@ func (r results) chart() string {
 		title string
 		of    func(figures) float64
 	}{
-		{"start to registered, ms", func(f figures) float64 { return f.Start }},
+		{"start to registered, ms", func(f figures) float64 { return f.Start.Median }},
 		{"CPU per rescan, ms", func(f figures) float64 { return f.Rescan }},
 	}
 	for p, panel := range panels {
@@ -186,7 +104,7 @@ func (r results) chart() string {
 				v := panel.of([]figures{r[n].Ours, r[n].Theirs}[s])
 				path, command = path+fmt.Sprintf("%s%.1f %.1f", command, x(i), y(v)), "L"
 				fmt.Fprintf(&b, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" fill=\"%s\">%s</text>\n",
-					x(i), y(v), colour, x(i), y(v)+[]float64{18, -8}[s], colour, number(v))
+					x(i), y(v), colour, x(i), y(v)+[]float64{18, -8}[s], colour, report.Number(v))
 			}
 			fmt.Fprintf(&b, "<path d=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n", path, colour)
 		}
