@@ -53,9 +53,8 @@ func TestOfSixtyFourADDsForEightNICsEightSucceed(t *testing.T) {
 	}
 }
 
-// rounds is how many ADDs, each with its DEL, the eight rails share: 500 on real
-// RDMA devices, fewer elsewhere,
-// unless ROCE_STORM_ROUNDS says otherwise.
+// rounds is how many ADDs, each with its DEL, the eight rails share, unless
+// ROCE_STORM_ROUNDS says otherwise.
 func rounds(t *testing.T) int {
 	text := os.Getenv("ROCE_STORM_ROUNDS")
 	switch {
