@@ -33,7 +33,7 @@ func Explain(o Options, w io.Writer) error {
 		defer host.Close()
 	}
 	i := &inventory{
-		node: o.Node, journal: journal, links: links(host), log: o.Log,
+		node: o.Node, devices: o.Node.Inventory(), journal: journal, links: links(host), log: o.Log,
 		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
 	}
 	devices, err := i.read()

@@ -67,6 +67,7 @@ func key(d rdma.Device) string {
 // An inventory reads the devices of the node.
 type inventory struct {
 	node    rdma.Node
+	devices *rdma.Inventory // of node
 	journal *attachment.Journal
 	memory  *memory
 	// links lists the host's links: one answer for what sysfs has in a file
@@ -84,7 +85,7 @@ type inventory struct {
 
 // read returns the node's devices, those in pods included, sorted by name.
 func (i *inventory) read() ([]Device, error) {
-	visible, err := i.node.Devices()
+	visible, err := i.devices.Devices()
 	if err != nil {
 		return nil, err
 	}

@@ -206,7 +206,7 @@ func BenchmarkInventory(b *testing.B) {
 				b.Fatal(err)
 			}
 			log := slog.New(slog.DiscardHandler)
-			i := &inventory{node: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, journal: journal, memory: openMemory(dir, "", log), links: noLinks, log: log}
+			i := &inventory{node: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, devices: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}.Inventory(), journal: journal, memory: openMemory(dir, "", log), links: noLinks, log: log}
 			for b.Loop() {
 				devices, err := i.read()
 				if err != nil || len(devices) != count {

@@ -103,7 +103,7 @@ func (n *testNode) node() rdma.Node {
 
 func (n *testNode) inventory() *inventory {
 	log := slog.New(slog.NewTextHandler(n.logs, nil))
-	return &inventory{node: n.node(), journal: n.journal, memory: openMemory(n.state(), n.journal.BootID(), log), links: noLinks, log: log}
+	return &inventory{node: n.node(), devices: n.node().Inventory(), journal: n.journal, memory: openMemory(n.state(), n.journal.BootID(), log), links: noLinks, log: log}
 }
 
 func noLinks() ([]netlink.Link, error) { return nil, nil }

@@ -95,7 +95,7 @@ func newManager(o Options, journal *attachment.Journal, links func() ([]netlink.
 		options: o,
 		log:     o.Log,
 		inventory: &inventory{
-			node: o.Node, journal: journal, links: links, log: o.Log,
+			node: o.Node, devices: o.Node.Inventory(), journal: journal, links: links, log: o.Log,
 			memory: openMemory(o.StateDir, journal.BootID(), o.Log),
 		},
 		folder:  kubelet.NewFolder(o.KubeletDir, o.Log),

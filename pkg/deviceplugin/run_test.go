@@ -199,7 +199,7 @@ func TestADriverThatHangsDoesNotKeepTheProgramFromEnding(t *testing.T) {
 	k := n.kubelet()
 	stop := n.start()
 	n.wait(k, "rdma/mlx", 8)
-	file := filepath.Join(n.Sys(), "class/infiniband/mlx5_0/node_guid")
+	file := filepath.Join(n.Sys(), "class/infiniband/mlx5_0/ports/1/state")
 	n.must(os.Remove(file))
 	n.must(unix.Mkfifo(file, 0o600)) // nothing ever comes out of it
 	var hanging *os.File

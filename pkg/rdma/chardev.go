@@ -29,8 +29,8 @@ func (c charIndex) of(function, device string) []string {
 
 // charDevices reads the uverbs, umad and issm devices of the node. Those
 // without a node below the device root are left out: nobody could open them.
-func (n Node) charDevices() (charIndex, error) {
-	present := map[string]bool{}
+func (i *Inventory) charDevices() (charIndex, error) {
+	n, present := i.node, map[string]bool{}
 	nodes, err := readDir(n.infinibandDir())
 	if err != nil {
 		return nil, fmt.Errorf("list character devices: %w", err)
@@ -48,15 +48,10 @@ func (n Node) charDevices() (charIndex, error) {
 			if !present[name] {
 				continue // also abi_version, a plain file of these folders
 			}
-			target, err := os.Readlink(n.class(class, name))
+			key, err := i.charKey(class, name)
 			if err != nil {
 				continue // gone since it was listed
 			}
-			device, err := readString(n.class(class, name), "ibdev")
-			if err != nil {
-				continue
-			}
-			key := charKey{filepath.Base(filepath.Dir(filepath.Dir(target))), device}
 			index[key] = append(index[key], filepath.Join(n.infinibandDir(), name))
 		}
 	}
@@ -66,16 +61,39 @@ func (n Node) charDevices() (charIndex, error) {
 	return index, nil
 }
 
+// charKey tells whose a character device is.
+func (i *Inventory) charKey(class, name string) (charKey, error) {
+	path := i.node.class(class, name)
+	inode, err := inodeOf(path)
+	if err != nil {
+		return charKey{}, err
+	}
+	if key, ok := i.chars[object{path, inode}]; ok {
+		return key, nil
+	}
+	target, err := os.Readlink(path)
+	if err != nil {
+		return charKey{}, err
+	}
+	device, err := readString(path, "ibdev")
+	if err != nil {
+		return charKey{}, err
+	}
+	key := charKey{filepath.Base(filepath.Dir(filepath.Dir(target))), device}
+	i.chars[object{path, inode}] = key
+	return key, nil
+}
+
 // CharDevicesOf reads the character devices of a device again, wherever it is:
 // their classes are not namespaced. A move may have renumbered them.
 func (n Node) CharDevicesOf(d Device) ([]string, error) {
-	chars, err := n.charDevices()
+	chars, err := n.Inventory().charDevices()
 	if err != nil {
 		return nil, err
 	}
 	function := d.Address
 	if d.Soft {
-		function = "virtual"
+		function = virtual
 	}
 	return chars.of(function, d.Name), nil
 }

@@ -28,21 +28,64 @@ func Host() Node { return Node{Sys: "/sys", Dev: "/dev"} }
 // Devices reads every RDMA device that is visible below the sysfs root, in
 // one pass and sorted by name. A node without RDMA has none; that is no error.
 // A device that disappears while it is being read is left out.
-func (n Node) Devices() ([]Device, error) {
-	names, err := readDir(n.class("infiniband"))
+func (n Node) Devices() ([]Device, error) { return n.Inventory().Devices() }
+
+// Device reads one RDMA device by its name. The error wraps fs.ErrNotExist
+// when the namespace of the sysfs mount has no such device.
+func (n Node) Device(name string) (Device, error) {
+	i := n.Inventory()
+	chars, err := i.charDevices()
+	if err != nil {
+		return Device{}, err
+	}
+	return i.device(name, chars)
+}
+
+// An Inventory reads a node's devices again and again. What cannot change as
+// long as the kernel's objects are the same is read once: IDs, GUID, NUMA node,
+// what ports there are, whose a character device is. It is for one goroutine.
+type Inventory struct {
+	node    Node
+	objects []object            // that the rest is about
+	devices map[string]constant // by name
+	chars   map[object]charKey  // by path
+}
+
+// Inventory starts an inventory of the node.
+func (n Node) Inventory() *Inventory {
+	return &Inventory{node: n, devices: map[string]constant{}, chars: map[object]charKey{}}
+}
+
+// An object is a link in /sys/class. sysfs gives each an inode number of its
+// own, also one that comes back under the same name; a renamed one keeps it.
+type object struct {
+	name  string
+	inode uint64
+}
+
+// constant is what does not change of a device, and the path of its function.
+type constant struct {
+	device   Device
+	function string
+}
+
+// Devices is as the node's.
+func (i *Inventory) Devices() ([]Device, error) {
+	names, err := readDir(i.node.class("infiniband"))
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
 	}
 	if len(names) == 0 {
 		return nil, nil
 	}
-	chars, err := n.charDevices()
+	i.forgetIfChanged(names)
+	chars, err := i.charDevices()
 	if err != nil {
 		return nil, err
 	}
 	devices := make([]Device, 0, len(names))
 	for _, name := range names {
-		d, err := n.device(name, chars)
+		d, err := i.device(name, chars)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -54,48 +97,90 @@ func (n Node) Devices() ([]Device, error) {
 	return devices, nil
 }
 
-// Device reads one RDMA device by its name. The error wraps fs.ErrNotExist
-// when the namespace of the sysfs mount has no such device.
-func (n Node) Device(name string) (Device, error) {
-	chars, err := n.charDevices()
-	if err != nil {
-		return Device{}, err
+// forgetIfChanged starts afresh when a device came, left or was renamed.
+func (i *Inventory) forgetIfChanged(names []string) {
+	objects := make([]object, len(names))
+	for k, name := range names {
+		inode, _ := inodeOf(i.node.class("infiniband", name)) // 0: gone again
+		objects[k] = object{name, inode}
 	}
-	return n.device(name, chars)
+	if !slices.Equal(objects, i.objects) {
+		i.objects = objects
+		clear(i.devices)
+		clear(i.chars)
+	}
 }
 
-func (n Node) device(name string, chars charIndex) (Device, error) {
+func (i *Inventory) device(name string, chars charIndex) (Device, error) {
+	d, err := i.read(name, chars)
+	if err != nil {
+		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+	}
+	return d, nil
+}
+
+func (i *Inventory) read(name string, chars charIndex) (Device, error) {
+	n, dir := i.node, i.node.class("infiniband", name)
+	seen, ok := i.devices[name]
+	if !ok {
+		var err error
+		if seen, err = n.constant(name); err != nil {
+			return Device{}, err
+		}
+		i.devices[name] = seen
+	}
+	d, function := seen.device, seen.function
+	d.Ports = slices.Clone(d.Ports)
+	for p := range d.Ports {
+		portDir := filepath.Join(dir, "ports", strconv.Itoa(d.Ports[p].Number))
+		d.Ports[p].State = readState(portDir, "state")
+		d.Ports[p].PhysState = readState(portDir, "phys_state")
+	}
+	charFunction := d.Address
+	if d.Soft {
+		// It goes where its netdev goes, and the function with it.
+		charFunction = virtual
+		function, d.Netdevs = n.softParent(dir, d.NodeGUID)
+		n.readFunction(&d, function)
+	} else {
+		var err error
+		if d.Netdevs, err = n.netdevs(function); err != nil {
+			return Device{}, err
+		}
+	}
+	d.LinkType = n.linkType(d)
+	d.CharDevices = chars.of(charFunction, name)
+	return d, nil
+}
+
+// virtual is the folder of devices without a bus function.
+const virtual = "virtual"
+
+func (n Node) constant(name string) (constant, error) {
 	dir := n.class("infiniband", name)
 	// /sys/class/infiniband/mlx5_0 points to
 	// ../../devices/<bus path>/infiniband/mlx5_0: the path itself tells on
 	// what function the device sits, without following a link a component.
 	target, err := os.Readlink(dir)
 	if err != nil {
-		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+		return constant{}, err
 	}
-	d := Device{Name: name, NUMANode: -1}
+	d := Device{Name: name, NUMANode: -1, Soft: strings.Contains(target, "/"+virtual+"/")}
 	if d.NodeGUID, err = readString(dir, "node_guid"); err != nil {
-		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+		return constant{}, err
 	}
 	if d.Ports, err = n.ports(dir); err != nil {
-		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+		return constant{}, err
 	}
-	parent := filepath.Dir(filepath.Dir(filepath.Join(n.class("infiniband"), target)))
-	if strings.Contains(target, "/virtual/") {
-		d.Soft = true
-		parent, d.Netdevs = n.softParent(dir, d.NodeGUID)
-	} else {
-		d.Netdevs, err = n.netdevs(parent)
-		if err != nil {
-			return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
-		}
+	if d.Soft {
+		return constant{device: d}, nil
 	}
-	n.readFunction(&d, parent)
-	d.LinkType = n.linkType(d)
-	d.CharDevices = chars.of(filepath.Base(filepath.Dir(filepath.Dir(target))), name)
-	return d, nil
+	function := filepath.Dir(filepath.Dir(filepath.Join(n.class("infiniband"), target)))
+	n.readFunction(&d, function)
+	return constant{d, function}, nil
 }
 
+// ports lists a device's ports, without their states.
 func (n Node) ports(dir string) ([]Port, error) {
 	numbers, err := readDir(filepath.Join(dir, "ports"))
 	if err != nil {
@@ -107,11 +192,8 @@ func (n Node) ports(dir string) ([]Port, error) {
 		if err != nil {
 			continue
 		}
-		portDir := filepath.Join(dir, "ports", number)
 		p := Port{Number: i}
-		p.LinkLayer, _ = readString(portDir, "link_layer")
-		p.State = readState(portDir, "state")
-		p.PhysState = readState(portDir, "phys_state")
+		p.LinkLayer, _ = readString(filepath.Join(dir, "ports", number), "link_layer")
 		ports = append(ports, p)
 	}
 	slices.SortFunc(ports, func(a, b Port) int { return a.Number - b.Number })
@@ -292,6 +374,15 @@ func readString(dir, file string) (string, error) {
 		return "", &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return strings.TrimSpace(string(buf[:n])), nil
+}
+
+// inodeOf is the inode number of a path itself, where that is a link, too.
+func inodeOf(path string) (uint64, error) {
+	var st unix.Stat_t
+	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil {
+		return 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st.Ino, nil
 }
 
 func open(path string, flags int) (int, error) {

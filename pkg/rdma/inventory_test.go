@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -165,5 +166,36 @@ func BenchmarkDevices(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestALaterLookSeesWhatChanged(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	node, tree := simulate(t, hca, sysfs.MLX5(1))
+	inventory := node.Inventory()
+	look := func() []rdma.Device {
+		devices, err := inventory.Devices()
+		must(t, err)
+		return devices
+	}
+	first := look()
+	if again := look(); !reflect.DeepEqual(first, again) {
+		t.Errorf("nothing changed, but\n%+v\n%+v", first, again)
+	}
+	must(t, tree.SetPort(hca, "DOWN", "Disabled"))
+	if d := look()[0]; d.Ports[0].State != "DOWN" || d.Vendor == "" || len(d.CharDevices) == 0 {
+		t.Errorf("a port went down: %+v", d)
+	}
+	if state := first[0].Ports[0].State; state != "ACTIVE" {
+		t.Errorf("an earlier answer changed to %s", state)
+	}
+	must(t, tree.Unplug(hca))
+	if left := look(); !reflect.DeepEqual(left, first[1:]) {
+		t.Errorf("a device left: %+v", left)
+	}
+	hca.NodeGUID = "0c42:a103:00ff:0001"
+	must(t, tree.Add(hca))
+	if back := look(); len(back) != 2 || back[0].NodeGUID != hca.NodeGUID {
+		t.Errorf("another device came under its name: %+v", back)
 	}
 }
