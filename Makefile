@@ -11,7 +11,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet fuzz bench-cni bench-device-plugin peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet fuzz image bench-cni bench-device-plugin peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -59,6 +59,11 @@ test-kubelet: build
 # Half a minute for each.
 fuzz:
 	@test/fuzz 30s
+
+# bin/roce-k8s-image.tar, for amd64 and arm64, without Docker.
+image:
+	@images/build
+	@cd images/oci && $(GO) vet ./... && $(GO) test ./...
 
 # Both want a quiet machine, and write docs/benchmarks.md.
 bench-cni: build

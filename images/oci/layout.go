@@ -1,0 +1,77 @@
+package main
+
+import (
+	"archive/tar"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+)
+
+// write writes the image as an OCI layout into a tar file, complete or not at
+// all. containerd takes the name from its own annotation, others from the
+// specification's.
+func (o options) write(index v1.ImageIndex, out string) error {
+	folder, err := os.MkdirTemp("", "oci-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	path, err := layout.Write(folder, empty.Index)
+	if err != nil {
+		return err
+	}
+	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{
+		"io.containerd.image.name":          o.name,
+		"org.opencontainers.image.ref.name": o.name,
+	})); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(out), ".image-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // fails after the rename
+	defer file.Close()
+	if err := o.archive(folder, file); err != nil {
+		return err
+	}
+	if err := file.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), out)
+}
+
+// archive writes a folder's files in the order of their names.
+func (o options) archive(folder string, out io.Writer) error {
+	w := tar.NewWriter(out)
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		if err != nil {
+			return err
+		}
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: o.created, Format: tar.FormatUSTAR}); err != nil {
+			return err
+		}
+		_, err = w.Write(content)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.Close()
+}
