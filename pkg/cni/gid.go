@@ -28,12 +28,16 @@ func (o *operation) settle(r *attachment.Record, pod *netdev.Namespace, link net
 	if r.NIC.RDMA == nil {
 		return nil
 	}
-	node, done, err := rdma.NodeIn(pod.NS, o.Node.Dev)
-	if err != nil {
-		o.Log.Warn("could not wait for the GID table", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
-		return nil
+	var node rdma.Node
+	if len(p.addresses) > 0 {
+		var done func()
+		var err error
+		if node, done, err = rdma.NodeIn(pod.NS, o.Node.Dev); err != nil {
+			o.Log.Warn("could not wait for the GID table", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
+			return nil
+		}
+		defer done()
 	}
-	defer done()
 	deadline := time.Now().Add(gidWait)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := checkGIDs(r, pod, node, p)
