@@ -20,7 +20,7 @@ func (o options) write(index v1.ImageIndex, out string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	path, err := layout.Write(folder, empty.Index)
 	if err != nil {
 		return err
@@ -35,8 +35,8 @@ func (o options) write(index v1.ImageIndex, out string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // fails after the rename
-	defer file.Close()
+	defer func() { _ = os.Remove(file.Name()) }() // gone after the rename
+	defer func() { _ = file.Close() }()
 	if err := o.archive(folder, file); err != nil {
 		return err
 	}
