@@ -11,7 +11,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet fuzz image bench-cni bench-device-plugin peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet e2e guide fuzz image bench-cni bench-device-plugin peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -55,6 +55,15 @@ test-crash: build peers
 # Against the device managers of the real kubelet; compiles Kubernetes once.
 test-kubelet: build
 	@ROCE_PROGRAMS=$(CURDIR)/bin test/kubelet/run
+
+# On a real Kubernetes, with nodes made of namespaces; compiles it once.
+e2e:
+	@test/e2e/run
+
+# The operator's guide on a real Kubernetes, with nodes in the lab; writes
+# docs/guide-replay.md.
+guide:
+	@test/e2e/guide/run
 
 # Half a minute for each.
 fuzz:

@@ -1,0 +1,38 @@
+package e2e_test
+
+import "testing"
+
+// The scenarios follow each other on one cluster. Each starts with a node that
+// has the project deployed and no pods, and leaves it so.
+func TestOnKubernetes(t *testing.T) {
+	s := newSite(t)
+	for _, scenario := range []struct {
+		name string
+		test func(*site)
+	}{
+		{"the manifests deploy the project and the kubelet has its resource", deploys},
+		{"the guide's two pods run with eight networks each and the count stays", guidePods},
+		{"a pod without the resource has no access", noResourceNoAccess},
+		{"a network may name the resource in shared mode", namedResourceShared},
+		{"in mode perDevice one network serves eight rails", perDevice},
+		{"pods outlive a kubelet that restarts", kubeletRestarts},
+		{"the resource is never lost in a rollout", rollout},
+		{"pods outlive a plugin that is killed", pluginKilled},
+		{"a pod that is deleted by force gives everything back", forcedDelete},
+		{"a node that lost power has its NICs and addresses again", powerLoss},
+		{"from k8s-rdma-shared-dev-plugin and host-device and back with running pods", migration},
+	} {
+		ok := t.Run(scenario.name, func(t *testing.T) {
+			sub := s.in(t)
+			t.Cleanup(func() {
+				if t.Failed() {
+					sub.collect()
+				}
+			})
+			scenario.test(sub)
+		})
+		if !ok {
+			break // the others would start from a state that nobody knows
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package e2e_test
+
+import (
+	"fmt"
+
+	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
+)
+
+func kubeletRestarts(s *site) {
+	s.unharmed(func() {
+		s.must(s.nodes[0].RestartKubelet(s.context()))
+		s.must(s.nodes[1].KillKubelet(s.context()))
+		for _, n := range s.nodes {
+			s.awaitRegistered(n)
+		}
+	})
+}
+
+// awaitRegistered waits until the plugin on a node says that the kubelet listens
+// to it.
+func (s *site) awaitRegistered(n *cluster.Node) {
+	s.Helper()
+	s.eventually(func() error {
+		_, err := n.Run(s.context(), "curl -sf localhost:9817/readyz")
+		return err
+	})
+}
+
+func rollout(s *site) {
+	s.unharmed(func() {
+		lowest := []func() int{s.lowest(s.nodes[0]), s.lowest(s.nodes[1])}
+		s.kubectl("rollout", "restart", "-n", "kube-system", "daemonset/roce-k8s")
+		s.kubectl("rollout", "status", "-n", "kube-system", "daemonset/roce-k8s", "--timeout", patience.String())
+		for i, units := range lowest {
+			if units := units(); units != 8 {
+				s.Errorf("%s had %d of %s for a while", s.nodes[i].Name, units, resource)
+			}
+		}
+	})
+}
+
+func pluginKilled(s *site) {
+	s.unharmed(func() {
+		for _, n := range s.nodes {
+			old := s.on(n, "pgrep -x rdma-device-plu")
+			s.on(n, "kill -KILL "+old)
+			s.eventually(func() error {
+				if now, err := n.Run(s.context(), "pgrep -x rdma-device-plu"); err != nil || now == old+"\n" {
+					return fmt.Errorf("%s: the plugin is not running again", n.Name)
+				}
+				return nil
+			})
+			s.awaitRegistered(n)
+		}
+	})
+}
+
+func forcedDelete(s *site) {
+	s.startGuidePods()
+	s.kubectl("delete", "pod", guidePod1, guidePod2, "--force", "--grace-period", "0")
+	s.expectAllBack()
+	for _, n := range s.nodes {
+		s.awaitCount(n, 8)
+	}
+}
+
+// powerLoss takes both nodes' power while pods hold all NICs. What is on disk
+// stays; namespaces and processes are gone, and the hardware comes up as new.
+func powerLoss(s *site) {
+	s.startGuidePods()
+	for _, n := range s.nodes {
+		n.PowerOff()
+	}
+	for _, n := range s.nodes {
+		s.must(n.Boot(s.context()))
+	}
+	for _, n := range s.nodes {
+		s.eventually(func() error { _, err := n.Run(s.context(), "true"); return err })
+	}
+	s.must(cluster.Wire(s.context(), s.nodes[0], s.nodes[1]))
+	for _, n := range s.nodes {
+		s.must(n.AwaitReady(s.context()))
+		s.awaitCount(n, 8)
+	}
+	s.Log(s.kubectl("get", "pods", "-A", "-o", "wide"))
+	s.deletePods(guidePod1, guidePod2)
+	s.expectAllBack()
+	s.startGuidePods()
+	s.expectRails(guidePod1, guidePod2)
+	s.deletePods(guidePod1, guidePod2)
+	s.expectAllBack()
+}

@@ -1,0 +1,90 @@
+package node
+
+import "fmt"
+
+// Where everything is on a node.
+const (
+	cniPlugins       = "/opt/cni/bin"
+	cniConfig        = "/etc/cni/net.d"
+	containerdConfig = "/etc/containerd/config.toml"
+	kubeletConfig    = "/var/lib/kubelet/config.yaml"
+)
+
+// files are the configuration files of the node, by path.
+func (n *node) files() map[string]string {
+	return map[string]string{
+		containerdConfig: containerdTOML,
+		kubeletConfig:    n.kubeletYAML(),
+		// Whereabouts finds its flat file by itself, as in the guide, and the
+		// kubeconfig there.
+		cniConfig + "/whereabouts.d/whereabouts.conf": n.whereaboutsJSON(),
+		cniConfig + "/00-multus.conf":                 n.multusJSON(),
+	}
+}
+
+const containerdTOML = `version = 3
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = 'localhost/pause:1'
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  enable_unprivileged_ports = false
+  enable_unprivileged_icmp = false
+  enable_cdi = true
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+  bin_dirs = ['` + cniPlugins + `']
+  conf_dir = '` + cniConfig + `'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+  SystemdCgroup = false
+[plugins.'io.containerd.nri.v1.nri']
+  disable = true
+`
+
+func (n *node) kubeletYAML() string {
+	patience := "2m"
+	if n.Emulated {
+		patience = "15m"
+	}
+	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
+authorization: {mode: AlwaysAllow}
+readOnlyPort: 0
+failCgroupV1: false
+cgroupDriver: cgroupfs
+cgroupsPerQOS: false
+enforceNodeAllocatable: []
+failSwapOn: false
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+runtimeRequestTimeout: %s
+makeIPTablesUtilChains: false
+resolvConf: ""
+evictionHard: {memory.available: "10Mi", nodefs.available: "1%%", imagefs.available: "1%%"}
+nodeStatusUpdateFrequency: 2s
+`, patience)
+}
+
+func (n *node) multusJSON() string {
+	return fmt.Sprintf(`{
+  "cniVersion": "1.0.0", "name": "multus-cni-network", "type": "multus", "kubeconfig": %q, "logLevel": "error", "logFile": %q,
+  "delegates": [{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
+    "type": "bridge", "bridge": "cni0", "isGateway": true,
+    "ipam": {"type": "host-local", "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}
+  }]}]
+}
+`, n.path(KeysFolder, "multus.kubeconfig"), n.path(LogsFolder, "multus"), n.PodSubnet)
+}
+
+// whereaboutsJSON is the flat file. Where the processor is slow its lease must
+// not be renewed within the time that one call takes: a release that meets a
+// renewal fails, and the next call then waits for the lease's end.
+func (n *node) whereaboutsJSON() string {
+	lease := ""
+	if n.Emulated {
+		lease = `, "leader_lease_duration": 10000, "leader_renew_deadline": 8000, "leader_retry_period": 4000`
+	}
+	return fmt.Sprintf(`{"datastore": "kubernetes", "kubernetes": {"kubeconfig": %q}, "log_file": %q, "log_level": "error"%s}
+`, n.path(KeysFolder, "whereabouts.kubeconfig"), n.path(LogsFolder, "whereabouts"), lease)
+}

@@ -1,0 +1,79 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// becomeMachine makes the private mount, network and PID namespaces that this
+// process was started in look like a machine, to a kubelet that writes below
+// /var/lib and /proc/sys, and to programs that look for RDMA hardware.
+//
+// What is below the node's state folder stays when the namespaces end: its disk.
+func (n *node) becomeMachine(ctx context.Context) error {
+	for _, step := range []func() error{n.mountState, n.mountMemory, n.shieldKernel, n.mountDev} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return n.addHardware(ctx)
+}
+
+// mountState mounts what a disk keeps. The rest of the root file system is this
+// machine's, read and not written.
+func (n *node) mountState() error {
+	return run(fmt.Sprintf(`
+mount --make-rprivate /
+cd %s
+mkdir -p lib etc/{new,work} opt/{new,work}
+mount --bind lib /var/lib
+for folder in etc opt; do
+	mount -t overlay -o lowerdir=/$folder,upperdir=$folder/new,workdir=$folder/work overlay /$folder
+done`, n.path(StateFolder)))
+}
+
+// mountMemory mounts what a reboot empties.
+func (n *node) mountMemory() error { return run("mount -t tmpfs -o mode=755 run /run") }
+
+// shieldKernel keeps the kubelet's settings from the machine's kernel, and gives
+// each life of the node a boot ID of its own.
+func (n *node) shieldKernel() error {
+	settings := map[string]string{"kernel/random/boot_id": n.BootID}
+	for _, name := range []string{
+		"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
+		"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
+	} {
+		settings[name] = "0"
+	}
+	for name, value := range settings {
+		private := filepath.Join("/run/sysctl", name)
+		if err := os.MkdirAll(filepath.Dir(private), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(private, []byte(value+"\n"), 0o644); err != nil {
+			return err
+		}
+		if err := unix.Mount(private, filepath.Join("/proc/sys", name), "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// mountDev mounts a /dev to which device nodes can be added.
+func (n *node) mountDev() error {
+	return run(`
+mkdir /run/dev
+mount -t tmpfs -o mode=755 dev /run/dev
+cd /run/dev
+cp -a /dev/{null,zero,full,random,urandom,tty,kmsg,ptmx} .
+ln -s /proc/self/fd fd
+mkdir pts shm mqueue
+mount --bind /dev/pts pts
+mount -t tmpfs shm shm
+mount --move /run/dev /dev`)
+}
