@@ -3,6 +3,7 @@
 //	rdma-device-plugin [flags]            run
 //	rdma-device-plugin explain [flags]    print the node's devices and why each is in a resource or not
 //	rdma-device-plugin validate [FILE]    check a configuration
+//	rdma-device-plugin probe PATH         ask the instance at --probe-socket for /healthz or /readyz
 package main
 
 import (
@@ -56,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case c.showVersion:
 		_, _ = fmt.Fprintln(stdout, "rdma-device-plugin", buildVersion)
 		return 0
-	case len(c.rest) > 0 && (command != "validate" || len(c.rest) > 1):
+	case len(c.rest) > 0 && (command != "validate" && command != "probe" || len(c.rest) > 1):
 		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[0]), exitUsage)
 	}
 	switch command {
@@ -73,8 +74,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			c.ConfigFile = c.rest[0]
 		}
 		err = deviceplugin.Validate(c.ConfigFile, stdout)
+	case "probe":
+		if c.ProbeSocket == "" || len(c.rest) == 0 {
+			return fail(stderr, errors.New("use: probe --probe-socket=FILE PATH, with the path /healthz or /readyz"), exitUsage)
+		}
+		err = deviceplugin.Probe(ctx, c.ProbeSocket, c.rest[0])
 	default:
-		err = fmt.Errorf("no command %q; there are explain and validate, and none to run", command)
+		err = fmt.Errorf("no command %q; there are explain, validate and probe, and none to run", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
@@ -110,6 +116,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty for nowhere")
+	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same of this instance alone; for the command probe")
 	useCDI := flags.Bool("use-cdi", false, "give CDI devices instead of character devices")
 	cdiDir := flags.String("cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")
 	level := flags.String("log-level", "info", "debug, info, warn or error")

@@ -20,10 +20,11 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		want string
 	}{
 		"unknown flag":        {[]string{"--kubelet-folder=/x"}, "flag provided but not defined: -kubelet-folder"},
-		"unknown command":     {[]string{"run"}, `no command "run"; there are explain and validate`},
+		"unknown command":     {[]string{"run"}, `no command "run"; there are explain, validate and probe`},
 		"stray argument":      {[]string{"--log-level=info", "run"}, `unexpected argument "run"`},
 		"validate, bad":       {[]string{"validate", bad}, bad + ":1:2: unknown key"},
 		"validate, two files": {[]string{"validate", bad, bad}, "unexpected argument"},
+		"probe of nothing":    {[]string{"probe", "--probe-socket=" + dir + "/none"}, "use: probe --probe-socket=FILE PATH"},
 		"bad log level":       {[]string{"--log-level=loud"}, `log level "loud": use debug, info, warn or error`},
 		"bad log format":      {[]string{"--log-format=xml"}, `log format "xml": use text or json`},
 		"no configuration":    {[]string{"--config-file=" + dir + "/none"}, "no such configuration file"},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -37,13 +38,16 @@ func handler(metrics prometheus.Gatherer, healthy, ready func() error) http.Hand
 	return mux
 }
 
-// serveHTTP serves h on address until ctx ends.
-func serveHTTP(ctx context.Context, address string, h http.Handler, log *slog.Logger) {
+// serveHTTP serves h on an address, TCP or a unix socket, until ctx ends.
+func serveHTTP(ctx context.Context, network, address string, h http.Handler, log *slog.Logger) {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	for said := false; ctx.Err() == nil; said = true {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if network == "unix" {
+			_ = os.Remove(address) // of an instance before this one, which was killed
+		}
+		l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
 		if err == nil {
 			log.Info("metrics and probes", "address", l.Addr().String())
 			if err = server.Serve(l); errors.Is(err, http.ErrServerClosed) {
@@ -60,7 +64,7 @@ func serveHTTP(ctx context.Context, address string, h http.Handler, log *slog.Lo
 	}
 }
 
-// serve starts the HTTP server for metrics and probes.
+// serve starts the HTTP servers for metrics and probes.
 func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 	holders, conn, err := newHolders(podResourcesSocket(m.options.KubeletDir), func(resource string) bool {
 		m.mu.Lock()
@@ -74,7 +78,12 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
 	}
 	h := handler(m.metrics.registry, m.healthy, m.ready)
-	running.Go(func() { serveHTTP(ctx, m.options.MetricsAddress, h, m.log) })
+	if address := m.options.MetricsAddress; address != "" {
+		running.Go(func() { serveHTTP(ctx, "tcp", address, h, m.log) })
+	}
+	if socket := m.options.ProbeSocket; socket != "" {
+		running.Go(func() { serveHTTP(ctx, "unix", socket, h, m.log) })
+	}
 }
 
 // healthy is an error when a rescan has been going on for too long: a driver

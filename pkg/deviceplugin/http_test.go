@@ -124,3 +124,33 @@ func TestAHangingDriverIsUnhealthy(t *testing.T) {
 		t.Error("healthy")
 	}
 }
+
+// As in a DaemonSet's update with maxSurge: the network address is the other
+// instance's.
+func TestAProbeAsksTheInstanceOfItsSocketAndNoOther(t *testing.T) {
+	n := newTestNode(t, eight()...)
+	n.write("config.json", guide(0))
+	k := n.kubelet()
+	old := n.options()
+	old.MetricsAddress = freeAddress(t)
+	n.startWith(old)
+	n.until("the old one is ready", func() bool { status, _ := n.ask(old.MetricsAddress, "/readyz"); return status == 200 })
+
+	successor := n.options()
+	successor.MetricsAddress, successor.ProbeSocket = old.MetricsAddress, filepath.Join(n.dir, "probe.sock")
+	successor.KubeletDir = filepath.Join(n.dir, "none") // it cannot register
+	n.write("probe.sock", "what a killed instance left")
+	stop := n.startWith(successor)
+	n.until("the new one is alive", func() bool { return Probe(n.ctx, successor.ProbeSocket, "/healthz") == nil })
+	if err := Probe(n.ctx, successor.ProbeSocket, "/readyz"); err == nil || !strings.Contains(err.Error(), "the kubelet has no stream of "+hcaGPU) {
+		t.Errorf("ready though not registered: %v", err)
+	}
+	stop()
+	if err := Probe(n.ctx, successor.ProbeSocket, "/healthz"); err == nil {
+		t.Error("alive after its end")
+	}
+	successor.KubeletDir = n.dir
+	n.startWith(successor)
+	n.until("the new one is ready", func() bool { return Probe(n.ctx, successor.ProbeSocket, "/readyz") == nil })
+	n.wait(k, hcaGPU, 8)
+}

@@ -72,9 +72,7 @@ func (m *manager) run(ctx context.Context) {
 	configs := watch.Folder{Dir: filepath.Dir(m.config.path), Every: watchAgain, Log: m.log}
 	running.Go(func() { configs.Run(ctx, func() { poke(configChanged) }) })
 
-	if m.options.MetricsAddress != "" {
-		m.serve(ctx, &running)
-	}
+	m.serve(ctx, &running)
 	m.reportMode()
 	m.warnGIDs()
 	m.loop(ctx, &running, configChanged)

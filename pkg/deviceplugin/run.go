@@ -29,6 +29,9 @@ type Options struct {
 	Rescue bool
 	// MetricsAddress is where to serve metrics and probes, "" for nowhere.
 	MetricsAddress string
+	// ProbeSocket is a unix socket that serves the same, "" for none. The
+	// network address may be another instance's, the socket is not.
+	ProbeSocket string
 	// CDIDir is where to write the CDI spec; "" gives character devices
 	// themselves instead.
 	CDIDir string

@@ -1,0 +1,38 @@
+package deviceplugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// Probe asks the instance that serves a unix socket for /healthz or /readyz;
+// a bad answer is the error. While a DaemonSet rolls out, two instances share
+// the node's network, and its one port for probes answers for the other one:
+// believing that would end the old instance before the new one is registered.
+func Probe(ctx context.Context, socket, path string) error {
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://instance/"+strings.TrimPrefix(path, "/"), nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("no instance answers: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	if response.StatusCode == http.StatusOK && err == nil {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("%s: %s: %s", path, response.Status, strings.TrimSpace(string(body))), err)
+}
