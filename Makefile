@@ -11,7 +11,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-lab test-crash test-kubelet e2e guide fuzz image bench-cni bench-device-plugin peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-kubelet e2e guide fuzz image bench-cni bench-device-plugin peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -23,7 +23,7 @@ bin/%: FORCE
 demo:
 	@test/demo/run
 
-test: lint unit test-netns test-lab
+test: lint unit test-netns test-deployments test-lab
 
 lint: $(LINT)
 	@unformatted=$$(gofmt -l cmd pkg test); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
@@ -43,6 +43,13 @@ unit: peers
 
 test-netns: build peers
 	ROCE_CNI_PATH=$(CNI_PATH) test/report go test -v -count=1 ./test/cni/...
+
+# Go cannot see the files outside the tests' module; their sum makes it run the
+# tests again when one has changed, and only then.
+test-deployments: build
+	@cd test/deployments && $(GO) vet ./... && ROCE_PROGRAMS=$(CURDIR)/bin \
+		ROCE_DEPLOYMENTS_SUM="$$(find ../../deployments ../../bin/rdma-device-plugin ../../bin/roce-host-device -type f -exec sha256sum {} + | sort | sha256sum)" \
+		$(GO) test ./...
 
 test-lab: build peers
 	@test/lab-tests $(CNI_PATH) all

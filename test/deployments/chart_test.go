@@ -1,0 +1,151 @@
+package deployments
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	"helm.sh/helm/v3/pkg/lint"
+	"helm.sh/helm/v3/pkg/lint/support"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const chartDir = folder + "chart/roce-k8s"
+
+// values reads values in YAML.
+func values(t *testing.T, text string) map[string]any {
+	t.Helper()
+	v := map[string]any{}
+	must(t, yaml.Unmarshal([]byte(text), &v))
+	return v
+}
+
+// template is `helm template -n kube-system`. The error is what a user sees.
+func template(t *testing.T, v map[string]any) (objects, error) {
+	t.Helper()
+	chart, err := loader.Load(chartDir)
+	must(t, err)
+	release := chartutil.ReleaseOptions{Name: "roce-k8s", Namespace: "kube-system", Revision: 1, IsInstall: true}
+	rendering, err := chartutil.ToRenderValues(chart, v, release, chartutil.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	files, err := engine.Render(chart, rendering)
+	must(t, err)
+	var manifests bytes.Buffer
+	for name, text := range files {
+		if strings.HasSuffix(name, ".yaml") {
+			manifests.WriteString("\n---\n" + text)
+		}
+	}
+	return decode(t, manifests.Bytes()), nil
+}
+
+func TestTheChartSaysWhatKustomizeSays(t *testing.T) {
+	for _, dir := range variants {
+		t.Run(dir, func(t *testing.T) {
+			text := ""
+			if overlay, ok := strings.CutPrefix(dir, "overlays/"); ok {
+				b, err := os.ReadFile(chartDir + "/ci/" + overlay + "-values.yaml")
+				must(t, err)
+				text = string(b)
+			}
+			got, err := template(t, values(t, text))
+			must(t, err)
+			same(t, got, kustomize(t, dir))
+		})
+	}
+}
+
+func TestTheChartHasNothingToBeLinted(t *testing.T) {
+	for _, m := range lint.All(chartDir, map[string]any{}, "kube-system", true).Messages {
+		if m.Severity > support.InfoSev {
+			t.Error(m)
+		}
+	}
+}
+
+func TestBadValuesAreRefusedWithTheirPlace(t *testing.T) {
+	for text, want := range map[string][]string{
+		"imag: {tag: v1}":                         {"imag", "not allowed"},
+		"image: {tag: 1.0}":                       {"/image/tag", "got number, want string"},
+		"image: {pullPolicy: Sometimes}":          {"/image/pullPolicy", "IfNotPresent"},
+		"cdi: please":                             {"/cdi", "got string, want boolean"},
+		"kubeletDir: var/lib/kubelet":             {"/kubeletDir", "does not match pattern"},
+		"logLevel: loud":                          {"/logLevel", "debug"},
+		"extraArgs: [use-cdi]":                    {"/extraArgs/0", "does not match pattern"},
+		"config: {configList: []}":                {"/config/configList", "minItems"},
+		"config: {configList: [{rdmaHcaMax: 8}]}": {"/config/configList/0", "resourceName"},
+		"config: {configList: [{resourceName: a, selectors: {ifnames: [a]}}]}": {"/config/configList/0/selectors", "ifnames"},
+		"config: {configList: [{resourceName: a, mode: exclusive}]}":           {"/config/configList/0/mode", "perDevice"},
+		"networks: [{name: a}]": {"/networks/0", "config"},
+	} {
+		_, err := template(t, values(t, text))
+		if err == nil {
+			t.Errorf("%s: accepted", text)
+			continue
+		}
+		for _, word := range want {
+			if !strings.Contains(err.Error(), word) {
+				t.Errorf("%s: the message lacks %q:\n%v", text, word, err)
+			}
+		}
+	}
+}
+
+func TestAConfigMapThatIsThereStaysAsItIs(t *testing.T) {
+	o, err := template(t, values(t, "existingConfigMap: site-devices"))
+	must(t, err)
+	if len(all[*corev1.ConfigMap](o)) != 0 {
+		t.Error("the chart has a ConfigMap of its own")
+	}
+	if from := daemonSet(t, o).Spec.Template.Spec.Volumes[0].ConfigMap.Name; from != "site-devices" {
+		t.Errorf("it reads %s", from)
+	}
+}
+
+func TestWithoutRescueThereIsNoCapability(t *testing.T) {
+	o, err := template(t, values(t, "rescue: false"))
+	must(t, err)
+	plugin := daemonSet(t, o).Spec.Template.Spec.Containers[0]
+	if len(plugin.SecurityContext.Capabilities.Add) != 0 || !slices.Contains(plugin.Args, "--rescue=false") {
+		t.Errorf("capabilities %v, args %v", plugin.SecurityContext.Capabilities, plugin.Args)
+	}
+}
+
+func TestEveryValueArrivesInTheDaemonSet(t *testing.T) {
+	o, err := template(t, values(t, `
+image: {repository: registry.example.com:5000/roce-k8s, tag: "sha256:abc", pullPolicy: Always}
+imagePullSecrets: [{name: registry}]
+logLevel: debug
+extraArgs: ["--metrics-address=127.0.0.1:9000"]
+kubeletDir: /var/snap/kubelet
+cniBinDir: /var/lib/rancher/k3s/data/cni
+stateDir: /var/lib/rails
+nodeSelector: {gpu: "yes"}
+tolerations: []
+affinity: {nodeAffinity: {}}
+seLinuxOptions: {type: spc_t}
+resources: {requests: {cpu: 1m, memory: 1Mi}}
+`))
+	must(t, err)
+	text := string(indent(t, daemonSet(t, o)))
+	for _, want := range []string{
+		`"registry.example.com:5000/roce-k8s@sha256:abc"`, `"Always"`, `"name": "registry"`, `"--log-level=debug"`, `"--metrics-address=127.0.0.1:9000"`,
+		`"/var/snap/kubelet/device-plugins"`, `"/var/snap/kubelet/pod-resources"`, `"/var/lib/rancher/k3s/data/cni"`, `"/var/lib/rails"`,
+		`"gpu": "yes"`, `"kubernetes.io/os": "linux"`, `"nodeAffinity"`, `"spc_t"`, `"cpu": "1m"`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if strings.Contains(text, "tolerations") {
+		t.Error("tolerations, though the values have none")
+	}
+}

@@ -1,0 +1,107 @@
+package deployments
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+const folder = "../../deployments/"
+
+var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device"}
+
+// kustomize is `kubectl kustomize`.
+func kustomize(t *testing.T, dir string) objects {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder+dir)
+	must(t, err)
+	manifests, err := resources.AsYaml()
+	must(t, err)
+	return decode(t, manifests)
+}
+
+func daemonSet(t *testing.T, o objects) *appsv1.DaemonSet {
+	t.Helper()
+	ds, ok := o["DaemonSet kube-system/roce-k8s"].(*appsv1.DaemonSet)
+	if !ok {
+		t.Fatal("no DaemonSet in kube-system")
+	}
+	return ds
+}
+
+func TestTheDaemonSetHasNoPrivilegeButNetAdminForRescue(t *testing.T) {
+	for _, dir := range variants {
+		pod := daemonSet(t, kustomize(t, dir)).Spec.Template.Spec
+		if pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%s: host namespaces, token or no seccomp", dir)
+		}
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			s := c.SecurityContext
+			if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+				t.Errorf("%s: container %s is privileged: %+v", dir, c.Name, s)
+			}
+			if add := s.Capabilities.Add; len(add) > 0 && (c.Name != "rdma-device-plugin" || !slices.Equal(add, []corev1.Capability{"NET_ADMIN"})) {
+				t.Errorf("%s: container %s has capabilities %v", dir, c.Name, add)
+			}
+			if c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() {
+				t.Errorf("%s: container %s has no resources", dir, c.Name)
+			}
+		}
+	}
+}
+
+// A port of a container with the node's network is one of the node: the
+// scheduler would keep the new instance waiting for the old one's.
+func TestAnUpdateNeverLeavesTheNodeWithoutAnInstance(t *testing.T) {
+	for _, dir := range variants {
+		spec := daemonSet(t, kustomize(t, dir)).Spec
+		update := spec.UpdateStrategy.RollingUpdate
+		if update.MaxSurge.IntValue() != 1 || update.MaxUnavailable.IntValue() != 0 {
+			t.Errorf("%s: surge %s, unavailable %s", dir, update.MaxSurge, update.MaxUnavailable)
+		}
+		for _, c := range spec.Template.Spec.Containers {
+			if len(c.Ports) > 0 {
+				t.Errorf("%s: container %s declares ports", dir, c.Name)
+			}
+			// The port of the other instance would answer for this one.
+			for _, probe := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe} {
+				if probe.Exec == nil || !slices.Contains(c.Args, probe.Exec.Command[2]) {
+					t.Errorf("%s: probe %+v is not of the instance's own socket %v", dir, probe, c.Args)
+				}
+			}
+		}
+	}
+}
+
+func TestOverlaysChangeWhatTheirNamesSay(t *testing.T) {
+	base := kustomize(t, "base")
+	exclusive := kustomize(t, "overlays/exclusive")
+	networks := all[*network](exclusive)
+	if len(networks) != 8 {
+		t.Errorf("exclusive: %d networks", len(networks))
+	}
+	for name := range networks {
+		delete(exclusive, name)
+	}
+	same(t, exclusive, base)
+
+	cdi := daemonSet(t, kustomize(t, "overlays/cdi")).Spec.Template.Spec
+	plugin := cdi.Containers[0]
+	mounted := slices.ContainsFunc(plugin.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/var/run/cdi" && !m.ReadOnly })
+	if !slices.Contains(plugin.Args, "--use-cdi") || !mounted {
+		t.Errorf("cdi: args %v, mounts %v", plugin.Args, plugin.VolumeMounts)
+	}
+
+	perDevice := kustomize(t, "overlays/per-device")
+	const config = "ConfigMap kube-system/rdma-devices"
+	if !strings.Contains(perDevice[config].(*corev1.ConfigMap).Data["config.json"], `"mode": "perDevice"`) {
+		t.Error("per-device: the mode is another")
+	}
+	perDevice[config] = base[config]
+	same(t, perDevice, base)
+}

@@ -1,0 +1,139 @@
+package deployments
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	strictjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// A network is a NetworkAttachmentDefinition.
+type network struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Config string `json:"config"`
+	} `json:"spec"`
+}
+
+// kinds are those that the manifests may have.
+var kinds = map[string]func() metav1.Object{
+	"apps/v1 DaemonSet": func() metav1.Object { return &appsv1.DaemonSet{} },
+	"batch/v1 Job":      func() metav1.Object { return &batchv1.Job{} },
+	"v1 ConfigMap":      func() metav1.Object { return &corev1.ConfigMap{} },
+	"v1 Pod":            func() metav1.Object { return &corev1.Pod{} },
+	"v1 Service":        func() metav1.Object { return &corev1.Service{} },
+	"k8s.cni.cncf.io/v1 NetworkAttachmentDefinition": func() metav1.Object { return &network{} },
+}
+
+// objects are manifests by kind, namespace and name.
+type objects map[string]metav1.Object
+
+// decode reads manifests as the API server's strict validation does: no
+// unknown field, none twice, none in the wrong case.
+func decode(t *testing.T, manifests []byte) objects {
+	t.Helper()
+	all := objects{}
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(manifests)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		must(t, err)
+		j, err := yaml.YAMLToJSONStrict(document)
+		must(t, err)
+		if string(j) == "null" {
+			continue // comments only
+		}
+		var meta metav1.TypeMeta
+		must(t, json.Unmarshal(j, &meta))
+		kind := meta.APIVersion + " " + meta.Kind
+		if kinds[kind] == nil {
+			t.Fatalf("unknown kind %q", kind)
+		}
+		object := kinds[kind]()
+		strict, err := strictjson.UnmarshalStrict(j, object)
+		if err := errors.Join(append(strict, err)...); err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		name := fmt.Sprintf("%s %s/%s", meta.Kind, object.GetNamespace(), object.GetName())
+		if all[name] != nil {
+			t.Fatalf("%s is there twice", name)
+		}
+		all[name] = object
+	}
+}
+
+// meaning is an object without the accidents of its text.
+func meaning(t *testing.T, object metav1.Object) any {
+	t.Helper()
+	j, err := json.Marshal(object)
+	must(t, err)
+	m := map[string]any{}
+	must(t, json.Unmarshal(j, &m))
+	for _, path := range [][2]string{{"data", "config.json"}, {"spec", "config"}} {
+		if inner, ok := m[path[0]].(map[string]any); ok && inner[path[1]] != nil {
+			var config any
+			must(t, json.Unmarshal([]byte(inner[path[1]].(string)), &config))
+			inner[path[1]] = config
+		}
+	}
+	return m
+}
+
+func same(t *testing.T, got, want objects) {
+	t.Helper()
+	for name := range want {
+		if got[name] == nil {
+			t.Errorf("no %s", name)
+			continue
+		}
+		g, w := meaning(t, got[name]), meaning(t, want[name])
+		if !reflect.DeepEqual(g, w) {
+			t.Errorf("%s differs:\n%s\nwant\n%s", name, indent(t, g), indent(t, w))
+		}
+	}
+	for name := range got {
+		if want[name] == nil {
+			t.Errorf("%s is too many", name)
+		}
+	}
+}
+
+func indent(t *testing.T, v any) []byte {
+	t.Helper()
+	j, err := json.MarshalIndent(v, "", " ")
+	must(t, err)
+	return j
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// all returns the objects of a kind.
+func all[T metav1.Object](o objects) map[string]T {
+	found := map[string]T{}
+	for name, object := range o {
+		if typed, ok := object.(T); ok {
+			found[name] = typed
+		}
+	}
+	return found
+}

@@ -1,0 +1,87 @@
+package deployments
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// program is one of ours, built.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("ROCE_PROGRAMS")
+	if dir == "" {
+		t.Skip("needs the built programs: run it with `make test-deployments`")
+	}
+	return filepath.Join(dir, name)
+}
+
+// TestMain reads what `make test-deployments` says of the files outside this
+// module: Go takes a result from its cache only if the environment that a test
+// read is the same.
+func TestMain(m *testing.M) {
+	_ = os.Getenv("ROCE_DEPLOYMENTS_SUM")
+	os.Exit(m.Run())
+}
+
+func TestTheDevicePluginTakesEveryConfiguration(t *testing.T) {
+	for _, dir := range variants {
+		for name, c := range all[*corev1.ConfigMap](kustomize(t, dir)) {
+			file := filepath.Join(t.TempDir(), "config.json")
+			must(t, os.WriteFile(file, []byte(c.Data["config.json"]), 0o600))
+			if out, err := exec.Command(program(t, "rdma-device-plugin"), "validate", file).CombinedOutput(); err != nil {
+				t.Errorf("%s, %s: %v: %s", dir, name, err, out)
+			}
+		}
+	}
+}
+
+// A STATUS parses the configuration as an ADD does, and then looks for the NIC,
+// which is not here.
+func TestTheCNIPluginTakesEveryNetwork(t *testing.T) {
+	networks := all[*network](kustomize(t, "overlays/exclusive"))
+	for name, n := range exampleNetworks(t) {
+		networks[name] = n
+	}
+	for name, n := range networks {
+		config := map[string]any{}
+		must(t, json.Unmarshal([]byte(n.Spec.Config), &config))
+		config["cniVersion"] = "1.1.0" // the first with STATUS
+		config["stateDir"] = t.TempDir()
+		if n.Annotations["k8s.v1.cni.cncf.io/resourceName"] != "" {
+			config["deviceID"], config["pciBusID"] = "ffff:00:00.0", "ffff:00:00.0" // as Multus does
+		}
+		if answer := status(t, config); answer.Code != 50 || !strings.Contains(answer.Msg, "no NIC with") {
+			t.Errorf("%s: %+v", name, answer)
+		}
+	}
+}
+
+func TestTheCNIPluginTellsABadNetworkFromAMissingNIC(t *testing.T) {
+	config := map[string]any{"cniVersion": "1.1.0", "name": "n", "type": "roce-host-device", "device": "none0", "stateDir": t.TempDir(), "rdmamode": "exclusive"}
+	if answer := status(t, config); answer.Code != 7 || !strings.Contains(answer.Msg+answer.Details, "rdmaMode") {
+		t.Errorf("%+v", answer)
+	}
+}
+
+type answer struct {
+	Code         uint
+	Msg, Details string
+}
+
+func status(t *testing.T, config map[string]any) (a answer) {
+	t.Helper()
+	stdin, err := json.Marshal(config)
+	must(t, err)
+	cmd := exec.Command(program(t, "roce-host-device"))
+	cmd.Env = []string{"CNI_COMMAND=STATUS", "CNI_PATH=/none"}
+	cmd.Stdin = strings.NewReader(string(stdin))
+	out, _ := cmd.Output() // an error is in the answer
+	must(t, json.Unmarshal(out, &a))
+	return a
+}
