@@ -32,10 +32,7 @@ func Explain(o Options, w io.Writer) error {
 	} else {
 		defer host.Close()
 	}
-	i := &inventory{
-		node: o.Node, devices: o.Node.Inventory(), journal: journal, links: links(host), log: o.Log,
-		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
-	}
+	i := newInventory(o, journal, host)
 	devices, err := i.read()
 	if err != nil {
 		return err

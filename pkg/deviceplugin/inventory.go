@@ -1,6 +1,7 @@
 package deviceplugin
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -73,10 +74,13 @@ type inventory struct {
 	// links lists the host's links: one answer for what sysfs has in a file
 	// each, or not at all.
 	links func() ([]netlink.Link, error)
-	log   *slog.Logger
+	// elsewhere lists the links of other namespaces.
+	elsewhere func() ([]netlink.Link, error)
+	log       *slog.Logger
 	// reported are the journal files that were complained about, with the
 	// complaint: each is logged once.
 	reported map[string]string
+	blind    string // why other namespaces could not be looked into, as last logged
 
 	// What the last read saw, for the rescue of NICs.
 	held      []*attachment.Record
@@ -100,6 +104,7 @@ func (i *inventory) read() ([]Device, error) {
 	for _, known := range i.memory.all() {
 		all.recall(known)
 	}
+	i.seek(all.devices)
 	links, names := map[string]*netlink.LinkAttrs{}, map[int]string{}
 	for _, link := range i.hostLinks {
 		links[link.Attrs().Name] = link.Attrs()
@@ -138,6 +143,36 @@ func (i *inventory) records() []*attachment.Record {
 	return slices.DeleteFunc(records, func(r *attachment.Record) bool {
 		return !i.journal.Current(r) || r.Step == attachment.Returned
 	})
+}
+
+// seek looks into other namespaces for the netdevs of RoCE devices that have
+// none here, and of which nobody left a record: host-device moved them before
+// this program first ran. It leaves the host's name in the alias. A pod could
+// write another one there, and so put the NIC that it holds into a resource; it
+// would gain nothing.
+func (i *inventory) seek(devices []Device) {
+	lost := func(d Device) bool { return d.Place == OnHost && len(d.Netdevs) == 0 && d.IsRoCE() }
+	if !slices.ContainsFunc(devices, lost) {
+		return
+	}
+	links, err := i.elsewhere()
+	if why := fmt.Sprint(err); err != nil && why != i.blind {
+		i.blind = why
+		i.log.Warn("cannot look for NICs in pods; some that were moved before this program first ran are not offered", "error", err)
+	}
+	for n := range devices {
+		d := &devices[n]
+		if !lost(*d) {
+			continue
+		}
+		for _, link := range links {
+			if a := link.Attrs(); d.IsOn(a.ParentDevBus, a.ParentDev, a.HardwareAddr.String()) {
+				d.Place = InPod
+				d.restore(d.Device, []string{cmp.Or(a.Alias, a.Name)}, a.AltNames)
+				break
+			}
+		}
+	}
 }
 
 // locate tells a device that the host cannot see, because another namespace

@@ -1,14 +1,19 @@
 package deviceplugin
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -188,6 +193,62 @@ func TestAnUnreadableJournalDoesNotHideWhatIsThere(t *testing.T) {
 	}
 }
 
+// host-device keeps no journal; it leaves the host's name in the alias.
+func TestANICThatSomebodyMovedBeforeTheFirstStartIsFoundInItsNamespace(t *testing.T) {
+	pf, soft := sysfs.MLX5(0), sysfs.RXE(20, sysfs.HCA{})
+	sf, away, bare := sysfs.SF(pf, 2, 10), sysfs.MLX5(1), sysfs.MLX5(2)
+	n := newTestNode(t, pf, sf, soft, away, bare)
+	before := byName(t, n.inventory())
+	for _, h := range []sysfs.HCA{sf, soft, away, bare} {
+		n.must(n.TakeNetdev(h))
+	}
+	i := n.inventory()
+	mac, err := net.ParseMAC(soft.MAC)
+	n.must(err)
+	i.elsewhere = fakeLinks(
+		netlink.LinkAttrs{Name: "lo"},
+		netlink.LinkAttrs{Name: "net1", Alias: away.Netdev, AltNames: []string{"enp11s0np0"}, ParentDevBus: "pci", ParentDev: away.PCI},
+		netlink.LinkAttrs{Name: "net2", Alias: soft.Netdev, HardwareAddr: mac},
+		netlink.LinkAttrs{Name: "net3", Alias: sf.Netdev, ParentDevBus: "auxiliary", ParentDev: sf.Auxiliary},
+		netlink.LinkAttrs{Name: bare.Netdev, ParentDevBus: "pci", ParentDev: bare.PCI}, // moved as it was
+	)
+	after := byName(t, i)
+	for _, h := range []sysfs.HCA{sf, soft, away, bare} {
+		d := after[h.RDMA]
+		if d.Place != InPod || !slices.Equal(d.Netdevs, before[h.RDMA].Netdevs) || d.LinkType != "ether" {
+			t.Errorf("%s: %s, netdevs %v, link type %s", h.RDMA, d.Place, d.Netdevs, d.LinkType)
+		}
+	}
+	if names := after[away.RDMA].AltNames; !slices.Equal(names, []string{"enp11s0np0"}) {
+		t.Errorf("alternative names %v", names)
+	}
+	if d := after[pf.RDMA]; d.Place != OnHost {
+		t.Errorf("%s is on the host, not in place %s", pf.RDMA, d.Place)
+	}
+	// What was seen once is remembered, whatever the pod does next.
+	i.memory.keep(slices.Collect(maps.Values(after)))
+	i.elsewhere = fakeLinks()
+	if d := byName(t, i)[away.RDMA]; d.Place != InPod || !slices.Equal(d.Netdevs, []string{away.Netdev}) {
+		t.Errorf("later: %s, netdevs %v", d.Place, d.Netdevs)
+	}
+}
+
+func TestNamespacesThatCannotBeSeenAreLoggedOnce(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := newTestNode(t, h)
+	n.must(n.TakeNetdev(h))
+	i := n.inventory()
+	i.elsewhere = func() ([]netlink.Link, error) { return nil, errors.New("permission denied") }
+	for range 3 {
+		if d := byName(t, i)[h.RDMA]; d.Place != OnHost || len(d.Netdevs) != 0 {
+			t.Errorf("got %+v", d)
+		}
+	}
+	if c := strings.Count(n.logs.String(), "permission denied"); c != 1 {
+		t.Errorf("logged %d times", c)
+	}
+}
+
 func BenchmarkInventory(b *testing.B) {
 	for _, count := range []int{8, 64, 512} {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
@@ -206,7 +267,7 @@ func BenchmarkInventory(b *testing.B) {
 				b.Fatal(err)
 			}
 			log := slog.New(slog.DiscardHandler)
-			i := &inventory{node: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, devices: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}.Inventory(), journal: journal, memory: openMemory(dir, "", log), links: noLinks, log: log}
+			i := newInventory(Options{Node: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, StateDir: dir, Log: log}, journal, nil)
 			for b.Loop() {
 				devices, err := i.read()
 				if err != nil || len(devices) != count {

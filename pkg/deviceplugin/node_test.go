@@ -103,10 +103,8 @@ func (n *testNode) node() rdma.Node {
 
 func (n *testNode) inventory() *inventory {
 	log := slog.New(slog.NewTextHandler(n.logs, nil))
-	return &inventory{node: n.node(), devices: n.node().Inventory(), journal: n.journal, memory: openMemory(n.state(), n.journal.BootID(), log), links: noLinks, log: log}
+	return newInventory(Options{Node: n.node(), StateDir: n.state(), Log: log}, n.journal, nil)
 }
-
-func noLinks() ([]netlink.Link, error) { return nil, nil }
 
 func fakeLinks(attrs ...netlink.LinkAttrs) func() ([]netlink.Link, error) {
 	var links []netlink.Link

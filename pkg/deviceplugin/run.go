@@ -63,7 +63,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		o.Log.Warn("cannot see the host's links: no alternative names, and no rescue", "error", err)
 	}
-	m := newManager(o, journal, links(host))
+	m := newManager(o, newInventory(o, journal, host))
 	if host != nil {
 		// Whoever still looks at the host when the program ends needs it.
 		defer func() {
@@ -84,28 +84,31 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
-// links lists the host's links, none if they cannot be seen.
-func links(host *netdev.Namespace) func() ([]netlink.Link, error) {
-	if host == nil {
-		return func() ([]netlink.Link, error) { return nil, nil }
+// newInventory makes the inventory of a node; host is nil if the host's links
+// cannot be seen.
+func newInventory(o Options, journal *attachment.Journal, host *netdev.Namespace) *inventory {
+	none := func() ([]netlink.Link, error) { return nil, nil }
+	i := &inventory{
+		node: o.Node, devices: o.Node.Inventory(), journal: journal, links: none, elsewhere: none, log: o.Log,
+		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
 	}
-	return host.Links
+	if host != nil {
+		i.links, i.elsewhere = host.Links, host.LinksElsewhere
+	}
+	return i
 }
 
 // newManager makes a manager without resources.
-func newManager(o Options, journal *attachment.Journal, links func() ([]netlink.Link, error)) *manager {
+func newManager(o Options, i *inventory) *manager {
 	return &manager{
-		options: o,
-		log:     o.Log,
-		inventory: &inventory{
-			node: o.Node, devices: o.Node.Inventory(), journal: journal, links: links, log: o.Log,
-			memory: openMemory(o.StateDir, journal.BootID(), o.Log),
-		},
-		folder:  kubelet.NewFolder(o.KubeletDir, o.Log),
-		metrics: newMetrics(o.Version),
-		health:  newHealth(settleTime),
-		entries: map[string]*entry{},
-		events:  make(chan struct{}, 1),
+		options:   o,
+		log:       o.Log,
+		inventory: i,
+		folder:    kubelet.NewFolder(o.KubeletDir, o.Log),
+		metrics:   newMetrics(o.Version),
+		health:    newHealth(settleTime),
+		entries:   map[string]*entry{},
+		events:    make(chan struct{}, 1),
 	}
 }
 

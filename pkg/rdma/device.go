@@ -83,6 +83,15 @@ func (d Device) IsRoCE() bool {
 	return false
 }
 
+// IsOn tells whether the device is on a netdev with this parent on a bus and
+// this MAC address, wherever that is.
+func (d Device) IsOn(bus, address, mac string) bool {
+	if d.Soft {
+		return d.NodeGUID == eui64(mac)
+	}
+	return address != "" && d.Bus == bus && d.Address == address
+}
+
 // String names the device for a log line or an error.
 func (d Device) String() string {
 	if d.Address == "" {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/test/standin/kubelet"
 )
 
@@ -139,4 +140,60 @@ func TestTheCountStaysTrueWhilePodsHoldTheNICs(t *testing.T) {
 	if strings.Contains(d.log.String(), "level=ERROR") {
 		t.Errorf("the plugin's log:\n%s", d.log.String())
 	}
+}
+
+// The swap of the old plugins for ours on a node that runs a pod: host-device
+// keeps no journal, and the device plugin starts for the first time.
+func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
+	needLab(t, "")
+	r := newRig(t, 8)
+	p := r.pod()
+	host, err := netdev.CurrentNamespace()
+	must(t, err)
+	defer host.Close()
+	var states []netdev.State
+	old := map[string]any{"type": "host-device", "stateDir": nil}
+	for i, nic := range rails {
+		link, err := host.LinkNamed(nic)
+		must(t, err)
+		state, err := host.State(link)
+		must(t, err)
+		states = append(states, state)
+		p.add(fmt.Sprintf("net%d", i+1), r.config(nic, old))
+	}
+	d := r.startDevicePlugin()
+	d.expect("all 8 NICs in a pod by host-device", 8)
+	for i := len(rails) - 1; i >= 0; i-- {
+		p.del(fmt.Sprintf("net%d", i+1), r.config(rails[i], old))
+	}
+	d.expect("after host-device's DEL", 8)
+	// Addresses and state are what host-device does not give back.
+	for i, nic := range rails {
+		link, err := host.LinkNamed(nic)
+		must(t, err)
+		must(t, host.Restore(host, link, states[i]))
+	}
+}
+
+func TestLinksOfAnotherNamespaceAreSeenWithoutEnteringIt(t *testing.T) {
+	if inLab() {
+		t.Skip("the rails of the lab have another test")
+	}
+	r := newRig(t, 1)
+	p := r.pod()
+	p.add("net1", r.config(rails[0], map[string]any{"type": "host-device", "stateDir": nil, "rdma": nil}))
+	host, err := netdev.CurrentNamespace()
+	must(t, err)
+	defer host.Close()
+	links, err := host.LinksElsewhere()
+	must(t, err)
+	for _, link := range links {
+		if a := link.Attrs(); a.Name == "net1" {
+			if a.Alias != rails[0] || !slices.Equal(a.AltNames, []string{"alt-" + rails[0]}) {
+				t.Errorf("alias %q, alternative names %v", a.Alias, a.AltNames)
+			}
+			return
+		}
+	}
+	t.Errorf("net1 is not among %d links", len(links))
 }

@@ -1,0 +1,92 @@
+package netdev
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// LinksElsewhere lists the links of the other namespaces that this one has a
+// number for: the kernel gives one to each namespace that a link of this one
+// moved to, or has its peer in. It takes NET_ADMIN there, and enters none.
+// (IFLA_TARGET_NETNSID, Linux 5.0.)
+func (n *Namespace) LinksElsewhere() ([]netlink.Link, error) {
+	numbers, err := n.namespaceNumbers()
+	if err != nil {
+		return nil, fmt.Errorf("list the namespaces known in %s: %w", n.Path, err)
+	}
+	var all []netlink.Link
+	for _, number := range numbers {
+		links, err := n.linksIn(number)
+		if errors.Is(err, unix.EINVAL) {
+			continue // it ended since
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list links in the namespace with number %d in %s: %w", number, n.Path, err)
+		}
+		all = append(all, links...)
+	}
+	return all, nil
+}
+
+// namespaceNumbers lists the numbers of other namespaces in this one.
+func (n *Namespace) namespaceNumbers() ([]int32, error) {
+	req := n.request(unix.RTM_GETNSID)
+	req.AddData(nl.NewRtGenMsg())
+	messages, err := executeDump(req, unix.RTM_NEWNSID)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []int32
+	for _, m := range messages {
+		attrs, err := nl.ParseRouteAttr(m[unix.NLMSG_ALIGNTO:]) // behind rtgenmsg, which is padded
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == unix.NETNSA_NSID {
+				numbers = append(numbers, int32(nl.NativeEndian().Uint32(a.Value)))
+			}
+		}
+	}
+	return numbers, nil
+}
+
+// linksIn lists the links of the namespace with a number.
+func (n *Namespace) linksIn(number int32) ([]netlink.Link, error) {
+	req := n.request(unix.RTM_GETLINK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
+	messages, err := executeDump(req, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, err
+	}
+	var links []netlink.Link
+	for _, m := range messages {
+		link, err := netlink.LinkDeserialize(nil, m)
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, link)
+	}
+	return links, nil
+}
+
+func (n *Namespace) request(kind int) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(kind, unix.NLM_F_DUMP)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
+	return req
+}
+
+// executeDump repeats a dump that a change interrupted.
+func executeDump(req *nl.NetlinkRequest, kind uint16) ([][]byte, error) {
+	for {
+		messages, err := req.Execute(unix.NETLINK_ROUTE, kind)
+		if !errors.Is(err, nl.ErrDumpInterrupted) {
+			return messages, err
+		}
+	}
+}
