@@ -17,6 +17,7 @@ func TestInstallReplacesTheProgramInOneStep(t *testing.T) {
 	busy := exec.Command(target, "30") // "text file busy" for whoever writes to it
 	must(t, busy.Start())
 	defer func() { _ = busy.Process.Kill(); _ = busy.Wait() }()
+	must(t, os.WriteFile(filepath.Join(dir, ".roce-host-device-123"), []byte("half a program"), 0o600)) // of an install that was killed
 	run(t, plugin(), "install", "--to", dir)
 	want, err := os.ReadFile(plugin())
 	must(t, err)
@@ -32,8 +33,39 @@ func TestInstallReplacesTheProgramInOneStep(t *testing.T) {
 	if info.Mode().Perm() != 0o755 || len(files) != 1 {
 		t.Errorf("mode %v, files %v", info.Mode(), files)
 	}
+	must(t, os.MkdirAll(filepath.Join(dir, "odd/roce-host-device/x"), 0o755))
+	if out, err := exec.Command(plugin(), "install", "--to", filepath.Join(dir, "odd")).CombinedOutput(); err == nil {
+		t.Errorf("a folder was replaced: %s", out)
+	}
+	if files, err := os.ReadDir(filepath.Join(dir, "odd")); err != nil || len(files) != 1 {
+		t.Errorf("left behind: %v %v", files, err)
+	}
 	out, err := exec.Command(plugin(), "install", "--to", filepath.Join(dir, "missing")).CombinedOutput()
 	if err == nil || strings.Count(strings.TrimSpace(string(out)), "\n") != 0 || !strings.Contains(string(out), "no such file or directory") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestInstallKeepsTheOldProgramOnAFullDisk(t *testing.T) {
+	pluginPath(t)
+	if os.Getuid() != 0 {
+		skip(t, "netns", "a mount needs root")
+	}
+	dir := t.TempDir()
+	run(t, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", dir)
+	defer run(t, "umount", dir)
+	target := filepath.Join(dir, "roce-host-device")
+	must(t, os.WriteFile(target, []byte("the old one"), 0o755))
+	out, err := exec.Command(plugin(), "install", "--to", dir).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no space left on device") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if left := readFile(t, target); string(left) != "the old one" {
+		t.Errorf("the old program is now %d bytes", len(left))
+	}
+	files, err := os.ReadDir(dir)
+	must(t, err)
+	if len(files) != 1 {
+		t.Errorf("left behind: %v", files)
 	}
 }
