@@ -11,8 +11,8 @@ import (
 
 // LinksElsewhere lists the links of the other namespaces that this one has a
 // number for: the kernel gives one to each namespace that a link of this one
-// moved to, or has its peer in. It takes NET_ADMIN there, and enters none.
-// (IFLA_TARGET_NETNSID, Linux 5.0.)
+// has its peer in, as a pod's eth0 has, or moved to. It takes NET_ADMIN there,
+// and enters none. (IFLA_TARGET_NETNSID, Linux 5.0.)
 func (n *Namespace) LinksElsewhere() ([]netlink.Link, error) {
 	numbers, err := n.namespaceNumbers()
 	if err != nil {

@@ -151,6 +151,8 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	host, err := netdev.CurrentNamespace()
 	must(t, err)
 	defer host.Close()
+	// The namespace of a pod has its number on the host by way of its eth0.
+	run(t, "ip", "link", "add", "cluster0", "type", "veth", "peer", "name", "eth0", "netns", p.name)
 	var states []netdev.State
 	old := map[string]any{"type": "host-device", "stateDir": nil}
 	for i, nic := range rails {
@@ -167,6 +169,7 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 		p.del(fmt.Sprintf("net%d", i+1), r.config(rails[i], old))
 	}
 	d.expect("after host-device's DEL", 8)
+	run(t, "ip", "link", "del", "cluster0")
 	// Addresses and state are what host-device does not give back.
 	for i, nic := range rails {
 		link, err := host.LinkNamed(nic)
