@@ -5,8 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // install copies this program into a CNI plugin folder: an init container's
@@ -25,6 +28,9 @@ func install(args []string) error {
 		_ = os.Remove(path)
 	}
 	temp, err := copyTo(*to)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; %w", err, owner(*to))
+	}
 	if err != nil {
 		return err
 	}
@@ -32,6 +38,15 @@ func install(args []string) error {
 		return errors.Join(err, os.Remove(temp))
 	}
 	return syncFolder(*to)
+}
+
+// owner explains why root without capabilities may not write to a folder.
+func owner(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return err
+	}
+	return fmt.Errorf("the folder is user %d's; run as that user (runAsUser of the init container)", st.Uid)
 }
 
 // tempPattern hides the copy while it is written: runtimes list the folder.

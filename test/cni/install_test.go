@@ -6,7 +6,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestInstallReplacesTheProgramInOneStep(t *testing.T) {
@@ -52,8 +55,8 @@ func TestInstallKeepsTheOldProgramOnAFullDisk(t *testing.T) {
 		skip(t, "netns", "a mount needs root")
 	}
 	dir := t.TempDir()
-	run(t, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", dir)
-	defer run(t, "umount", dir)
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+	defer func() { must(t, unix.Unmount(dir, 0)) }()
 	target := filepath.Join(dir, "roce-host-device")
 	must(t, os.WriteFile(target, []byte("the old one"), 0o755))
 	out, err := exec.Command(plugin(), "install", "--to", dir).CombinedOutput()
@@ -67,5 +70,30 @@ func TestInstallKeepsTheOldProgramOnAFullDisk(t *testing.T) {
 	must(t, err)
 	if len(files) != 1 {
 		t.Errorf("left behind: %v", files)
+	}
+}
+
+// Kubespray gives the folder to a user of its own; root without capabilities
+// fares there as any other user.
+func TestInstallSaysWhoseAFolderIsThatItMayNotWriteTo(t *testing.T) {
+	pluginPath(t)
+	if os.Getuid() != 0 {
+		skip(t, "netns", "giving a folder away needs root")
+	}
+	programs, dir := t.TempDir(), t.TempDir()
+	run(t, "cp", plugin(), programs) // its own folder may be closed to others
+	must(t, os.Chmod(filepath.Dir(programs), 0o755))
+	must(t, os.Chown(dir, 987, 0))
+	install := func(user uint32) (string, error) {
+		cmd := exec.Command(filepath.Join(programs, "roce-host-device"), "install", "--to", dir)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user}}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := install(986); err == nil || !strings.Contains(out, "the folder is user 987's; run as that user") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := install(987); err != nil {
+		t.Errorf("as its owner: %v: %s", err, out)
 	}
 }
