@@ -80,9 +80,11 @@ func powerLoss(s *site) {
 	s.must(cluster.Wire(s.context(), s.nodes[0], s.nodes[1]))
 	for _, n := range s.nodes {
 		s.must(n.AwaitReady(s.context()))
+		s.awaitRegistered(n)
 		s.awaitCount(n, 8)
 	}
-	s.Log(s.kubectl("get", "pods", "-A", "-o", "wide"))
+	// The kubelet rejects pods that it finds before any device plugin can have
+	// registered ("UnexpectedAdmissionError"); whoever made them makes new ones.
 	s.deletePods(guidePod1, guidePod2)
 	s.expectAllBack()
 	s.startGuidePods()

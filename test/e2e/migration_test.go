@@ -47,9 +47,8 @@ func hostDevice(name, nic string) string {
 // docs/migrating.md says.
 func migration(s *site) {
 	theirs, n := s.oldPlugin(), s.nodes[0]
-	s.kubectl("delete", "-n", "kube-system", "daemonset/roce-k8s", "--wait")
+	s.remove("roce-k8s")
 	s.apply(theirs)
-	s.kubectl("rollout", "status", "-n", "kube-system", "daemonset/rdma-shared-dp-ds", "--timeout", patience.String())
 	s.awaitCount(n, 8)
 
 	// A pod of the old days, with its NIC moved by host-device.
@@ -58,7 +57,7 @@ func migration(s *site) {
 	old := s.lives("old")
 
 	// There: the other plugin goes, ours comes. The pod goes on.
-	s.kubectl("delete", "-n", "kube-system", "daemonset/rdma-shared-dp-ds", "--wait")
+	s.remove("rdma-shared-dp-ds")
 	s.deploy()
 	s.awaitCount(n, 8)
 	s.expectUnharmed("old", old)
@@ -69,9 +68,8 @@ func migration(s *site) {
 	fresh := s.lives("new")
 
 	// And back. Both pods go on, and each plugin takes its own NIC back.
-	s.kubectl("delete", "-n", "kube-system", "daemonset/roce-k8s", "--wait")
+	s.remove("roce-k8s")
 	s.apply(theirs)
-	s.kubectl("rollout", "status", "-n", "kube-system", "daemonset/rdma-shared-dp-ds", "--timeout", patience.String())
 	s.awaitCount(n, 8)
 	s.expectUnharmed("old", old)
 	s.expectUnharmed("new", fresh)
@@ -79,9 +77,19 @@ func migration(s *site) {
 	s.on(n, "ip link set ens12np0 up") // host-device leaves it down
 	s.expectAllBack()
 
-	s.kubectl("delete", "-n", "kube-system", "daemonset/rdma-shared-dp-ds", "--wait")
+	s.remove("rdma-shared-dp-ds")
 	s.deploy()
 	s.awaitCount(n, 8)
+}
+
+// remove removes a device plugin, and waits until the cluster knows: the units
+// that it offered stay, unhealthy.
+func (s *site) remove(daemonSet string) {
+	s.Helper()
+	s.kubectl("delete", "-n", "kube-system", "daemonset/"+daemonSet, "--wait")
+	for _, n := range s.nodes {
+		s.awaitCount(n, 0)
+	}
 }
 
 // expectUnharmed checks that a pod goes on as it was, and can still open its

@@ -16,7 +16,7 @@ const (
 // without RDMA.
 func (s *site) networks() {
 	s.Helper()
-	s.apply(withoutRDMA(s.file("deployments/examples/roce-networks.yaml")))
+	s.apply(withoutRDMA(s.file("deployments/examples/guide-networks.yaml")))
 }
 
 func withoutRDMA(networks string) string {
@@ -27,8 +27,11 @@ func withoutRDMA(networks string) string {
 // startGuidePods starts the guide's pods and waits until they run.
 func (s *site) startGuidePods() {
 	s.Helper()
+	for _, n := range s.nodes {
+		s.must(n.AdvertiseGPUs(s.context()))
+	}
 	s.networks()
-	s.apply(s.file("deployments/examples/pods.yaml"))
+	s.apply(s.file("deployments/examples/guide-pods.yaml"))
 	s.awaitPods(guidePod1, guidePod2)
 }
 

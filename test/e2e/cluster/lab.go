@@ -31,13 +31,12 @@ func (n *Node) BootLab(lab Lab) error {
 	if err := n.Write(n.Folder); err != nil {
 		return err
 	}
-	tap := "mgmt-" + n.Name
-	if err := command("ip tuntap add "+tap+" mode tap", "ip link set "+tap+" master "+bridge+" up"); err != nil {
+	if err := command("ip tuntap add "+n.uplink()+" mode tap", "ip link set "+n.uplink()+" master "+bridge+" up"); err != nil {
 		return err
 	}
 	var err error
 	n.machine, err = process.Start(n.path(node.LogsFolder, "node"), lab.Run, "--mode", lab.Mode, "--nics", strconv.Itoa(lab.NICs), "--mem", "4096",
-		"--timeout", strconv.Itoa(int(lab.Life.Seconds())), "--wire", lab.Wire, "--tap", tap, "--share", n.Folder, "--qmp", n.monitor(),
+		"--timeout", strconv.Itoa(int(lab.Life.Seconds())), "--wire", lab.Wire, "--tap", n.uplink(), "--share", n.Folder, "--qmp", n.monitor(),
 		"--", n.path(node.ProgramsFolder, "node"), "/host")
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,10 +36,9 @@ func (n *Node) Boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	outer := "mgmt-" + n.Name
 	return command(
-		fmt.Sprintf("ip link add %s type veth peer name mgmt0 netns %d", outer, init),
-		fmt.Sprintf("ip link set %s master %s up", outer, bridge),
+		fmt.Sprintf("ip link add %s type veth peer name mgmt0 netns %d", n.uplink(), init),
+		fmt.Sprintf("ip link set %s master %s up", n.uplink(), bridge),
 	)
 }
 
@@ -59,7 +59,14 @@ func (n *Node) init(ctx context.Context) (pid int, err error) {
 
 // PowerOff ends the node's machine and all of its processes at once, without a
 // word to anybody. Its state folder stays, its NICs do not.
-func (n *Node) PowerOff() { n.machine.Kill() }
+func (n *Node) PowerOff() {
+	n.machine.Kill()
+	// The kernel takes the link with the namespace, some time later.
+	_ = command("ip link delete " + n.uplink())
+}
+
+// uplink is this side's end of the node's management interface.
+func (n *Node) uplink() string { return "mgmt-" + n.Name }
 
 // bridge is where the control plane meets the nodes.
 const bridge = "management"
@@ -121,7 +128,11 @@ func (c *ControlPlane) CollectLogs(to string) error {
 	if err != nil {
 		return err
 	}
-	for _, from := range append(logs, c.path(node.LogsFolder)) {
+	containers, err := filepath.Glob(c.path("*", node.StateFolder, "log/pods"))
+	if err != nil {
+		return err
+	}
+	for _, from := range slices.Concat(logs, containers, []string{c.path(node.LogsFolder)}) {
 		name, err := filepath.Rel(c.Folder, from)
 		if err != nil {
 			return err

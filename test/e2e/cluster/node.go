@@ -95,7 +95,8 @@ func (n *Node) path(elem ...string) string {
 // Running is an error once the node's machine has ended.
 func (n *Node) Running() error { return n.machine.Ended() }
 
-// AwaitReady waits until the cluster says that the node is ready.
+// AwaitReady waits until the cluster says that the node is ready, in this life of
+// it.
 func (n *Node) AwaitReady(ctx context.Context) error {
 	err := Eventually(ctx, func() error {
 		if err := n.Running(); err != nil {
@@ -104,8 +105,8 @@ func (n *Node) AwaitReady(ctx context.Context) error {
 		if _, err := n.Run(ctx, "true"); err != nil {
 			return err
 		}
-		ready, err := n.cluster.Kubectl(ctx, "get", "node", n.Name, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-		if err == nil && ready != "True" {
+		ready, err := n.cluster.Kubectl(ctx, "get", "node", n.Name, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.bootID}`)
+		if err == nil && !strings.HasPrefix(ready, "True "+n.BootID) {
 			err = errors.New("not ready")
 		}
 		return err
@@ -131,6 +132,14 @@ func (n *Node) Run(ctx context.Context, script string) (string, error) {
 		return answer.Output, fmt.Errorf("node %s: %s: status %d: %s", n.Name, script, answer.Status, strings.TrimSpace(answer.Output))
 	}
 	return answer.Output, nil
+}
+
+// AdvertiseGPUs has the node offer eight GPUs, as the guide's pods want them:
+// there are none. A kubelet that restarts forgets them.
+// Source: Kubernetes' "Advertise Extended Resources for a Node".
+func (n *Node) AdvertiseGPUs(ctx context.Context) error {
+	_, err := n.cluster.Kubectl(ctx, "patch", "node", n.Name, "--subresource=status", "--type=merge", "-p", `{"status":{"capacity":{"nvidia.com/gpu":"8"}}}`)
+	return err
 }
 
 // RestartKubelet ends the kubelet in order and starts it again.

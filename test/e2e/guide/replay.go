@@ -131,8 +131,7 @@ func (s *site) startNodes(ctx context.Context) error {
 			return err
 		}
 		s.before = append(s.before, state)
-		// There are no GPUs; the guide's pods ask for eight.
-		if _, err := s.Kubectl(ctx, "patch", "node", n.Name, "--subresource=status", "--type=merge", "-p", `{"status":{"capacity":{"nvidia.com/gpu":"8"}}}`); err != nil {
+		if err := n.AdvertiseGPUs(ctx); err != nil {
 			return err
 		}
 	}
@@ -222,7 +221,7 @@ func (s *site) networks(ctx context.Context) error {
 		s.check("CRD "+crd, contains(crds, crd))
 	}
 	err = cluster.Eventually(ctx, func() error { // until the new kind is served
-		_, err := s.Kubectl(ctx, "apply", "-f", s.file("deployments/examples/roce-networks.yaml"))
+		_, err := s.Kubectl(ctx, "apply", "-f", s.file("deployments/examples/guide-networks.yaml"))
 		return err
 	})
 	if err != nil {
@@ -246,7 +245,7 @@ func contains(text, part string) error {
 }
 
 func (s *site) startPods(ctx context.Context) error {
-	out, err := s.Kubectl(ctx, "apply", "-f", s.file("deployments/examples/pods.yaml"))
+	out, err := s.Kubectl(ctx, "apply", "-f", s.file("deployments/examples/guide-pods.yaml"))
 	s.shell("root@aitest1:~/rdma#", "kubectl apply -f test.yml -f test2.yml", out)
 	if err != nil {
 		return err

@@ -61,6 +61,7 @@ containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 runtimeRequestTimeout: %s
 makeIPTablesUtilChains: false
 resolvConf: ""
+volumePluginDir: /var/lib/kubelet/volume-plugins
 evictionHard: {memory.available: "10Mi", nodefs.available: "1%%", imagefs.available: "1%%"}
 nodeStatusUpdateFrequency: 2s
 `, patience)

@@ -44,7 +44,7 @@ func (n *node) addHardware(ctx context.Context) error {
 // describe adds what k8s-rdma-shared-dev-plugin reads of a function.
 func describe(tree *sysfs.Tree, h sysfs.HCA) error {
 	id := func(s string) string { return "0000" + strings.ToUpper(strings.TrimPrefix(s, "0x")) }
-	alias := fmt.Sprintf("pci:v%sd%ssv%sd00000001bc02sc00i00\n", id(h.Vendor), id(h.Device), id(h.Vendor))
+	alias := fmt.Sprintf("pci:v%sd%ssv%ssd00000001bc02sc00i00\n", id(h.Vendor), id(h.Device), id(h.Vendor))
 	return os.WriteFile(filepath.Join(tree.Sys(), "bus/pci/devices", h.PCI, "modalias"), []byte(alias), 0o644)
 }
 

@@ -29,8 +29,9 @@ func (n *node) mountState() error {
 	return run(fmt.Sprintf(`
 mount --make-rprivate /
 cd %s
-mkdir -p lib etc/{new,work} opt/{new,work}
+mkdir -p lib log etc/{new,work} opt/{new,work}
 mount --bind lib /var/lib
+mount --bind log /var/log
 for folder in etc opt; do
 	mount -t overlay -o lowerdir=/$folder,upperdir=$folder/new,workdir=$folder/work overlay /$folder
 done`, n.path(StateFolder)))
