@@ -29,6 +29,7 @@ lint: $(LINT)
 	@unformatted=$$(gofmt -l cmd pkg test); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	$(LINT) run ./...
+	@for module in test/e2e test/deployments; do (cd $$module && $(LINT) run ./...) || exit; done
 
 # The linter is pinned by its own module; the name of its go.mod's sum keeps
 # the binary in step with it.

@@ -15,6 +15,7 @@ func TestOnKubernetes(t *testing.T) {
 		{"a pod without the resource has no access", noResourceNoAccess},
 		{"a network may name the resource in shared mode", namedResourceShared},
 		{"in mode perDevice one network serves eight rails", perDevice},
+		{"with the overlay cdi the runtime gives the devices", cdiDevices},
 		{"pods outlive a kubelet that restarts", kubeletRestarts},
 		{"the resource is never lost in a rollout", rollout},
 		{"pods outlive a plugin that is killed", pluginKilled},

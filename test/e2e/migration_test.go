@@ -58,7 +58,7 @@ func migration(s *site) {
 
 	// There: the other plugin goes, ours comes. The pod goes on.
 	s.remove("rdma-shared-dp-ds")
-	s.deploy()
+	s.deploy("base")
 	s.awaitCount(n, 8)
 	s.expectUnharmed("old", old)
 
@@ -78,7 +78,7 @@ func migration(s *site) {
 	s.expectAllBack()
 
 	s.remove("rdma-shared-dp-ds")
-	s.deploy()
+	s.deploy("base")
 	s.awaitCount(n, 8)
 }
 

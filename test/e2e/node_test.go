@@ -13,15 +13,16 @@ import (
 // netAdmin is CAP_NET_ADMIN alone, as /proc/PID/status has it.
 const netAdmin = "0000000000001000"
 
-func (s *site) deploy() {
+// deploy applies the project's own manifests: base, or those of an overlay.
+func (s *site) deploy(overlay string) {
 	s.Helper()
-	s.kubectl("apply", "-k", filepath.Join(os.Getenv("ROCE_E2E_ROOT"), "test/e2e/manifests"))
+	s.kubectl("apply", "-k", filepath.Join(os.Getenv("ROCE_E2E_ROOT"), "test/e2e/manifests", overlay))
 	s.kubectl("rollout", "status", "-n", "kube-system", "daemonset/roce-k8s", "--timeout", patience.String())
 }
 
 // deploys is what each node has once the manifests are applied.
 func deploys(s *site) {
-	s.deploy()
+	s.deploy("base")
 	for _, n := range s.nodes {
 		s.awaitCount(n, 8)
 		if out := s.on(n, "CNI_COMMAND=VERSION /opt/cni/bin/roce-host-device"); !strings.Contains(out, `"1.1.0"`) {

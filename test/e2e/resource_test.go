@@ -84,3 +84,22 @@ func perDevice(s *site) {
 		s.awaitCount(n, 8)
 	}
 }
+
+// cdiDevices: the kubelet hands the runtime names, and containerd reads from the
+// spec what they stand for.
+func cdiDevices(s *site) {
+	const spec = "ls /var/run/cdi"
+	s.deploy("cdi")
+	for _, n := range s.nodes {
+		s.awaitCount(n, 8)
+		if out := s.on(n, spec); !strings.Contains(out, "hca_gpu") {
+			s.Errorf("%s has the CDI specs %q", n.Name, out)
+		}
+	}
+	s.start(pod{name: "cdi", node: "node1", units: 1})
+	if devices := s.openDevices("cdi"); len(devices) != 3*len(rails)+1 {
+		s.Errorf("the pod can open %v", devices)
+	}
+	s.deletePods("cdi")
+	s.deploy("base")
+}

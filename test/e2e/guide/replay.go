@@ -16,8 +16,8 @@ import (
 
 // The processor is emulated, and the machine below it may have other work.
 const (
-	patience = 6 * time.Minute  // for one step
-	life     = 45 * time.Minute // of a machine
+	patience = 10 * time.Minute // for one step
+	life     = time.Hour        // of a machine
 )
 
 // A site is the cluster of the replay.
@@ -102,9 +102,9 @@ func (s *site) startNodes(ctx context.Context) error {
 	if s.ControlPlane, err = cluster.StartControlPlane(ctx, s.folder, s.peers, "10.77.0.1"); err != nil {
 		return err
 	}
-	images, err := filepath.Glob(filepath.Join(s.images, "*.tar"))
-	if err != nil {
-		return err
+	var images []string
+	for _, name := range []string{"pause", "rdma-tools", "roce-k8s"} {
+		images = append(images, filepath.Join(s.images, name+".tar"))
 	}
 	wires, err := os.MkdirTemp("", "wires")
 	if err != nil {

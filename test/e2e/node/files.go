@@ -1,6 +1,9 @@
 package node
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Where everything is on a node.
 const (
@@ -8,18 +11,25 @@ const (
 	cniConfig        = "/etc/cni/net.d"
 	containerdConfig = "/etc/containerd/config.toml"
 	kubeletConfig    = "/var/lib/kubelet/config.yaml"
+	// Beside the configuration of the plugins that they are for.
+	multusKey      = cniConfig + "/multus.d/multus.kubeconfig"
+	whereaboutsKey = cniConfig + "/whereabouts.d/whereabouts.kubeconfig"
 )
 
 // files are the configuration files of the node, by path.
-func (n *node) files() map[string]string {
+func (n *node) files() (map[string]string, error) {
+	multus, errMultus := n.cniKey("multus")
+	whereabouts, errWhereabouts := n.cniKey("whereabouts")
 	return map[string]string{
+		multusKey:        multus,
+		whereaboutsKey:   whereabouts,
 		containerdConfig: containerdTOML,
 		kubeletConfig:    n.kubeletYAML(),
 		// Whereabouts finds its flat file by itself, as in the guide, and the
 		// kubeconfig there.
 		cniConfig + "/whereabouts.d/whereabouts.conf": n.whereaboutsJSON(),
 		cniConfig + "/00-multus.conf":                 n.multusJSON(),
-	}
+	}, errors.Join(errMultus, errWhereabouts)
 }
 
 const containerdTOML = `version = 3
@@ -43,9 +53,9 @@ const containerdTOML = `version = 3
 `
 
 func (n *node) kubeletYAML() string {
-	patience := "2m"
+	patience, status := "2m", "2s"
 	if n.Emulated {
-		patience = "15m"
+		patience, status = "15m", "5s"
 	}
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -63,8 +73,8 @@ makeIPTablesUtilChains: false
 resolvConf: ""
 volumePluginDir: /var/lib/kubelet/volume-plugins
 evictionHard: {memory.available: "10Mi", nodefs.available: "1%%", imagefs.available: "1%%"}
-nodeStatusUpdateFrequency: 2s
-`, patience)
+nodeStatusUpdateFrequency: %s
+`, patience, status)
 }
 
 func (n *node) multusJSON() string {
@@ -75,7 +85,7 @@ func (n *node) multusJSON() string {
     "ipam": {"type": "host-local", "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}
   }]}]
 }
-`, n.path(KeysFolder, "multus.kubeconfig"), n.path(LogsFolder, "multus"), n.PodSubnet)
+`, multusKey, n.path(LogsFolder, "multus"), n.PodSubnet)
 }
 
 // whereaboutsJSON is the flat file. Where the processor is slow its lease must
@@ -87,5 +97,5 @@ func (n *node) whereaboutsJSON() string {
 		lease = `, "leader_lease_duration": 10000, "leader_renew_deadline": 8000, "leader_retry_period": 4000`
 	}
 	return fmt.Sprintf(`{"datastore": "kubernetes", "kubernetes": {"kubeconfig": %q}, "log_file": %q, "log_level": "error"%s}
-`, n.path(KeysFolder, "whereabouts.kubeconfig"), n.path(LogsFolder, "whereabouts"), lease)
+`, whereaboutsKey, n.path(LogsFolder, "whereabouts"), lease)
 }

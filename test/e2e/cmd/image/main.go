@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -35,7 +36,8 @@ func write(image, root, out string, entrypoint []string) error {
 	if err != nil {
 		return err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return archive(root), nil })
+	// An emulated processor takes its time to decompress.
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return archive(root), nil }, tarball.WithCompression(compression.None))
 	if err != nil {
 		return err
 	}
