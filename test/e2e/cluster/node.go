@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ type Node struct {
 type Parts struct {
 	Program string   // the command node
 	Images  []string // container images
+	Multus  string   // in the place of the peer's
 }
 
 // NewNode prepares the folder of a node. Nothing runs yet.
@@ -42,9 +44,10 @@ func (c *ControlPlane) NewNode(config node.Config, parts Parts) (*Node, error) {
 	for _, name := range []string{"kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc"} {
 		files[c.program(peerOf(name), name)] = node.ProgramsFolder
 	}
-	for _, name := range []string{"multus", "whereabouts", "bridge", "host-local", "loopback", "host-device"} {
+	for _, name := range []string{"whereabouts", "bridge", "host-local", "loopback", "host-device"} {
 		files[c.program(peerOf(name), name)] = node.PluginsFolder
 	}
+	files[cmp.Or(parts.Multus, c.program("multus", "multus"))] = node.PluginsFolder
 	for _, image := range parts.Images {
 		files[image] = node.ImagesFolder
 	}

@@ -24,6 +24,7 @@ func main() {
 	flag.StringVar(&o.peers, "peers", "", "the `folder` of the third-party programs")
 	flag.StringVar(&o.images, "images", "", "the `folder` of the container images")
 	flag.StringVar(&o.node, "node", "", "the `program` that makes a machine a node")
+	flag.StringVar(&o.multus, "multus", "", "the Multus that has patience with an emulated processor")
 	flag.StringVar(&o.root, "root", "", "the project's `folder`")
 	flag.StringVar(&o.logs, "logs", "", "the `folder` for logs after a failure")
 	out := flag.String("out", "", "the `file` for the commands and what they printed")
@@ -42,6 +43,6 @@ func main() {
 	}
 }
 
-type options struct{ mode, folder, peers, images, node, root, logs string }
+type options struct{ mode, folder, peers, images, node, multus, root, logs string }
 
 func (o options) file(path string) string { return filepath.Join(o.root, path) }

@@ -106,14 +106,14 @@ func (s *site) startNodes(ctx context.Context) error {
 	for _, name := range []string{"pause", "rdma-tools", "roce-k8s"} {
 		images = append(images, filepath.Join(s.images, name+".tar"))
 	}
-	wires, err := os.MkdirTemp("", "wires")
-	if err != nil {
+	wires := filepath.Join(s.folder, "wires")
+	if err := os.Mkdir(wires, 0o755); err != nil {
 		return err
 	}
 	for i, side := range []string{"a", "b"} {
 		n, err := s.NewNode(node.Config{
 			Name: fmt.Sprintf("node%d", i+1), Address: fmt.Sprintf("10.77.0.1%d/24", i+1), Gateway: "10.77.0.1", PodSubnet: fmt.Sprintf("10.244.%d.0/24", i+1),
-		}, cluster.Parts{Program: s.node, Images: images})
+		}, cluster.Parts{Program: s.node, Images: images, Multus: s.multus})
 		if err != nil {
 			return err
 		}

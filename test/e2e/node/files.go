@@ -1,9 +1,6 @@
 package node
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // Where everything is on a node.
 const (
@@ -11,25 +8,18 @@ const (
 	cniConfig        = "/etc/cni/net.d"
 	containerdConfig = "/etc/containerd/config.toml"
 	kubeletConfig    = "/var/lib/kubelet/config.yaml"
-	// Beside the configuration of the plugins that they are for.
-	multusKey      = cniConfig + "/multus.d/multus.kubeconfig"
-	whereaboutsKey = cniConfig + "/whereabouts.d/whereabouts.kubeconfig"
 )
 
 // files are the configuration files of the node, by path.
-func (n *node) files() (map[string]string, error) {
-	multus, errMultus := n.cniKey("multus")
-	whereabouts, errWhereabouts := n.cniKey("whereabouts")
+func (n *node) files() map[string]string {
 	return map[string]string{
-		multusKey:        multus,
-		whereaboutsKey:   whereabouts,
 		containerdConfig: containerdTOML,
 		kubeletConfig:    n.kubeletYAML(),
 		// Whereabouts finds its flat file by itself, as in the guide, and the
 		// kubeconfig there.
 		cniConfig + "/whereabouts.d/whereabouts.conf": n.whereaboutsJSON(),
 		cniConfig + "/00-multus.conf":                 n.multusJSON(),
-	}, errors.Join(errMultus, errWhereabouts)
+	}
 }
 
 const containerdTOML = `version = 3
@@ -85,7 +75,7 @@ func (n *node) multusJSON() string {
     "ipam": {"type": "host-local", "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}
   }]}]
 }
-`, multusKey, n.path(LogsFolder, "multus"), n.PodSubnet)
+`, n.path(KeysFolder, "multus.kubeconfig"), n.path(LogsFolder, "multus"), n.PodSubnet)
 }
 
 // whereaboutsJSON is the flat file. Where the processor is slow its lease must
@@ -97,5 +87,5 @@ func (n *node) whereaboutsJSON() string {
 		lease = `, "leader_lease_duration": 10000, "leader_renew_deadline": 8000, "leader_retry_period": 4000`
 	}
 	return fmt.Sprintf(`{"datastore": "kubernetes", "kubernetes": {"kubeconfig": %q}, "log_file": %q, "log_level": "error"%s}
-`, whereaboutsKey, n.path(LogsFolder, "whereabouts"), lease)
+`, n.path(KeysFolder, "whereabouts.kubeconfig"), n.path(LogsFolder, "whereabouts"), lease)
 }

@@ -41,7 +41,7 @@ func Run(ctx context.Context, folder string) error {
 	} else if err := n.mountDisk(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{n.configureNetwork, n.startProxy, n.writeFiles, n.startRuntime, n.startKubelet} {
+	for _, step := range []func(context.Context) error{n.configureNetwork, n.writeFiles, n.startRuntime, n.startKubelet} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -80,11 +80,7 @@ func (n *node) writeFiles(context.Context) error {
 	if err := run(fmt.Sprintf("cp %s/* %s", n.path(PluginsFolder), cniPlugins)); err != nil {
 		return err
 	}
-	files, err := n.files()
-	if err != nil {
-		return err
-	}
-	for path, content := range files {
+	for path, content := range n.files() {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o600)); err != nil {
 			return err
 		}
