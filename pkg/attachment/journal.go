@@ -53,50 +53,66 @@ func (j *Journal) path(containerID, ifName string) string {
 	return filepath.Join(j.dir, recordsDir, containerID+"@"+ifName+suffix)
 }
 
-// Write stores a record, replacing one of the same attachment in one step. It
-// is on disk when Write returns. The record gets the journal's version and
-// boot ID.
-func (j *Journal) Write(r *Record) (err error) {
-	r.Version, r.BootID = formatVersion, j.bootID
-	if err := r.validate(); err != nil {
-		return fmt.Errorf("write the journal: %w", err)
-	}
-	b, err := json.MarshalIndent(r, "", "  ")
+// Write begins a record: nothing may be moved before it returns, for then the
+// record is on disk. The record gets the journal's version and boot ID.
+func (j *Journal) Write(r *Record) error {
+	f, err := j.put(r)
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
-	dir := j.RecordsDir()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// The file's name is in the folder already: most file systems write both
+	// down at once, and have nothing left to do for the folder.
+	if err = errors.Join(f.Sync(), f.Close()); err == nil {
+		err = syncDir(j.RecordsDir())
+	}
+	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// Update replaces a record in one step, for every reader. It leaves to the
+// kernel when to write it to disk: only the end of this boot could lose it,
+// and that makes the record history anyway. A busy disk, as while images are
+// pulled, would have an ADD wait a hundred milliseconds for it.
+func (j *Journal) Update(r *Record) error {
+	f, err := j.put(r)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// put makes a record's file, which the caller closes.
+func (j *Journal) put(r *Record) (*os.File, error) {
+	r.Version, r.BootID = formatVersion, j.bootID
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(j.RecordsDir(), 0o755); err != nil {
+		return nil, err
 	}
 	// One name per attachment, whose lock every writer holds: what a crash
 	// leaves is overwritten by the next write or removed with the record.
 	path := j.path(r.ContainerID, r.IfName)
 	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("write the journal: %w", err)
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write the journal: %w", err)
-		}
-	}()
-	if _, err = f.Write(append(b, '\n')); err != nil {
-		f.Close()
-		return err
+	if _, err = f.Write(append(b, '\n')); err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	if err = f.Sync(); err != nil {
-		f.Close()
-		return err
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return f, nil
 }
 
 // Read returns the record of an attachment, nil if there is none. A file that

@@ -220,6 +220,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		DeviceInfoFile: o.config.RuntimeConfig.DeviceInfoFile,
 	}
 	if err := o.journal.Write(r); err != nil {
+		err = errors.Join(err, o.journal.Remove(r.ContainerID, r.IfName))
 		return nil, fail(codeJournal, name, "write down what is about to be moved", err,
 			"free or mount the state folder "+o.config.StateDir+"; nothing was changed")
 	}
@@ -251,7 +252,7 @@ func (o *operation) give(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	}
 	if r.Rules = p.rules; len(r.Rules) > 0 {
 		// Addresses and routes go with the netdev; rules would stay.
-		if err := o.journal.Write(r); err != nil {
+		if err := o.journal.Update(r); err != nil {
 			return nil, fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.config.StateDir)
 		}
 	}
@@ -265,7 +266,7 @@ func (o *operation) give(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err, "can its driver change namespaces? The kernel's own Soft-RoCE cannot")
 	}
 	r.Step = attachment.Attached
-	if err := o.journal.Write(r); err != nil {
+	if err := o.journal.Update(r); err != nil {
 		return nil, fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "free or mount the state folder "+o.config.StateDir)
 	}
 	return o.result(r, moved, address), nil

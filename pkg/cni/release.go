@@ -28,7 +28,7 @@ func (o *operation) release(r *attachment.Record) error {
 		errs = append(errs, fail(codeIPAM, r.Host.Name, "free its address", err, "see the IPAM plugin's own documentation and log"))
 		if len(errs) == 1 { // the NIC is back: the next pod may have it
 			r.Step = attachment.Returned
-			if err := o.journal.Write(r); err != nil {
+			if err := o.journal.Update(r); err != nil {
 				errs = append(errs, fail(codeJournal, r.Host.Name, "write down that it is back", err, "is the state folder writable?"))
 			}
 		}
