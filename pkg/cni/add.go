@@ -182,15 +182,6 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err != nil {
 		return nil, err
 	}
-	if nic.RDMA != nil {
-		found, ok, err := rdma.Find(o.host.NS, *nic.RDMA)
-		if err != nil {
-			return nil, fail(codeNoRDMA, name, "look for its RDMA device", err, "try again")
-		}
-		if ok {
-			nic.RDMA.Index = &found.Index
-		}
-	}
 	if err := o.guard(link, nic); err != nil {
 		return nil, err
 	}
@@ -316,9 +307,8 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *netdev.Namespace) error 
 	if err := rdma.Move(*r.NIC.RDMA, o.host.NS, pod.NS); err != nil {
 		return err
 	}
-	// The inventory's key is the host's name: read the new numbers first.
 	before := r.NIC.RDMA.Uverbs()
-	if r.NIC.RDMA.CharDevices, err = o.Node.CharDevicesOf(*r.NIC.RDMA); err != nil {
+	if r.NIC.RDMA.CharDevices, err = o.Node.CharDevicesIn(pod.NS, *r.NIC.RDMA); err != nil {
 		return err
 	}
 	if after := r.NIC.RDMA.Uverbs(); after != before {

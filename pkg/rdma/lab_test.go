@@ -49,6 +49,8 @@ func TestTheInventoryAgreesWithRdmamap(t *testing.T) {
 		}
 		if found, err := node.DeviceOfNetdev(d.Netdevs[0]); err != nil || found.Name != d.Name || found.Address == "" {
 			t.Errorf("DeviceOfNetdev finds %v for %s (%v), not %s", found, d.Netdevs[0], err, d.Name)
+		} else if !slices.Equal(found.CharDevices, d.CharDevices) {
+			t.Errorf("%s: the kernel says it has the character devices %v, sysfs %v", d.Name, found.CharDevices, d.CharDevices)
 		}
 	}
 }

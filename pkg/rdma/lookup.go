@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/Mellanox/rdmamap"
+	"github.com/vishvananda/netns"
 )
 
 // ErrNoDevice says that an RDMA device is not where it was looked for.
@@ -37,19 +39,37 @@ func (n Node) DeviceOfNetdev(netdev string) (Device, error) {
 			}
 		}
 	}
+	i := n.Inventory()
 	for _, name := range candidates {
-		d, err := n.Device(name)
+		d, err := i.device(name, nil)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return Device{}, err
 		}
-		for _, owned := range d.Netdevs {
-			if owned == netdev {
-				return d, nil
-			}
+		if slices.Contains(d.Netdevs, netdev) {
+			return n.complete(d)
 		}
 	}
 	return Device{}, fmt.Errorf("%w on %s", ErrNoDevice, netdev)
+}
+
+// complete adds the device's index and its character devices.
+func (n Node) complete(d Device) (Device, error) {
+	s, err := openAt(netns.None())
+	if err != nil {
+		return Device{}, err
+	}
+	defer s.Close()
+	link, ok, err := s.find(d)
+	if err != nil {
+		return Device{}, err
+	}
+	if !ok {
+		return Device{}, fmt.Errorf("%w %s", ErrNoDevice, d.Name)
+	}
+	d.Index = &link.Index
+	d.CharDevices, err = n.askCharDevices(s, link, d)
+	return d, err
 }

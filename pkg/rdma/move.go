@@ -6,7 +6,7 @@ import (
 	"strconv"
 
 	"github.com/containernetworking/plugins/pkg/ns"
-	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +17,12 @@ import (
 //
 // A device that is in the target already is left there.
 func Move(d Device, from, to netns.NsHandle) error {
-	link, ok, err := Find(from, d)
+	s, err := openAt(from)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	link, ok, err := s.find(d)
 	if err != nil {
 		return err
 	}
@@ -31,7 +36,8 @@ func Move(d Device, from, to netns.NsHandle) error {
 	// the socket (rdma_dev_change_netns, current->nsproxy->net_ns): a socket
 	// opened there is not enough, the thread must be there.
 	return inNamespace(from, func() error {
-		err := netlink.RdmaLinkSetNsFd(&netlink.RdmaLink{Attrs: netlink.RdmaLinkAttrs{Index: link.Index}}, uint32(to))
+		_, err := s.ask(nl.RDMA_NLDEV_CMD_SET, unix.NLM_F_ACK, deviceIndex(link.Index),
+			nl.NewRtAttr(nl.RDMA_NLDEV_NET_NS_FD, nl.Uint32Attr(uint32(to))))
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return fmt.Errorf("move RDMA device %s: the RDMA subsystem is in shared mode, or the driver cannot leave its namespace: %w", link.Name, err)
 		}
@@ -44,25 +50,30 @@ func Move(d Device, from, to netns.NsHandle) error {
 
 // Rename renames a device inside a namespace.
 func Rename(d Device, in netns.NsHandle, name string) error {
-	link, ok, err := Find(in, d)
+	s, err := openAt(in)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	link, ok, err := s.find(d)
 	if err != nil || ok && link.Name == name {
 		return err
 	}
 	if !ok {
 		return fmt.Errorf("%w %s in the namespace", ErrNoDevice, d.Name)
 	}
-	h, err := handleAt(in)
-	if err != nil {
-		return fmt.Errorf("open NETLINK_RDMA: %w", err)
-	}
-	defer h.Close()
-	if err := h.RdmaLinkSetName(&netlink.RdmaLink{Attrs: netlink.RdmaLinkAttrs{Index: link.Index}}, name); err != nil {
+	if _, err := s.ask(nl.RDMA_NLDEV_CMD_SET, unix.NLM_F_ACK, deviceIndex(link.Index),
+		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_NAME, nl.ZeroTerminated(name))); err != nil {
 		return fmt.Errorf("rename RDMA device %s to %s: %w", link.Name, name, err)
 	}
 	return nil
 }
 
-// inNamespace runs f on an OS thread inside a namespace.
+// inNamespace runs f on an OS thread inside a namespace: a new thread, unless
+// it is where the caller is.
 func inNamespace(handle netns.NsHandle, f func() error) error {
+	if isOwn(handle) {
+		return f()
+	}
 	return ns.WithNetNSPath("/proc/self/fd/"+strconv.Itoa(int(handle)), func(ns.NetNS) error { return f() })
 }

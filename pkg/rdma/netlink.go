@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -22,50 +21,93 @@ type Link struct {
 
 // Links lists the RDMA devices that are visible in a namespace.
 func Links(ns netns.NsHandle) ([]Link, error) {
-	h, err := handleAt(ns)
+	s, err := openAt(ns)
 	if err != nil {
-		return nil, fmt.Errorf("open NETLINK_RDMA: %w", err)
+		return nil, err
 	}
-	defer h.Close()
-	for {
-		links, err := h.RdmaLinkList()
-		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			continue // a device came or went while the kernel listed them
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list RDMA devices: %w", err)
-		}
-		list := make([]Link, len(links))
-		for i, l := range links {
-			list[i] = Link{Index: l.Attrs.Index, Name: l.Attrs.Name, NodeGUID: nodeGUID(l.Attrs.NodeGuid)}
-		}
-		return list, nil
-	}
-}
-
-// handleAt opens NETLINK_RDMA in a namespace. For the caller's own that takes
-// no privilege, as entering any other does.
-func handleAt(ns netns.NsHandle) (*netlink.Handle, error) {
-	if own, err := netns.Get(); err == nil {
-		defer own.Close()
-		if own.Equal(ns) {
-			ns = netns.None()
-		}
-	}
-	return netlink.NewHandleAt(ns, unix.NETLINK_RDMA)
+	defer s.Close()
+	return s.links()
 }
 
 // Find finds a device in a namespace by its identity. ok is false when it is
-// not there. With the device's index that is one question; without it, or when
-// the driver has registered the device anew, the kernel lists them all.
+// not there.
 func Find(ns netns.NsHandle, d Device) (link Link, ok bool, err error) {
+	s, err := openAt(ns)
+	if err != nil {
+		return Link{}, false, err
+	}
+	defer s.Close()
+	return s.find(d)
+}
+
+// A socket speaks NETLINK_RDMA in one namespace.
+type socket struct{ nl.SocketHandle }
+
+// openAt opens a socket in a namespace. For the caller's own that takes no
+// privilege, as entering any other does.
+func openAt(ns netns.NsHandle) (*socket, error) {
+	if isOwn(ns) {
+		ns = netns.None()
+	}
+	s, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_RDMA)
+	if err != nil {
+		return nil, fmt.Errorf("open NETLINK_RDMA: %w", err)
+	}
+	return &socket{nl.SocketHandle{Socket: s}}, nil
+}
+
+// isOwn tells whether a namespace is that of the calling thread.
+func isOwn(ns netns.NsHandle) bool {
+	own, err := netns.Get()
+	if err != nil {
+		return false
+	}
+	defer own.Close()
+	return own.Equal(ns)
+}
+
+// ask sends one of the commands of NETLINK_RDMA and returns the answers.
+func (s *socket) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
+	for {
+		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &s.SocketHandle}
+		for _, a := range attributes {
+			req.AddData(a)
+		}
+		answers, err := req.Execute(unix.NETLINK_RDMA, 0)
+		if errors.Is(err, nl.ErrDumpInterrupted) {
+			continue // something came or went while the kernel made the list
+		}
+		return answers, err
+	}
+}
+
+func deviceIndex(index uint32) *nl.RtAttr {
+	return nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(index))
+}
+
+func (s *socket) links() ([]Link, error) {
+	answers, err := s.ask(nl.RDMA_NLDEV_CMD_GET, unix.NLM_F_DUMP)
+	if err != nil {
+		return nil, fmt.Errorf("list RDMA devices: %w", err)
+	}
+	links := make([]Link, len(answers))
+	for i, answer := range answers {
+		links[i] = linkOf(answer)
+	}
+	return links, nil
+}
+
+// find is one question where the device's index is known; without it, or when
+// the driver has registered the device anew, the kernel lists them all.
+func (s *socket) find(d Device) (link Link, ok bool, err error) {
 	if d.Index != nil {
-		link, err := linkAt(ns, *d.Index)
-		if err == nil && d.is(link) {
-			return link, true, nil
+		answers, err := s.ask(nl.RDMA_NLDEV_CMD_GET, 0, deviceIndex(*d.Index))
+		if err == nil && len(answers) == 1 && d.is(linkOf(answers[0])) {
+			return linkOf(answers[0]), true, nil
 		}
 	}
-	links, err := Links(ns)
+	links, err := s.links()
 	if err != nil {
 		return Link{}, false, err
 	}
@@ -77,32 +119,35 @@ func Find(ns netns.NsHandle, d Device) (link Link, ok bool, err error) {
 	return Link{}, false, nil
 }
 
-// linkAt is the device with an index. The netlink package can only list all.
-func linkAt(ns netns.NsHandle, index uint32) (Link, error) {
-	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_RDMA)
-	if err != nil {
-		return Link{}, fmt.Errorf("open NETLINK_RDMA: %w", err)
-	}
-	defer socket.Close()
-	req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|nl.RDMA_NLDEV_CMD_GET, 0)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: {Socket: socket}}
-	req.AddData(nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(index)))
-	messages, err := req.Execute(unix.NETLINK_RDMA, 0)
-	if err != nil || len(messages) != 1 {
-		return Link{}, errors.Join(fmt.Errorf("no RDMA device %d", index), err)
-	}
-	link := Link{Index: index}
-	attributes(messages[0], func(kind uint16, value []byte) {
+func linkOf(answer []byte) (link Link) {
+	attributes(answer, func(kind uint16, value []byte) {
 		switch {
+		case kind == nl.RDMA_NLDEV_ATTR_DEV_INDEX && len(value) == 4:
+			link.Index = binary.NativeEndian.Uint32(value)
 		case kind == nl.RDMA_NLDEV_ATTR_DEV_NAME:
-			link.Name = strings.TrimRight(string(value), "\x00")
+			link.Name = text(value)
 		case kind == nl.RDMA_NLDEV_ATTR_NODE_GUID && len(value) == 8:
 			guid := binary.NativeEndian.Uint64(value)
 			link.NodeGUID = fmt.Sprintf("%04x:%04x:%04x:%04x", guid>>48, guid>>32&0xffff, guid>>16&0xffff, guid&0xffff)
 		}
 	})
-	return link, nil
+	return link
 }
+
+// attributes calls f for each netlink attribute in b.
+func attributes(b []byte, f func(kind uint16, value []byte)) {
+	for len(b) >= unix.SizeofRtAttr {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < unix.SizeofRtAttr || size > len(b) {
+			return
+		}
+		f(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofRtAttr:size])
+		b = b[min((size+3)&^3, len(b)):]
+	}
+}
+
+// text is a netlink string.
+func text(value []byte) string { return strings.TrimRight(string(value), "\x00") }
 
 // unsetGUID is the node GUID of a virtual function to which nobody gave one.
 const unsetGUID = "0000:0000:0000:0000"
@@ -115,14 +160,4 @@ func (d Device) is(l Link) bool {
 		return d.Name == l.Name
 	}
 	return d.NodeGUID == l.NodeGUID
-}
-
-// nodeGUID turns the netlink package's rendering of a GUID, eight bytes with
-// the last one first, into the form of sysfs.
-func nodeGUID(reversed string) string {
-	b := strings.Split(reversed, ":")
-	if len(b) != 8 {
-		return reversed
-	}
-	return fmt.Sprintf("%s%s:%s%s:%s%s:%s%s", b[7], b[6], b[5], b[4], b[3], b[2], b[1], b[0])
 }

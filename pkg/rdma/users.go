@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -32,43 +30,36 @@ const (
 // does: "process 4711", "nvme_rdma". The queue pairs that the RDMA core and
 // the driver keep for themselves do not count.
 func Users(ns netns.NsHandle, d Device) ([]string, error) {
-	link, ok, err := Find(ns, d)
+	s, err := openAt(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	link, ok, err := s.find(d)
 	if !ok || err != nil {
 		return nil, err
 	}
-	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_RDMA)
+	answers, err := s.ask(nldevCmdResQPGet, unix.NLM_F_DUMP, deviceIndex(link.Index))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil // a kernel without resource tracking
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open NETLINK_RDMA: %w", err)
+		return nil, fmt.Errorf("list the queue pairs of %s: %w", d.Name, err)
 	}
-	defer socket.Close()
-	for {
-		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|nldevCmdResQPGet, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: {Socket: socket}}
-		req.AddData(nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(link.Index)))
-		messages, err := req.Execute(unix.NETLINK_RDMA, 0)
-		switch {
-		case errors.Is(err, netlink.ErrDumpInterrupted):
-			continue
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
-			return nil, nil // a kernel without resource tracking
-		case err != nil:
-			return nil, fmt.Errorf("list the queue pairs of %s: %w", d.Name, err)
-		}
-		var users []string
-		for _, m := range messages {
-			attributes(m, func(kind uint16, table []byte) {
-				if kind != nldevAttrResQP {
-					return
+	var users []string
+	for _, answer := range answers {
+		attributes(answer, func(kind uint16, table []byte) {
+			if kind != nldevAttrResQP {
+				return
+			}
+			attributes(table, func(_ uint16, entry []byte) {
+				if user := queuePairUser(entry, d.Driver); user != "" && !slices.Contains(users, user) {
+					users = append(users, user)
 				}
-				attributes(table, func(_ uint16, entry []byte) {
-					if user := queuePairUser(entry, d.Driver); user != "" && !slices.Contains(users, user) {
-						users = append(users, user)
-					}
-				})
 			})
-		}
-		return users, nil
+		})
 	}
+	return users, nil
 }
 
 // queuePairUser names the user of one queue pair, "" for one of the system's own.
@@ -81,7 +72,7 @@ func queuePairUser(entry []byte, driver string) (user string) {
 		case kind == nldevAttrResPID && len(value) == 4:
 			user = fmt.Sprintf("process %d", binary.NativeEndian.Uint32(value))
 		case kind == nldevAttrKernName:
-			user = strings.TrimRight(string(value), "\x00")
+			user = text(value)
 			// mlx5_core's RDMA half is mlx5_ib; it keeps a queue pair for
 			// memory registration.
 			family, _, _ := strings.Cut(driver, "_")
@@ -92,16 +83,4 @@ func queuePairUser(entry []byte, driver string) (user string) {
 		return ""
 	}
 	return user
-}
-
-// attributes calls f for each netlink attribute in b.
-func attributes(b []byte, f func(kind uint16, value []byte)) {
-	for len(b) >= unix.SizeofRtAttr {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < unix.SizeofRtAttr || size > len(b) {
-			return
-		}
-		f(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofRtAttr:size])
-		b = b[min((size+3)&^3, len(b)):]
-	}
 }
