@@ -88,18 +88,11 @@ func (o *operation) hasMaster(link netlink.Link) (string, error) {
 // hasUppers: there are VLANs, macvlans and the like on the NIC, which would
 // lose their ground.
 func (o *operation) hasUppers(link netlink.Link) (string, error) {
-	links, err := o.host.Links()
-	if err != nil {
+	uppers, err := o.host.Uppers(link)
+	if err != nil || len(uppers) == 0 {
 		return "", err
 	}
-	for _, upper := range links {
-		a := upper.Attrs()
-		// The "parent" of a veth is its peer.
-		if a.ParentIndex == link.Attrs().Index && a.NetNsID < 0 && upper.Type() != "veth" {
-			return fmt.Sprintf("%s %s is on top of it", upper.Type(), a.Name), nil
-		}
-	}
-	return "", nil
+	return uppers[0].String() + " is on top of it", nil
 }
 
 // isRepresentor: the netdev is the switch's side of a virtual function.

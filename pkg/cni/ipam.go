@@ -25,7 +25,12 @@ var errNoAddress = errors.New("the IPAM plugin returned no address")
 // ADD takes the longer of the two and not their sum. The function that it
 // returns waits for the answer; moved tells it whether the NIC is in the pod.
 func (o *operation) startIPAM() (wait func(moved bool) (*current.Result, error)) {
-	if o.config.IPAM.Type == ipamInPod {
+	switch o.config.IPAM.Type {
+	case "": // no address, which is no error
+		return func(bool) (*current.Result, error) {
+			return &current.Result{CNIVersion: current.ImplementedSpecVersion}, nil
+		}
+	case ipamInPod:
 		return func(moved bool) (*current.Result, error) {
 			if !moved {
 				return nil, nil
@@ -55,12 +60,8 @@ func (o *operation) findIPAM() error {
 	return err
 }
 
-// execIPAMAdd runs the IPAM plugin's ADD. Without one there is no address, and
-// that is no error.
+// execIPAMAdd runs the IPAM plugin's ADD.
 func (o *operation) execIPAMAdd() (*current.Result, error) {
-	if o.config.IPAM.Type == "" {
-		return &current.Result{CNIVersion: current.ImplementedSpecVersion}, nil
-	}
 	answer, err := invoke.DelegateAdd(o.ctx, o.config.IPAM.Type, o.config.raw, nil)
 	if err != nil {
 		return nil, err

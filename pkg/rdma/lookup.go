@@ -26,22 +26,28 @@ func (n Node) DeviceOfNetdev(netdev string) (Device, error) {
 	case BusAuxiliary:
 		candidates = rdmamap.GetRdmaDevicesForAuxdev(address)
 	}
+	var softGUID string
 	if len(candidates) == 0 {
 		// No device on the NIC's own function: a Soft-RoCE device may sit on
-		// the netdev, and nothing but the list of all devices leads to it.
-		names, err := readDir(n.class("infiniband"))
-		if err != nil {
-			return Device{}, fmt.Errorf("list RDMA devices: %w", err)
-		}
-		for _, name := range names {
-			if parent, _ := readString(n.class("infiniband", name), "parent"); parent == netdev {
-				candidates = append(candidates, name)
-			}
-		}
+		// the netdev.
+		mac, _ := readString(n.class("net", netdev), "address")
+		softGUID = eui64(mac)
+	}
+	s, err := openAt(netns.None())
+	if err != nil {
+		return Device{}, err
+	}
+	defer s.Close()
+	links, err := s.links()
+	if err != nil {
+		return Device{}, err
 	}
 	i := n.Inventory()
-	for _, name := range candidates {
-		d, err := i.device(name, nil)
+	for _, link := range links {
+		if !slices.Contains(candidates, link.Name) && link.NodeGUID != softGUID {
+			continue
+		}
+		d, err := i.device(link.Name, nil)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -49,27 +55,10 @@ func (n Node) DeviceOfNetdev(netdev string) (Device, error) {
 			return Device{}, err
 		}
 		if slices.Contains(d.Netdevs, netdev) {
-			return n.complete(d)
+			d.Index = &link.Index
+			d.CharDevices, err = n.askCharDevices(s, link, d)
+			return d, err
 		}
 	}
 	return Device{}, fmt.Errorf("%w on %s", ErrNoDevice, netdev)
-}
-
-// complete adds the device's index and its character devices.
-func (n Node) complete(d Device) (Device, error) {
-	s, err := openAt(netns.None())
-	if err != nil {
-		return Device{}, err
-	}
-	defer s.Close()
-	link, ok, err := s.find(d)
-	if err != nil {
-		return Device{}, err
-	}
-	if !ok {
-		return Device{}, fmt.Errorf("%w %s", ErrNoDevice, d.Name)
-	}
-	d.Index = &link.Index
-	d.CharDevices, err = n.askCharDevices(s, link, d)
-	return d, err
 }

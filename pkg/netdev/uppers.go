@@ -1,0 +1,84 @@
+package netdev
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// An Upper is a netdev on top of another one: a VLAN, a macvlan.
+type Upper struct{ Kind, Name string }
+
+func (u Upper) String() string { return u.Kind + " " + u.Name }
+
+// skipStats is RTEXT_FILTER_SKIP_STATS of <linux/rtnetlink.h>.
+const skipStats = 1 << 3
+
+// Uppers lists the netdevs that are on top of a link. It asks for all links of
+// the namespace, of which a node has hundreds, and so leaves out what is most
+// of an answer: their counters and their virtual functions.
+func (n *Namespace) Uppers(link netlink.Link) ([]Upper, error) {
+	for {
+		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
+		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+		answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+		if errors.Is(err, nl.ErrDumpInterrupted) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
+		}
+		var uppers []Upper
+		for _, answer := range answers {
+			upper, on, err := upperOf(answer)
+			if err != nil {
+				return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
+			}
+			// What a veth is "on" is its peer.
+			if on == link.Attrs().Index && upper.Kind != "veth" {
+				uppers = append(uppers, upper)
+			}
+		}
+		return uppers, nil
+	}
+}
+
+// upperOf reads a link and the ifindex of what it is on: 0 for nothing, or if
+// that is in another namespace.
+func upperOf(answer []byte) (upper Upper, on int, err error) {
+	attributes, err := nl.ParseRouteAttr(answer[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return Upper{}, 0, err
+	}
+	elsewhere := false
+	for _, a := range attributes {
+		switch a.Attr.Type {
+		case unix.IFLA_IFNAME:
+			upper.Name = unix.ByteSliceToString(a.Value)
+		case unix.IFLA_LINK:
+			on = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.IFLA_LINK_NETNSID:
+			elsewhere = true
+		case unix.IFLA_LINKINFO:
+			info, err := nl.ParseRouteAttr(a.Value)
+			if err != nil {
+				return Upper{}, 0, err
+			}
+			for _, i := range info {
+				if i.Attr.Type == nl.IFLA_INFO_KIND {
+					upper.Kind = unix.ByteSliceToString(i.Value)
+				}
+			}
+		}
+	}
+	if elsewhere {
+		on = 0
+	}
+	return upper, on, nil
+}
