@@ -18,7 +18,7 @@ import (
 const labState = "/var/lib/cni"
 
 // measureLab measures with the first of the lab's NICs, which has an RDMA
-// device; the node is in exclusive mode. The floor moves the netdev alone.
+// device; the node is in exclusive mode.
 func measureLab(o options, out io.Writer) error {
 	n, err := newNode()
 	if err != nil {
@@ -49,6 +49,14 @@ func measureLab(o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	found, ok, err := rdma.Find(n.host, device)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("RDMA device %s is gone", device.Name)
+	}
+	n.rdma = &found
 	if p.Floor, err = o.floor(n); err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@
 // It runs the programs as a runtime does, one process for each command, in
 // turns, between network namespaces of its own; a process's time is that from
 // before its creation until it has been waited for. The floor is what no CNI
-// plugin can do without: one RTM_NEWLINK that moves the NIC, and the start and
-// end of one process.
+// plugin can do without: one RTM_NEWLINK that moves the NIC, one message that
+// moves its RDMA device in exclusive mode, and the start and end of one process.
 //
 // In a virtual machine of the lab (-lab) it measures exclusive mode, on real
 // RDMA devices, against host-device with rdma-cni chained behind it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 
 	"github.com/roce-k8s/roce-k8s/test/bench/report"
 )
@@ -161,13 +161,17 @@ func (o options) floor(n *node) ([2]report.Figure, error) {
 			return [2]report.Figure{}, err
 		}
 		time.Sleep(settle)
-		there, err := o.bareMove(n.pod, name, "net1")
+		there, err := o.bareMove(name, func(index int) error {
+			return errors.Join(move(index, n.pod, "net1"), n.moveRDMA(n.pod))
+		})
 		if err != nil {
 			return [2]report.Figure{}, err
 		}
 		var back time.Duration
 		if err := n.inPod(func() (err error) {
-			back, err = o.bareMove(n.host, "net1", name)
+			back, err = o.bareMove("net1", func(index int) error {
+				return errors.Join(n.moveRDMA(n.host), move(index, n.host, name))
+			})
 			return err
 		}); err != nil {
 			return [2]report.Figure{}, err
@@ -177,7 +181,7 @@ func (o options) floor(n *node) ([2]report.Figure, error) {
 	return [2]report.Figure{report.Of(took[0]), report.Of(took[1])}, nil
 }
 
-func (o options) bareMove(to netns.NsHandle, name, newName string) (time.Duration, error) {
+func (o options) bareMove(name string, move func(index int) error) (time.Duration, error) {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return 0, err
@@ -186,7 +190,7 @@ func (o options) bareMove(to netns.NsHandle, name, newName string) (time.Duratio
 	if err := exec.Command(filepath.Join(o.Programs, "nothing")).Run(); err != nil { //nolint:gosec // does nothing
 		return 0, err
 	}
-	if err := move(link.Attrs().Index, to, newName); err != nil {
+	if err := move(link.Attrs().Index); err != nil {
 		return 0, fmt.Errorf("move %s: %w", name, err)
 	}
 	return time.Since(begin), nil

@@ -10,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
 // A node is the network namespace that this process is in, with a pod beside
@@ -18,6 +20,7 @@ type node struct {
 	host, pod netns.NsHandle
 	netns     string // the pod's, for CNI_NETNS
 	nics      []netlink.Link
+	rdma      *rdma.Link // the RDMA device of the first, in exclusive mode
 }
 
 // newNode makes the pod. The calling goroutine stays on its thread. The pod's
@@ -101,6 +104,15 @@ func move(index int, to netns.NsHandle, name string) error {
 	request.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
 	return err
+}
+
+// moveRDMA moves the RDMA device, if there is one, from the namespace that the
+// thread is in.
+func (n *node) moveRDMA(to netns.NsHandle) error {
+	if n.rdma == nil {
+		return nil
+	}
+	return netlink.RdmaLinkSetNsFd(&netlink.RdmaLink{Attrs: netlink.RdmaLinkAttrs{Index: n.rdma.Index}}, uint32(to)) //nolint:gosec // a file descriptor
 }
 
 // inPod calls f on a thread in the pod's namespace.

@@ -70,12 +70,15 @@ func (r results) section(machine string) report.Section {
 ![ADD and DEL, in milliseconds](%s)
 
 %s
-Against the floor, which is one RTM_NEWLINK that moves the NIC and brings it up, and one process that does nothing:
+Against the floor, which is one RTM_NEWLINK that moves the NIC and brings it up, and one process that does nothing; in
+exclusive mode also the one message that moves the RDMA device:
 
 %s
-Nearly all of the floor is the kernel's: a netdev that changes namespace waits for rcu_barrier. Where one NIC is added at
-a time the floor itself is %s of host-device's time with a veth and %s with a macvlan on this machine: nobody gets below
-that. The order in which one NIC follows another, as in a pod with eight, is what a pod's start is made of.
+Nearly all of the floor is the kernel's. A netdev that changes namespace waits for rcu_barrier, whatever state it is in
+and whatever else the message asks for; that takes some ticks of the kernel's clock. A macvlan that is up waits for one
+grace period more when it is closed. host-device moves each NIC twice, by way of a namespace of its own, and so pays for
+the barrier twice: half of its time is the most that a single move can save where one NIC is added at a time. On this
+machine the floor itself is %s of host-device's ADD with a veth and %s with a macvlan: nobody gets below that.
 
 How: each command is a process of its own, as a runtime starts it, timed from before its creation until it has been
 waited for. The NICs are up and have an MTU of 9000 and no addresses; the state folder is on a disk. The
