@@ -178,11 +178,14 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 // last step that changes nothing.
 func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachment.Record, error) {
 	name := link.Attrs().Name
+	if err := o.guardNetdev(link); err != nil {
+		return nil, err
+	}
 	nic, err := o.describe(link, o.config)
 	if err != nil {
 		return nil, err
 	}
-	if err := o.guard(link, nic); err != nil {
+	if err := o.guardRDMA(link, nic.RDMA); err != nil {
 		return nil, err
 	}
 	if err := o.findIPAM(); err != nil {

@@ -12,25 +12,32 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// guard refuses a NIC that the host itself needs. "force" is for those who
-// know better.
-func (o *operation) guard(link netlink.Link, nic attachment.NIC) error {
+// guardNetdev refuses a netdev that the host itself needs. "force" is for those
+// who know better.
+func (o *operation) guardNetdev(link netlink.Link) error {
+	return o.guard(link, o.carriesTraffic, o.hasMaster, o.hasUppers, o.isRepresentor)
+}
+
+// guardRDMA does the same for the netdev's RDMA device.
+func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
+	if device == nil {
+		return nil
+	}
+	return o.guard(link,
+		func(link netlink.Link) (string, error) { return servesOthers(link, *device), nil },
+		func(netlink.Link) (string, error) { return o.isInUse(*device) })
+}
+
+// guard asks for reasons against a move: "" is none.
+func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (string, error)) error {
 	if o.config.Force {
 		return nil
 	}
-	for _, reason := range []func() (string, error){
-		func() (string, error) { return o.carriesTraffic(link) },
-		func() (string, error) { return o.hasMaster(link) },
-		func() (string, error) { return o.hasUppers(link) },
-		func() (string, error) { return o.isRepresentor(link) },
-		func() (string, error) { return o.servesOthers(link, nic) },
-		func() (string, error) { return o.isInUse(nic) },
-	} {
-		why, err := reason()
+	for _, reason := range reasons {
+		why, err := reason(link)
 		if err != nil {
 			return fail(codeGuard, link.Attrs().Name, "find out whether the host needs it", err, `"force": true moves it all the same`)
 		}
@@ -104,28 +111,25 @@ func (o *operation) isRepresentor(link netlink.Link) (string, error) {
 	return "", nil
 }
 
-// servesOthers: the RDMA device belongs to several netdevs, such as the ports
-// of a bond. (A NIC that is a port of one is refused before.)
-func (o *operation) servesOthers(link netlink.Link, nic attachment.NIC) (string, error) {
-	if nic.RDMA == nil {
-		return "", nil
+// servesOthers: the RDMA device belongs to several netdevs: those of a function
+// with two ports, or the ports of a bond.
+func servesOthers(link netlink.Link, device rdma.Device) string {
+	if link.Type() == "bond" {
+		return fmt.Sprintf("it is a bond, and its RDMA device %s serves all its ports", device.Name)
 	}
-	for _, other := range nic.RDMA.Netdevs {
+	for _, other := range device.Netdevs {
 		if other != link.Attrs().Name {
-			return fmt.Sprintf("its RDMA device %s serves %s as well", nic.RDMA.Name, other), nil
+			return fmt.Sprintf("its RDMA device %s serves %s as well", device.Name, other)
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // isInUse: a process or a kernel service has queue pairs on the RDMA device.
-func (o *operation) isInUse(nic attachment.NIC) (string, error) {
-	if nic.RDMA == nil {
-		return "", nil
-	}
-	users, err := rdma.Users(o.host.NS, *nic.RDMA)
+func (o *operation) isInUse(device rdma.Device) (string, error) {
+	users, err := rdma.Users(o.host.NS, device)
 	if err != nil || len(users) == 0 {
 		return "", err
 	}
-	return fmt.Sprintf("its RDMA device %s is in use on the host by %s", nic.RDMA.Name, strings.Join(users, ", ")), nil
+	return fmt.Sprintf("its RDMA device %s is in use on the host by %s", device.Name, strings.Join(users, ", ")), nil
 }

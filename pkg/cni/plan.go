@@ -82,10 +82,12 @@ func (c *Config) plan(r *attachment.Record, link netlink.Link, ipam *current.Res
 }
 
 // routeOf translates an IPAM answer's route. One without a gateway goes through
-// the gateway of an address of its family.
+// the gateway of an address of its family, unless its scope says that there is
+// none on the way.
 func routeOf(r *types.Route, gateways map[bool]netip.Addr) netdev.Route {
 	route := netdev.Route{Dst: prefix(&r.Dst), Gateway: addr(r.GW), Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS}
-	if !route.Gateway.IsValid() {
+	direct := r.Scope != nil && *r.Scope >= unix.RT_SCOPE_LINK
+	if !route.Gateway.IsValid() && !direct {
 		route.Gateway = gateways[route.Dst.Addr().Is4()]
 	}
 	if r.Table != nil {

@@ -3,6 +3,9 @@ package cni
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -62,11 +65,26 @@ func (o *operation) returnNIC(ctx context.Context, r *attachment.Record) error {
 		o.Log.Warn("another attachment has the NIC by now; leaving it there", "nic", r.Host.Name, "holder", other.Holder())
 		return nil
 	}
-	if err := o.journal.Return(ctx, o.host, r, o.who(), o.Log); err != nil {
+	err = o.journal.Return(ctx, o.host, r, o.who(), o.Log)
+	if errors.Is(err, attachment.ErrOutOfReach) && o.isPulled(r) {
+		o.Log.Warn("the NIC was pulled out of the node", "nic", r.Host.Name, "pod", r.Pod.String(), "address", r.NIC.Address)
+		return nil
+	}
+	if err != nil {
 		return fail(codeReturn, r.Host.Name, "give it back to the host", err,
 			"DEL or GC will try again; `ip link` and `rdma dev` on the host show what is missing")
 	}
 	return nil
+}
+
+// isPulled tells whether the node has lost the hardware of a record's NIC.
+// Plugged in again it is on the host, as the driver makes it.
+func (o *operation) isPulled(r *attachment.Record) bool {
+	if r.NIC.Bus == "" {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(o.Node.Sys, "bus", r.NIC.Bus, "devices", r.NIC.Address))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // joined makes one CNI error of several, with the code of the first.

@@ -1,11 +1,7 @@
 package cni
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/invoke"
@@ -52,10 +48,8 @@ func (o *operation) statusNIC() error {
 	if err != nil {
 		return err
 	}
-	if r != nil && r.NIC.Bus != "" {
-		if _, err := os.Stat(filepath.Join(o.Node.Sys, "bus", r.NIC.Bus, "devices", r.NIC.Address)); errors.Is(err, fs.ErrNotExist) {
-			return fail(codeLimited, r.Host.Name, "its hardware is gone; held by "+r.Holder(), nil, "look for "+r.NIC.Address+" in `lspci` and the kernel's log")
-		}
+	if r != nil && o.isPulled(r) {
+		return fail(codeLimited, r.Host.Name, "its hardware is gone; held by "+r.Holder(), nil, "look for "+r.NIC.Address+" in `lspci` and the kernel's log")
 	}
 	if r == nil {
 		return fail(codeNotAvailable, "", fmt.Sprintf("no NIC with %s on this node", sel), nil, "compare with `ip link` on the host")

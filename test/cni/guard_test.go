@@ -1,6 +1,7 @@
 package cni_test
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 		{"default route", []string{"ip route add default via 192.168.0.254 dev " + nic}, []string{"ip route del default via 192.168.0.254"}, "the host's default route goes through it"},
 		{"multipath default route", []string{"ip route add default nexthop via 192.168.0.254 dev " + nic + " nexthop via 192.168.1.254 dev " + rails[1]},
 			[]string{"ip route del default"}, "the host's default route goes through it"},
+		{"the way to the default gateway", []string{"ip route add 198.51.100.1 dev " + nic, "ip route add default via 198.51.100.1 dev " + rails[1] + " onlink"},
+			[]string{"ip route del default", "ip route del 198.51.100.1"}, "it is the host's way to its default gateway 198.51.100.1"},
 		{"port of a bridge", []string{"ip link add br0 type bridge", "ip link set " + nic + " master br0"}, []string{"ip link del br0"}, "it is a port of bridge br0"},
 		{"macvlan on top", []string{"ip link add mv0 link " + nic + " type macvlan"}, []string{"ip link del mv0"}, "macvlan mv0 is on top of it"},
 	}
@@ -33,7 +36,10 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 		tests = append(tests,
 			test{"VLAN on top", []string{"ip link add v7 link " + nic + " type vlan id 7"}, []string{"ip link del v7"}, "vlan v7 is on top of it"},
 			test{"port of a bond", []string{"modprobe bonding max_bonds=0", "ip link add bond7 type bond", "ip link set " + nic + " down", "ip link set " + nic + " master bond7"},
-				[]string{"ip link del bond7", "ip link set " + nic + " mtu 9000 up", "rmmod bonding"}, "it is a port of bond bond7"})
+				[]string{"ip link del bond7", "ip link set " + nic + " mtu 9000 up", "rmmod bonding"}, "it is a port of bond bond7"},
+			// The lab has no switchdev HCA: what one would say of a representor.
+			test{"representor of a virtual function", []string{"echo c1pf0vf3 >/run/port", "mount --bind /run/port /sys/class/net/" + nic + "/phys_port_name"},
+				[]string{"umount /sys/class/net/" + nic + "/phys_port_name"}, "it is the representor of a virtual function, port c1pf0vf3"})
 	}
 	r := newRig(t, 2)
 	for _, tt := range tests {
@@ -53,6 +59,34 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 				r.expectHost(needed) // the default route is back, too
 			}
 		})
+	}
+}
+
+func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
+	needLab(t, "")
+	r := newRig(t, 2)
+	before, p := hostState(t), r.pod()
+	undo := []string{"rdma link del rxebond", "ip link del bond7"}
+	run(t, "bash", "-ec", "modprobe bonding max_bonds=0\nip link add bond7 mtu 9000 type bond")
+	for i, nic := range rails[:2] {
+		run(t, "bash", "-ec", fmt.Sprintf("rdma link del rxe%d\nip link set %s down\nip link set %[2]s master bond7", i, nic))
+		undo = append(undo, "ip link set "+nic+" mtu 9000 up", fmt.Sprintf("rdma link add rxe%d type rxe netdev %s", i, nic))
+	}
+	run(t, "bash", "-ec", "ip link set bond7 up\nrdma link add rxebond type rxe netdev bond7")
+	t.Cleanup(func() {
+		run(t, "bash", "-c", strings.Join(append(undo, "rmmod bonding"), "\n"))
+		r.expectHost(before)
+	})
+	bonded := hostState(t)
+	for nic, say := range map[string]string{
+		rails[0]: "it is a port of bond bond7",
+		"bond7":  "it is a bond, and its RDMA device rxebond serves all its ports",
+	} {
+		if _, err := p.tryAdd("net1", r.config(rails[0], map[string]any{"device": nic})); code(err) != 112 || !strings.Contains(err.Error(), nic+": "+say) {
+			t.Errorf("code %d: %v, want 112: %s", code(err), err, say)
+		}
+		r.expectHost(bonded)
+		r.expectClean()
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Whatever a pod does to its NIC, DEL finds it by identity and restores it.
@@ -263,6 +265,50 @@ func TestOfManyADDsForOneNICOneSucceeds(t *testing.T) {
 	winner.del("net1", r.config(rails[0]))
 	r.expectHost(before)
 	r.expectClean()
+}
+
+func TestAnADDThatWaitsInVainSaysForWhom(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	p.add("net1", r.config(rails[0])) // makes the NIC's lock
+	p.del("net1", r.config(rails[0]))
+	locks, err := filepath.Glob(filepath.Join(r.stateDir, "locks", "nic-*"))
+	must(t, err)
+	f, err := os.OpenFile(locks[0], os.O_RDWR|os.O_TRUNC, 0)
+	must(t, err)
+	defer f.Close()
+	_, err = f.WriteString("pod default/slow, ADD of container c7\n")
+	must(t, err)
+	must(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	_, err = p.tryAdd("net1", r.config(rails[0]))
+	if code(err) != 11 || !strings.Contains(err.Error(), "NIC "+rails[0]+" is being changed by pod default/slow, ADD of container c7") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestANICThatIsPulledOutOfTheNodeKeepsNoPod(t *testing.T) {
+	needLab(t, "")
+	const number = 15 // the last of the lab's NICs, which no other test uses
+	nic, rdma := peerRails[7], fmt.Sprint("rxe", number)
+	r := newRig(t, 0)
+	before, p := hostState(t), r.pod()
+	config := r.config(nic)
+	result := p.add("net1", config)
+	function := result.Interfaces[0].PciID
+	must(t, os.WriteFile("/sys/bus/pci/devices/"+function+"/remove", []byte("1"), 0))
+	status, err := json.Marshal(config)
+	must(t, err)
+	if _, err := p.direct("STATUS", "", status); code(err) != 51 || !strings.Contains(err.Error(), nic+": its hardware is gone; held by pod default/"+p.name) {
+		t.Errorf("STATUS: code %d: %v", code(err), err)
+	}
+	p.del("net1", config)
+	r.expectClean()
+	must(t, os.WriteFile("/sys/bus/pci/rescan", []byte("1"), 0))
+	run(t, "bash", "-ec", fmt.Sprintf("for i in {1..100}; do name=$(ls /sys/bus/pci/devices/%s/virtio*/net) && break; sleep 0.1; done\n"+
+		"ip link set $name name %s mtu 9000 up\nrdma link add %s type rxe netdev %[2]s", function, nic, rdma))
+	r.expectHost(before)
 }
 
 func TestANameThatIsTakenOnTheHostDelaysOnlyTheName(t *testing.T) {
