@@ -49,7 +49,8 @@ func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (stri
 }
 
 // carriesTraffic: the default route goes through the NIC, or the only way to
-// the default route's gateway does.
+// the default route's gateway does, or a route through several NICs does, which
+// the kernel would take from the others, too.
 func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 	index := link.Attrs().Index
 	routes, err := o.host.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
@@ -57,13 +58,13 @@ func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 		return "", fmt.Errorf("list the host's routes: %w", err)
 	}
 	for _, r := range routes {
-		if r.Dst != nil && !isDefault(r.Dst) {
-			continue
-		}
-		if r.LinkIndex == index || slices.ContainsFunc(r.MultiPath, func(hop *netlink.NexthopInfo) bool { return hop.LinkIndex == index }) {
+		shared := slices.ContainsFunc(r.MultiPath, func(hop *netlink.NexthopInfo) bool { return hop.LinkIndex == index })
+		switch byDefault := r.Dst == nil || isDefault(r.Dst); {
+		case byDefault && (shared || r.LinkIndex == index):
 			return "the host's default route goes through it", nil
-		}
-		if r.Gw == nil {
+		case shared:
+			return fmt.Sprintf("the host's route to %s goes through it and others", r.Dst), nil
+		case !byDefault || r.Gw == nil:
 			continue
 		}
 		ways, err := o.host.RouteGet(r.Gw)
@@ -93,13 +94,20 @@ func (o *operation) hasMaster(link netlink.Link) (string, error) {
 }
 
 // hasUppers: there are VLANs, macvlans and the like on the NIC, which would
-// lose their ground.
+// lose their ground, those of other pods too.
 func (o *operation) hasUppers(link netlink.Link) (string, error) {
 	uppers, err := o.host.Uppers(link)
-	if err != nil || len(uppers) == 0 {
+	if err != nil {
 		return "", err
 	}
-	return uppers[0].String() + " is on top of it", nil
+	if len(uppers) > 0 {
+		return uppers[0].String() + " is on top of it", nil
+	}
+	borrowed, err := o.host.BorrowedAddresses(link)
+	if err != nil || len(borrowed) == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("a macvlan in another namespace is on top of it (with the address %s)", borrowed[0]), nil
 }
 
 // isRepresentor: the netdev is the switch's side of a virtual function.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -81,4 +82,38 @@ func upperOf(answer []byte) (upper Upper, on int, err error) {
 		on = 0
 	}
 	return upper, on, nil
+}
+
+// BorrowedAddresses are the Ethernet addresses that a link receives for others
+// than itself: those of macvlans on top of it that are up, wherever they are.
+// One that was moved into a pod is in no list of this namespace's links.
+func (n *Namespace) BorrowedAddresses(link netlink.Link) ([]net.HardwareAddr, error) {
+	for {
+		// The kernel knows a dump of the forwarding database by this header, and
+		// its index as the link to which it is limited (rtnl_fdb_dump).
+		header := nl.NewIfInfomsg(unix.AF_BRIDGE)
+		header.Index = int32(link.Attrs().Index)
+		req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
+		req.AddData(header)
+		answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+		if errors.Is(err, nl.ErrDumpInterrupted) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the address filter of %s: %w", link.Attrs().Name, err)
+		}
+		var borrowed []net.HardwareAddr
+		for _, answer := range answers {
+			entry, err := netlink.NeighDeserialize(answer)
+			if err != nil {
+				return nil, fmt.Errorf("list the address filter of %s: %w", link.Attrs().Name, err)
+			}
+			const group = 1 // first bit on the wire: a multicast address
+			if entry.LinkIndex == link.Attrs().Index && entry.Flags&netlink.NTF_SELF != 0 && len(entry.HardwareAddr) == 6 && entry.HardwareAddr[0]&group == 0 {
+				borrowed = append(borrowed, entry.HardwareAddr)
+			}
+		}
+		return borrowed, nil
+	}
 }

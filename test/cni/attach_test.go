@@ -146,13 +146,17 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 	}
 	if inLab() {
 		wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
-		tests = append(tests, struct {
+		type test = struct {
 			name   string
 			ifName string
 			change map[string]any
 			code   uint
 			say    string
-		}{"a mode that the node is not in", "net1", map[string]any{"rdmaMode": wrong}, 104, "the configuration wants RDMA mode " + wrong + ", the node is in " + lab.mode + " mode"})
+		}
+		tests = append(tests,
+			test{"a mode that the node is not in", "net1", map[string]any{"rdmaMode": wrong}, 104, "the configuration wants RDMA mode " + wrong + ", the node is in " + lab.mode + " mode"},
+			// The kernel has moved the netdev by the time the driver says no.
+			test{"an MTU that the driver refuses", "net1", map[string]any{"mtu": 9600}, 105, "move it into the pod as net1"})
 	}
 	for _, tt := range tests {
 		r.run(tt.name, func(r *rig) {

@@ -2,6 +2,7 @@ package cni_test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -9,7 +10,7 @@ import (
 )
 
 func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
-	nic := rails[0]
+	nic, other := rails[0], fmt.Sprint("other-", os.Getpid())
 	tests := []struct {
 		name       string
 		need, free []string // commands that make the host need the NIC, and their undo
@@ -18,16 +19,22 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 		{"default route", []string{"ip route add default via 192.168.0.254 dev " + nic}, []string{"ip route del default via 192.168.0.254"}, "the host's default route goes through it"},
 		{"multipath default route", []string{"ip route add default nexthop via 192.168.0.254 dev " + nic + " nexthop via 192.168.1.254 dev " + rails[1]},
 			[]string{"ip route del default"}, "the host's default route goes through it"},
+		{"multipath route", []string{"ip route add 198.51.100.0/24 nexthop via 192.168.0.254 dev " + nic + " nexthop via 192.168.1.254 dev " + rails[1]},
+			[]string{"ip route del 198.51.100.0/24"}, "the host's route to 198.51.100.0/24 goes through it and others"},
 		{"the way to the default gateway", []string{"ip route add 198.51.100.1 dev " + nic, "ip route add default via 198.51.100.1 dev " + rails[1] + " onlink"},
 			[]string{"ip route del default", "ip route del 198.51.100.1"}, "it is the host's way to its default gateway 198.51.100.1"},
 		{"port of a bridge", []string{"ip link add br0 type bridge", "ip link set " + nic + " master br0"}, []string{"ip link del br0"}, "it is a port of bridge br0"},
+		{"macvlan in a pod", []string{"ip netns add " + other, "ip link add mv1 link " + nic + " type macvlan mode bridge", "ip link set mv1 address 02:00:00:00:00:07 netns " + other, "ip -n " + other + " link set mv1 up"},
+			[]string{"ip -n " + other + " link del mv1", "ip netns del " + other}, "a macvlan in another namespace is on top of it (with the address 02:00:00:00:00:07)"},
 		{"macvlan on top", []string{"ip link add mv0 link " + nic + " type macvlan"}, []string{"ip link del mv0"}, "macvlan mv0 is on top of it"},
 	}
 	if inLab() {
 		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
 		tests[0].free = append(tests[0].free, "ip addr del 192.168.0.1/24 dev "+nic)
-		tests[1].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic, "ip addr add 192.168.1.1/24 dev " + rails[1]}, tests[1].need...)
-		tests[1].free = append(tests[1].free, "ip addr del 192.168.0.1/24 dev "+nic, "ip addr del 192.168.1.1/24 dev "+rails[1])
+		for i := 1; i <= 2; i++ {
+			tests[i].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic, "ip addr add 192.168.1.1/24 dev " + rails[1]}, tests[i].need...)
+			tests[i].free = append(tests[i].free, "ip addr del 192.168.0.1/24 dev "+nic, "ip addr del 192.168.1.1/24 dev "+rails[1])
+		}
 		type test = struct {
 			name       string
 			need, free []string
