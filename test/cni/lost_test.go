@@ -95,6 +95,21 @@ func TestANICWhoseNamespaceDiedComesBackUnderItsOwnName(t *testing.T) {
 	}
 }
 
+func TestANICThatComesBackNumberedGetsItsNameAgain(t *testing.T) {
+	needLab(t, "")
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	p.add("net1", r.config(rails[0]))
+	run(t, "ip", "link", "add", "net1", "type", "dummy") // so that the kernel has to number it
+	index := strings.TrimSpace(p.exec("cat", "/sys/class/net/net1/ifindex"))
+	p.kill()
+	run(t, "bash", "-ec", "for i in {1..100}; do ip link show dev"+index+" && exit; sleep 0.05; done; exit 1")
+	run(t, "ip", "link", "del", "net1")
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
+	r.expectClean()
+}
+
 func TestAnADDThatWasKilledIsUndone(t *testing.T) {
 	for _, by := range []string{"DEL", "GC", "a second ADD", "ADD of another pod"} {
 		t.Run(by, func(t *testing.T) {
