@@ -148,3 +148,26 @@ func TestAWaiterLearnsWhoHoldsTheNIC(t *testing.T) {
 	must(t, err)
 	second.Unlock()
 }
+
+func TestARefusalHoldsForThePodAndForThisBoot(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, "boot-1")
+	pod, other := attachment.Pod{UID: "11111111-aaaa"}, attachment.Pod{UID: "22222222-bbbb"}
+	must(t, j.Refuse(pod, "renumbered"))
+	must(t, j.Refuse(attachment.Pod{UID: "../out"}, "no UID"))
+	must(t, j.Refuse(attachment.Pod{}, "no UID"))
+	next := open(t, dir, "boot-2")
+	for _, tt := range []struct {
+		journal *attachment.Journal
+		pod     attachment.Pod
+		want    string
+	}{{j, pod, "renumbered"}, {j, other, ""}, {j, attachment.Pod{}, ""}, {next, pod, ""}} {
+		if reason, err := tt.journal.Refused(tt.pod); reason != tt.want || err != nil {
+			t.Errorf("%v: %q, %v, want %q", tt.pod, reason, err, tt.want)
+		}
+	}
+	must(t, next.Refuse(other, "renumbered"))
+	if files, err := os.ReadDir(filepath.Join(dir, "refused")); len(files) != 1 || err != nil {
+		t.Errorf("kept: %v, %v", files, err)
+	}
+}

@@ -48,6 +48,9 @@ func (o *operation) attach() (*current.Result, error) {
 		return nil, fail(codeJournal, "", "lock the attachment", err, "is the state folder writable?")
 	}
 	defer lock.Unlock()
+	if reason, err := o.journal.Refused(o.pod); err != nil || reason != "" {
+		return nil, fail(codeMoveRDMA, "", "an earlier ADD of this pod failed: "+reason, err, createAnew)
+	}
 	if err := o.closeEarlier(); err != nil {
 		return nil, err
 	}
@@ -301,6 +304,9 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	return moved, nil
 }
 
+// createAnew is the advice for what only the kubelet can mend.
+const createAnew = "delete the pod and create it again"
+
 func (o *operation) moveRDMA(r *attachment.Record, pod *netdev.Namespace) error {
 	lock, err := o.journal.LockRDMAMoves(o.ctx, o.who())
 	if err != nil {
@@ -315,8 +321,11 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *netdev.Namespace) error 
 		return err
 	}
 	if after := r.NIC.RDMA.Uverbs(); after != before {
-		// The container's device cgroup was written with the old number.
-		return fmt.Errorf("its character device became %s, was %s: the pod may not open it", after, before)
+		// The kubelet chose the containers' device nodes when it admitted the
+		// pod. It does not choose again when the runtime tries again, and then
+		// the number would stay as it has become.
+		reason := fmt.Sprintf("the character device of %s became %s, was %s, which the pod's containers get; %s", r.Host.Name, after, before, createAnew)
+		return errors.Join(errors.New(reason), o.journal.Refuse(o.pod, reason))
 	}
 	if o.config.RDMADeviceName == "" {
 		return nil

@@ -1,6 +1,7 @@
 package cni_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -53,6 +54,61 @@ func TestInSharedModeTheRDMADeviceStaysVisibleEverywhere(t *testing.T) {
 	must(t, p.check("net1", r.config(rails[0])))
 	p.del("net1", r.config(rails[0]))
 	r.expectHost(before)
+}
+
+// The kernel gives a moved device the lowest free number. Where a device went
+// away below it, that is another one than the pod's containers were promised.
+func TestAPodWithTheWrongDeviceNodesIsRefusedHoweverOftenTheRuntimeTries(t *testing.T) {
+	needLab(t, "exclusive")
+	r := newRig(t, 2)
+	before := hostState(t)
+	lowest, above := rails[0], rails[1]
+	if uverbs(t, "rxe1") < uverbs(t, "rxe0") {
+		lowest, above = above, lowest
+	}
+	gone := map[string]string{rails[0]: "rxe0", rails[1]: "rxe1"}[lowest]
+	run(t, "rdma", "link", "del", gone)
+	t.Cleanup(func() {
+		run(t, "rdma", "link", "add", gone, "type", "rxe", "netdev", lowest)
+		r.expectHost(before)
+	})
+	without := hostState(t)
+	config, err := json.Marshal(r.config(above))
+	must(t, err)
+	add := func(p *pod, uid string) error {
+		_, err := p.direct("ADD", "net1", config, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_UID="+uid)
+		return err
+	}
+	for range 3 { // each with a container ID of its own
+		p := r.pod()
+		err := add(p, "11111111-aaaa-4bbb-8ccc-222222222222")
+		if code(err) != 106 || !strings.Contains(err.Error(), "the character device of "+above+" became /dev/infiniband/uverbs") ||
+			!strings.Contains(err.Error(), "delete the pod and create it again") {
+			t.Errorf("code %d: %v", code(err), err)
+		}
+		p.del("net1", r.config(above))
+		r.expectHost(without)
+		r.expectClean()
+	}
+	p := r.pod()
+	must(t, add(p, "11111111-aaaa-4bbb-8ccc-333333333333"))
+	p.del("net1", r.config(above))
+	r.expectHost(without)
+}
+
+// uverbs is the number of a device's character device.
+func uverbs(t *testing.T, device string) int {
+	t.Helper()
+	files, err := filepath.Glob("/sys/class/infiniband_verbs/uverbs*/ibdev")
+	must(t, err)
+	for _, file := range files {
+		var number int
+		if _, err := fmt.Sscanf(filepath.Base(filepath.Dir(file)), "uverbs%d", &number); err == nil && strings.TrimSpace(string(readFile(t, file))) == device {
+			return number
+		}
+	}
+	t.Fatalf("%s has no uverbs device", device)
+	return 0
 }
 
 func TestCHECKFindsTheRDMADeviceGone(t *testing.T) {
