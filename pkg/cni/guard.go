@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -53,8 +53,10 @@ func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (stri
 // the kernel would take from the others, too.
 func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 	index := link.Attrs().Index
-	routes, err := o.host.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	routes, err := netdev.Whole(func() ([]netlink.Route, error) {
+		return o.host.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
 		return "", fmt.Errorf("list the host's routes: %w", err)
 	}
 	for _, r := range routes {

@@ -92,18 +92,24 @@ func (n *Namespace) Do(f func() error) error {
 	return ns.WithNetNSPath("/proc/self/fd/"+strconv.Itoa(int(n.NS)), func(ns.NetNS) error { return f() })
 }
 
+// Whole asks for a list until it did not change while the kernel wrote it: what
+// such a list leaves out, nobody would restore.
+func Whole[T any](list func() ([]T, error)) ([]T, error) {
+	for {
+		items, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return items, err
+		}
+	}
+}
+
 // Links lists the namespace's links.
 func (n *Namespace) Links() ([]netlink.Link, error) {
-	for {
-		links, err := n.LinkList()
-		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			continue // the list changed while the kernel wrote it
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
-		}
-		return links, nil
+	links, err := Whole(n.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
+	return links, nil
 }
 
 // Link finds the netdev with an identity in this namespace; nil if it is not

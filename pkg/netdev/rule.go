@@ -56,8 +56,10 @@ func (n *Namespace) DeleteRules(rules []Rule) error {
 // HasRule tells whether a rule is there.
 func (n *Namespace) HasRule(r Rule) (bool, error) {
 	want := r.netlink()
-	rules, err := n.RuleListFiltered(want.Family, want, netlink.RT_FILTER_SRC|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PRIORITY)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	rules, err := Whole(func() ([]netlink.Rule, error) {
+		return n.RuleListFiltered(want.Family, want, netlink.RT_FILTER_SRC|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PRIORITY)
+	})
+	if err != nil {
 		return false, fmt.Errorf("list the rules: %w", err)
 	}
 	return len(rules) > 0, nil

@@ -59,8 +59,8 @@ func (n *Namespace) State(link netlink.Link) (State, error) {
 		Name: a.Name, MTU: a.MTU, MAC: a.HardwareAddr.String(), Up: a.Flags&net.FlagUp != 0,
 		Promiscuous: a.Promisc != 0, Alias: a.Alias, AltNames: a.AltNames,
 	}
-	addrs, err := n.AddrList(link, unix.AF_UNSPEC)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	addrs, err := Whole(func() ([]netlink.Addr, error) { return n.AddrList(link, unix.AF_UNSPEC) })
+	if err != nil {
 		return State{}, fmt.Errorf("list the addresses of %s: %w", a.Name, err)
 	}
 	for _, addr := range addrs {
@@ -71,9 +71,10 @@ func (n *Namespace) State(link netlink.Link) (State, error) {
 			Prefix: prefix(addr.IPNet), Peer: peer(addr), Label: label(addr.Label, a.Name), Scope: addr.Scope,
 		})
 	}
-	routes, err := n.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_MAIN},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	routes, err := Whole(func() ([]netlink.Route, error) {
+		return n.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
 		return State{}, fmt.Errorf("list the routes through %s: %w", a.Name, err)
 	}
 	for _, r := range routes {
@@ -207,8 +208,10 @@ func (n *Namespace) HasRoute(link netlink.Link, r Route) (bool, error) {
 	if want.Table == 0 {
 		want.Table = unix.RT_TABLE_MAIN
 	}
-	routes, err := n.RouteListFiltered(unix.AF_UNSPEC, want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	routes, err := Whole(func() ([]netlink.Route, error) {
+		return n.RouteListFiltered(unix.AF_UNSPEC, want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
+	})
+	if err != nil {
 		return false, fmt.Errorf("list the routes through %s: %w", link.Attrs().Name, err)
 	}
 	return len(routes) > 0, nil

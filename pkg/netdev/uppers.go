@@ -2,7 +2,6 @@ package netdev
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 
@@ -23,31 +22,34 @@ const skipStats = 1 << 3
 // the namespace, of which a node has hundreds, and so leaves out what is most
 // of an answer: their counters and their virtual functions.
 func (n *Namespace) Uppers(link netlink.Link) ([]Upper, error) {
-	for {
-		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
-		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
-		answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-		if errors.Is(err, nl.ErrDumpInterrupted) {
-			continue
-		}
+	answers, err := n.list(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+	if err != nil {
+		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
+	}
+	var uppers []Upper
+	for _, answer := range answers {
+		upper, on, err := upperOf(answer)
 		if err != nil {
 			return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 		}
-		var uppers []Upper
-		for _, answer := range answers {
-			upper, on, err := upperOf(answer)
-			if err != nil {
-				return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
-			}
-			// What a veth is "on" is its peer.
-			if on == link.Attrs().Index && upper.Kind != "veth" {
-				uppers = append(uppers, upper)
-			}
+		// What a veth is "on" is its peer.
+		if on == link.Attrs().Index && upper.Kind != "veth" {
+			uppers = append(uppers, upper)
 		}
-		return uppers, nil
 	}
+	return uppers, nil
+}
+
+// list asks for all of something.
+func (n *Namespace) list(command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
+	return Whole(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(command, unix.NLM_F_DUMP)
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
+		for _, a := range about {
+			req.AddData(a)
+		}
+		return req.Execute(unix.NETLINK_ROUTE, 0)
+	})
 }
 
 // upperOf reads a link and the ifindex of what it is on: 0 for nothing, or if
@@ -88,32 +90,24 @@ func upperOf(answer []byte) (upper Upper, on int, err error) {
 // than itself: those of macvlans on top of it that are up, wherever they are.
 // One that was moved into a pod is in no list of this namespace's links.
 func (n *Namespace) BorrowedAddresses(link netlink.Link) ([]net.HardwareAddr, error) {
-	for {
-		// The kernel knows a dump of the forwarding database by this header, and
-		// its index as the link to which it is limited (rtnl_fdb_dump).
-		header := nl.NewIfInfomsg(unix.AF_BRIDGE)
-		header.Index = int32(link.Attrs().Index)
-		req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
-		req.AddData(header)
-		answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
-		if errors.Is(err, nl.ErrDumpInterrupted) {
-			continue
-		}
+	// The kernel knows a dump of the forwarding database by this header, and
+	// its index as the link to which it is limited (rtnl_fdb_dump).
+	header := nl.NewIfInfomsg(unix.AF_BRIDGE)
+	header.Index = int32(link.Attrs().Index)
+	answers, err := n.list(unix.RTM_GETNEIGH, header)
+	if err != nil {
+		return nil, fmt.Errorf("list the address filter of %s: %w", link.Attrs().Name, err)
+	}
+	var borrowed []net.HardwareAddr
+	for _, answer := range answers {
+		entry, err := netlink.NeighDeserialize(answer)
 		if err != nil {
 			return nil, fmt.Errorf("list the address filter of %s: %w", link.Attrs().Name, err)
 		}
-		var borrowed []net.HardwareAddr
-		for _, answer := range answers {
-			entry, err := netlink.NeighDeserialize(answer)
-			if err != nil {
-				return nil, fmt.Errorf("list the address filter of %s: %w", link.Attrs().Name, err)
-			}
-			const group = 1 // first bit on the wire: a multicast address
-			if entry.LinkIndex == link.Attrs().Index && entry.Flags&netlink.NTF_SELF != 0 && len(entry.HardwareAddr) == 6 && entry.HardwareAddr[0]&group == 0 {
-				borrowed = append(borrowed, entry.HardwareAddr)
-			}
+		const group = 1 // first bit on the wire: a multicast address
+		if entry.LinkIndex == link.Attrs().Index && entry.Flags&netlink.NTF_SELF != 0 && len(entry.HardwareAddr) == 6 && entry.HardwareAddr[0]&group == 0 {
+			borrowed = append(borrowed, entry.HardwareAddr)
 		}
-		return borrowed, nil
 	}
+	return borrowed, nil
 }

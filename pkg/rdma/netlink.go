@@ -86,7 +86,12 @@ func deviceIndex(index uint32) *nl.RtAttr {
 	return nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(index))
 }
 
+// links lists the devices. The kernel counts them as it goes and does not say
+// when one left in the middle of a list, of which it then skips another. A list
+// that fits into one message is made at once: it is given as much room as the
+// longest read before had asked for, so something short comes first.
 func (s *socket) links() ([]Link, error) {
+	_, _ = s.ask(nl.RDMA_NLDEV_CMD_SYS_GET, 0)
 	answers, err := s.ask(nl.RDMA_NLDEV_CMD_GET, unix.NLM_F_DUMP)
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
