@@ -36,7 +36,7 @@ func (n *Node) BootLab(lab Lab) error {
 	}
 	var err error
 	n.machine, err = process.Start(n.path(node.LogsFolder, "node"), lab.Run, "--mode", lab.Mode, "--nics", strconv.Itoa(lab.NICs), "--mem", "4096",
-		"--timeout", strconv.Itoa(int(lab.Life.Seconds())), "--wire", lab.Wire, "--tap", n.uplink(), "--share", n.Folder, "--qmp", n.monitor(),
+		"--timeout", strconv.Itoa(int(lab.Life.Seconds())), "--wire", lab.Wire, "--tap", n.uplink(), "--share", n.Folder, "--qmp", n.monitor(), "--qemu", "-smp", "--qemu", "1",
 		"--", n.path(node.ProgramsFolder, "node"), "/host")
 	return err
 }

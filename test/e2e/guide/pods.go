@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
-	"time"
-
-	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
 )
 
 const rails = 8
@@ -26,26 +24,39 @@ func (s *site) exec(ctx context.Context, p *pod, script string) (string, error) 
 	return s.Kubectl(ctx, "exec", p.name, "--", "bash", "-c", script)
 }
 
+// separator stands between the outputs of commands: to run one in a pod takes a
+// runtime with an emulated processor half a minute, however small it is.
+const separator = "-----\n"
+
+// listGIDs prints device, index and type of each GID that an IPv4 address has.
+const listGIDs = `
+for gid in /sys/class/infiniband/*/ports/1/gids/*; do
+  read -r value <$gid
+  [[ $value == *:ffff:* ]] || continue
+  index=${gid##*/} port=${gid%/gids/*}
+  device=${port%/ports/1}
+  echo "${device##*/} $index $value $(<$port/gid_attrs/types/$index)"
+done`
+
 // lookIntoPods runs the guide's two commands in each pod and compares.
 func (s *site) lookIntoPods(ctx context.Context) error {
 	for _, p := range s.pods {
-		prompt := "root@" + p.name + ":/#"
-		devices, err := s.exec(ctx, p, "ibdev2netdev")
+		out, err := s.exec(ctx, p, "ibdev2netdev; echo -n '"+separator+"'; ip a; echo -n '"+separator+"'; "+listGIDs)
 		if err != nil {
 			return err
 		}
-		s.shell(prompt, "ibdev2netdev", devices)
-		links, err := s.exec(ctx, p, "ip a")
-		if err != nil {
-			return err
+		parts := strings.Split(out, separator)
+		if len(parts) != 3 {
+			return errors.New(out)
 		}
-		s.shell(prompt, "ip a", links)
+		devices, links, gids := parts[0], parts[1], parts[2]
+		s.shell("root@"+p.name+":/#", "ibdev2netdev", devices)
+		s.shell("root@"+p.name+":/#", "ip a", links)
 		for i := range p.rails {
-			p.rails[i], err = readRail(i+1, devices, links)
-			s.check(fmt.Sprintf("%s: net%d, up, MTU 9000, 172.31.%d.x/24, with an RDMA device", p.name, i+1, i+1), err)
+			p.rails[i], err = readRail(i+1, devices, links, gids)
+			s.check(fmt.Sprintf("%s: net%d, up, MTU 9000, 172.31.%d.x/24, with an RDMA device and a RoCE v2 GID", p.name, i+1, i+1), err)
 		}
-		seen := strings.Count(devices, "\n")
-		if seen != rails {
+		if seen := strings.Count(devices, "\n"); seen != rails {
 			err = fmt.Errorf("%d", seen)
 		}
 		s.check(p.name+": eight RDMA devices with a netdev", err)
@@ -54,7 +65,7 @@ func (s *site) lookIntoPods(ctx context.Context) error {
 }
 
 // readRail finds a rail in what the guide's commands print.
-func readRail(number int, devices, links string) (rail, error) {
+func readRail(number int, devices, links, gids string) (rail, error) {
 	device := regexp.MustCompile(fmt.Sprintf(`(?m)^(\S+) port 1 ==> net%d \(Up\)$`, number)).FindStringSubmatch(devices)
 	if device == nil {
 		return rail{}, errors.New("no RDMA device")
@@ -67,34 +78,28 @@ func readRail(number int, devices, links string) (rail, error) {
 	if address == nil {
 		return rail{}, errors.New("no address")
 	}
-	return rail{device: device[1], address: address[1]}, nil
+	a := netip.MustParseAddr(address[1]).As4()
+	gid := regexp.MustCompile(fmt.Sprintf(`(?m)^%s (\d+) \S+:%02x%02x:%02x%02x RoCE v2$`, regexp.QuoteMeta(device[1]), a[0], a[1], a[2], a[3])).FindStringSubmatch(gids)
+	if gid == nil {
+		return rail{}, errors.New("no RoCE v2 GID for " + address[1])
+	}
+	return rail{device[1], address[1], gid[1]}, nil
 }
 
-// findGID prints the index of an address's RoCE v2 GID.
-const findGID = `
-cd /sys/class/infiniband/%s/ports/1
-for index in {0..31}; do
-  [[ $(<gids/$index) == *:ffff:$(printf %%02x%%02x:%%02x%%02x %s) && $(<gid_attrs/types/$index) == 'RoCE v2' ]] && echo $index && exit
-done 2>/dev/null
-exit 1`
-
-func (s *site) findGID(ctx context.Context, p *pod, i int) error {
-	r := &p.rails[i]
-	out, err := s.exec(ctx, p, fmt.Sprintf(findGID, r.device, strings.ReplaceAll(r.address, ".", " ")))
-	r.gid = strings.TrimSpace(out)
-	return err
-}
+// A reading is what ib_read_lat said at both ends of a rail.
+type reading struct{ server, client string }
 
 // traffic reads one pod's memory from the other over each rail.
 func (s *site) traffic(ctx context.Context) error {
-	fmt.Fprintf(&s.text, "The guide lets ib_read_lat choose; with eight devices each rail is named. The processor is emulated: latencies here say nothing.\n\n")
-	for i := range rails {
-		server, client, err := s.readOver(ctx, i)
-		if i == 0 {
-			s.shell("root@"+s.pods[0].name+":/#", s.readCommand(0, i), server)
-			s.shell("root@"+s.pods[1].name+":/#", s.readCommand(1, i)+" "+s.pods[0].rails[i].address, client)
-		}
-		s.check(fmt.Sprintf("rail %d: ib_read_lat from %s to %s", i+1, s.pods[1].rails[i].address, s.pods[0].rails[i].address), err)
+	fmt.Fprintf(&s.text, "The guide lets ib_read_lat choose; with eight devices each rail is named, and has a port of its own. The processor is emulated: latencies here say nothing.\n\n")
+	readings, err := s.read(ctx, 0, 1, 2, 3, 4, 5, 6, 7)
+	if err != nil {
+		return err
+	}
+	s.shell("root@"+s.pods[0].name+":/#", s.readCommand(0, 0), readings[0].server)
+	s.shell("root@"+s.pods[1].name+":/#", s.readCommand(1, 0)+" "+s.pods[0].rails[0].address, readings[0].client)
+	for i, r := range readings {
+		s.check(fmt.Sprintf("rail %d: ib_read_lat from %s to %s", i+1, s.pods[1].rails[i].address, s.pods[0].rails[i].address), hasResult(r.client))
 	}
 	return nil
 }
@@ -103,37 +108,42 @@ func (s *site) traffic(ctx context.Context) error {
 // A lost packet is waited for longer than by default.
 func (s *site) readCommand(pod, i int) string {
 	r := s.pods[pod].rails[i]
-	return fmt.Sprintf("ib_read_lat -d %s -x %s -n 100 -u 18", r.device, r.gid)
+	return fmt.Sprintf("ib_read_lat -d %s -x %s -n 100 -u 18 -p %d", r.device, r.gid, 18515+i)
 }
 
-// readOver runs ib_read_lat over a rail: a server in the first pod and a client
-// in the second.
-func (s *site) readOver(ctx context.Context, i int) (server, client string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
-	defer cancel()
-	for _, p := range s.pods {
-		if err := s.findGID(ctx, p, i); err != nil {
-			return "", "", fmt.Errorf("%s: GID of %s: %w", p.name, p.rails[i].address, err)
-		}
+// read runs ib_read_lat over rails: servers in the first pod and clients, one
+// after another, in the second. One that gets no answer says so in its output.
+func (s *site) read(ctx context.Context, numbers ...int) ([]reading, error) {
+	var servers, clients, show strings.Builder
+	for _, i := range numbers {
+		fmt.Fprintf(&servers, "timeout 300 %s >/tmp/server%d 2>&1 &\n", s.readCommand(0, i), i)
+		fmt.Fprintf(&show, "cat /tmp/server%d; echo -n '%s'\n", i, separator)
+		fmt.Fprintf(&clients, "for try in {1..40}; do timeout 60 %s %s >/tmp/client 2>&1 && break; sleep 1; done; cat /tmp/client; echo -n '%s'\n",
+			s.readCommand(1, i), s.pods[0].rails[i].address, separator)
 	}
-	served := make(chan error, 1)
+	type answer struct {
+		out string
+		err error
+	}
+	served := make(chan answer, 1)
 	go func() {
-		var err error
-		server, err = s.exec(ctx, s.pods[0], "timeout 80 "+s.readCommand(0, i))
-		served <- err
+		out, err := s.exec(ctx, s.pods[0], servers.String()+"wait\n"+show.String())
+		served <- answer{out, err}
 	}()
-	line := fmt.Sprintf("timeout 30 %s %s", s.readCommand(1, i), s.pods[0].rails[i].address)
-	err = cluster.Eventually(ctx, func() (err error) { // until the server listens
-		client, err = s.exec(ctx, s.pods[1], line)
-		return err
-	})
-	if err != nil {
-		return "", client, err
+	out, err := s.exec(ctx, s.pods[1], clients.String())
+	server := <-served
+	if err := errors.Join(err, server.err); err != nil {
+		return nil, err
 	}
-	if err := <-served; err != nil {
-		return server, client, err
+	clientParts, serverParts := strings.Split(out, separator), strings.Split(server.out, separator)
+	if len(clientParts) <= len(numbers) || len(serverParts) <= len(numbers) {
+		return nil, errors.New(out + server.out)
 	}
-	return server, client, hasResult(client)
+	readings := make([]reading, len(numbers))
+	for k := range numbers {
+		readings[k] = reading{serverParts[k], clientParts[k]}
+	}
+	return readings, nil
 }
 
 // hasResult tells whether ib_read_lat measured something.

@@ -260,6 +260,20 @@ func (s *site) startPods(ctx context.Context) error {
 	return err
 }
 
+// nodeOf is the node that a pod is on.
+func (s *site) nodeOf(ctx context.Context, p *pod) (*cluster.Node, error) {
+	name, err := s.Kubectl(ctx, "get", "pod", p.name, "-o", "jsonpath={.spec.nodeName}")
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range s.nodes {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("%s is on node %q", p.name, name)
+}
+
 func (s *site) restartKubelet(ctx context.Context) error {
 	before, err := s.lives(ctx)
 	if err != nil {
