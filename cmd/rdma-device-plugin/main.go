@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
@@ -32,10 +33,14 @@ const (
 	exitUsage   = 2 // bad flag or configuration
 )
 
+// startTime is when a start is over, nearly always.
+const startTime = time.Second
+
 func main() {
 	// The heap is small and stays so; a node has better uses for memory than
-	// this program has for the time that collecting takes.
-	debug.SetGCPercent(25)
+	// this program has for the time that collecting takes. The start does not
+	// wait for it: it ends before there is anything to collect.
+	time.AfterFunc(startTime, func() { debug.SetGCPercent(25) })
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
