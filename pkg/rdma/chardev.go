@@ -44,19 +44,19 @@ func (i *Inventory) charDevices() (charIndex, error) {
 	}
 	index := charIndex{}
 	for _, class := range []string{"infiniband_verbs", "infiniband_mad"} {
-		names, err := readDir(n.class(class))
+		objects, err := readObjects(n.class(class))
 		if err != nil {
 			return nil, fmt.Errorf("list character devices: %w", err)
 		}
-		for _, name := range names {
-			if !present[name] {
+		for _, o := range objects {
+			if !present[o.name] {
 				continue // also abi_version, a plain file of these folders
 			}
-			key, err := i.charKey(class, name)
+			key, err := i.charKey(class, o)
 			if err != nil {
 				continue // gone since it was listed
 			}
-			index[key] = append(index[key], filepath.Join(n.infinibandDir(), name))
+			index[key] = append(index[key], filepath.Join(n.infinibandDir(), o.name))
 		}
 	}
 	for _, paths := range index {
@@ -66,15 +66,11 @@ func (i *Inventory) charDevices() (charIndex, error) {
 }
 
 // charKey tells whose a character device is.
-func (i *Inventory) charKey(class, name string) (charKey, error) {
-	path := i.node.class(class, name)
-	inode, err := inodeOf(path)
-	if err != nil {
-		return charKey{}, err
-	}
-	if key, ok := i.chars[object{path, inode}]; ok {
+func (i *Inventory) charKey(class string, o object) (charKey, error) {
+	if key, ok := i.chars[o]; ok {
 		return key, nil
 	}
+	path := i.node.class(class, o.name)
 	target, err := os.Readlink(path)
 	if err != nil {
 		return charKey{}, err
@@ -84,7 +80,7 @@ func (i *Inventory) charKey(class, name string) (charKey, error) {
 		return charKey{}, err
 	}
 	key := charKey{filepath.Base(filepath.Dir(filepath.Dir(target))), device}
-	i.chars[object{path, inode}] = key
+	i.chars[o] = key
 	return key, nil
 }
 

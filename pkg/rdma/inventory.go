@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,49 +44,61 @@ func (n Node) Device(name string) (Device, error) {
 
 // An Inventory reads a node's devices again and again. What cannot change as
 // long as the kernel's objects are the same is read once: IDs, GUID, NUMA node,
-// what ports there are, whose a character device is. It is for one goroutine.
+// what ports there are, what kind of netdevs, whose a character device is. It
+// is for one goroutine.
 type Inventory struct {
 	node    Node
-	objects []object            // that the rest is about
-	devices map[string]constant // by name
-	chars   map[object]charKey  // by path
+	objects []object             // that the rest is about
+	devices map[string]*constant // by name
+	chars   map[object]charKey
 }
 
 // Inventory starts an inventory of the node.
 func (n Node) Inventory() *Inventory {
-	return &Inventory{node: n, devices: map[string]constant{}, chars: map[object]charKey{}}
+	return &Inventory{node: n, devices: map[string]*constant{}, chars: map[object]charKey{}}
 }
 
-// An object is a link in /sys/class. sysfs gives each an inode number of its
+// An object is an entry of a folder of sysfs. Each has an inode number of its
 // own, also one that comes back under the same name; a renamed one keeps it.
 type object struct {
 	name  string
 	inode uint64
 }
 
-// constant is what does not change of a device, and the path of its function.
+// constant is what does not change of a device.
 type constant struct {
 	device   Device
-	function string
+	function string   // path of its function
+	states   []string // path of each port's state
+
+	// What was last in the function's folder of netdevs, and what that means.
+	netObjects []object
+	netdevs    []string
+	linkType   string
 }
 
 // Devices is as the node's.
 func (i *Inventory) Devices() ([]Device, error) {
-	names, err := readDir(i.node.class("infiniband"))
+	objects, err := readObjects(i.node.class("infiniband"))
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
 	}
-	if len(names) == 0 {
+	if len(objects) == 0 {
 		return nil, nil
 	}
-	i.forgetIfChanged(names)
+	// Afresh when a device came, left or was renamed.
+	if !slices.Equal(objects, i.objects) {
+		i.objects = objects
+		clear(i.devices)
+		clear(i.chars)
+	}
 	chars, err := i.charDevices()
 	if err != nil {
 		return nil, err
 	}
-	devices := make([]Device, 0, len(names))
-	for _, name := range names {
-		d, err := i.device(name, chars)
+	devices := make([]Device, 0, len(objects))
+	for _, o := range objects {
+		d, err := i.device(o.name, chars)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -97,20 +110,6 @@ func (i *Inventory) Devices() ([]Device, error) {
 	return devices, nil
 }
 
-// forgetIfChanged starts afresh when a device came, left or was renamed.
-func (i *Inventory) forgetIfChanged(names []string) {
-	objects := make([]object, len(names))
-	for k, name := range names {
-		inode, _ := inodeOf(i.node.class("infiniband", name)) // 0: gone again
-		objects[k] = object{name, inode}
-	}
-	if !slices.Equal(objects, i.objects) {
-		i.objects = objects
-		clear(i.devices)
-		clear(i.chars)
-	}
-}
-
 func (i *Inventory) device(name string, chars charIndex) (Device, error) {
 	d, err := i.read(name, chars)
 	if err != nil {
@@ -120,64 +119,79 @@ func (i *Inventory) device(name string, chars charIndex) (Device, error) {
 }
 
 func (i *Inventory) read(name string, chars charIndex) (Device, error) {
-	n, dir := i.node, i.node.class("infiniband", name)
-	seen, ok := i.devices[name]
-	if !ok {
+	n, known := i.node, i.devices[name]
+	if known == nil {
 		var err error
-		if seen, err = n.constant(name); err != nil {
+		if known, err = n.constant(name); err != nil {
 			return Device{}, err
 		}
-		i.devices[name] = seen
+		i.devices[name] = known
 	}
-	d, function := seen.device, seen.function
+	d := known.device
 	d.Ports = slices.Clone(d.Ports)
-	for p := range d.Ports {
-		portDir := filepath.Join(dir, "ports", strconv.Itoa(d.Ports[p].Number))
-		d.Ports[p].State = readState(portDir, "state")
-		d.Ports[p].PhysState = readState(portDir, "phys_state")
+	for p, state := range known.states {
+		d.Ports[p].State = readState(state)
+		d.Ports[p].PhysState = readState(state[:len(state)-len("state")] + "phys_state")
 	}
 	charFunction := d.Address
 	if d.Soft {
 		// It goes where its netdev goes, and the function with it.
 		charFunction = virtual
-		function, d.Netdevs = n.softParent(dir, d.NodeGUID)
+		var function string
+		function, d.Netdevs = n.softParent(n.class("infiniband", name), d.NodeGUID)
 		n.readFunction(&d, function)
-	} else {
-		var err error
-		if d.Netdevs, err = n.netdevs(function); err != nil {
-			return Device{}, err
-		}
+		d.LinkType = n.linkType(d)
+	} else if err := n.readNetdevs(&d, known); err != nil {
+		return Device{}, err
 	}
-	d.LinkType = n.linkType(d)
 	d.CharDevices = chars.of(charFunction, name)
 	return d, nil
+}
+
+// readNetdevs looks which netdevs a function has now. What they are is read
+// again only when they are others.
+func (n Node) readNetdevs(d *Device, known *constant) error {
+	objects, err := readObjects(filepath.Join(known.function, "net"))
+	if err != nil {
+		return err
+	}
+	if known.linkType == "" || !slices.Equal(objects, known.netObjects) {
+		d.Netdevs = n.netdevs(known.function, objects)
+		known.netObjects, known.netdevs, known.linkType = objects, d.Netdevs, n.linkType(*d)
+	}
+	d.Netdevs, d.LinkType = slices.Clone(known.netdevs), known.linkType
+	return nil
 }
 
 // virtual is the folder of devices without a bus function.
 const virtual = "virtual"
 
-func (n Node) constant(name string) (constant, error) {
+func (n Node) constant(name string) (*constant, error) {
 	dir := n.class("infiniband", name)
 	// /sys/class/infiniband/mlx5_0 points to
 	// ../../devices/<bus path>/infiniband/mlx5_0: the path itself tells on
 	// what function the device sits, without following a link a component.
 	target, err := os.Readlink(dir)
 	if err != nil {
-		return constant{}, err
+		return nil, err
 	}
 	d := Device{Name: name, NUMANode: -1, Soft: strings.Contains(target, "/"+virtual+"/")}
 	if d.NodeGUID, err = readString(dir, "node_guid"); err != nil {
-		return constant{}, err
+		return nil, err
 	}
 	if d.Ports, err = n.ports(dir); err != nil {
-		return constant{}, err
+		return nil, err
 	}
-	if d.Soft {
-		return constant{device: d}, nil
+	c := &constant{}
+	for _, p := range d.Ports {
+		c.states = append(c.states, filepath.Join(dir, "ports", strconv.Itoa(p.Number), "state"))
 	}
-	function := filepath.Dir(filepath.Dir(filepath.Join(n.class("infiniband"), target)))
-	n.readFunction(&d, function)
-	return constant{d, function}, nil
+	if !d.Soft {
+		c.function = filepath.Dir(filepath.Dir(filepath.Join(n.class("infiniband"), target)))
+		n.readFunction(&d, c.function)
+	}
+	c.device = d
+	return c, nil
 }
 
 // ports lists a device's ports, without their states.
@@ -252,17 +266,17 @@ func functionAddress(path string) (bus, address string) {
 	return "", ""
 }
 
-// netdevs lists the netdevs of a function, without the representors that a
-// switchdev-mode HCA has beside its uplink: those belong to virtual functions.
-func (n Node) netdevs(function string) ([]string, error) {
-	names, err := readDir(filepath.Join(function, "net"))
-	if err != nil {
-		return nil, err
+// netdevs are the names of a function's netdevs, without the representors that
+// a switchdev-mode HCA has beside its uplink: those belong to virtual functions.
+func (n Node) netdevs(function string, objects []object) []string {
+	var names []string
+	for _, o := range objects {
+		port, _ := readString(filepath.Join(function, "net", o.name), "phys_port_name")
+		if !IsRepresentorPort(port) {
+			names = append(names, o.name)
+		}
 	}
-	return slices.DeleteFunc(names, func(name string) bool {
-		port, _ := readString(filepath.Join(function, "net", name), "phys_port_name")
-		return IsRepresentorPort(port)
-	}), nil
+	return names
 }
 
 // IsRepresentorPort tells whether a netdev's phys_port_name is that of a VF
@@ -330,6 +344,17 @@ func (n Node) class(elem ...string) string {
 
 // readDir lists a folder's names in order; a folder that is not there is empty.
 func readDir(dir string) ([]string, error) {
+	objects, err := readObjects(dir)
+	names := make([]string, len(objects))
+	for n, o := range objects {
+		names[n] = o.name
+	}
+	return names, err
+}
+
+// readObjects lists a folder in the order of the names; a folder that is not
+// there is empty.
+func readObjects(dir string) ([]object, error) {
 	fd, err := open(dir, unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -338,8 +363,8 @@ func readDir(dir string) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	var names []string
-	buf := make([]byte, 8192)
+	var objects []object
+	buf := make([]byte, 4096)
 	for {
 		n, err := ignoringEINTR(func() (int, error) { return unix.ReadDirent(fd, buf) })
 		if err != nil {
@@ -348,21 +373,41 @@ func readDir(dir string) ([]string, error) {
 		if n <= 0 {
 			break
 		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+		objects = parseDirents(buf[:n], objects)
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(objects, func(a, b object) int { return strings.Compare(a.name, b.name) })
+	return objects, nil
+}
+
+// parseDirents adds the entries of getdents64(2) to objects.
+func parseDirents(b []byte, objects []object) []object {
+	const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
+	for len(b) > nameAt {
+		size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
+		if size <= nameAt || size > len(b) {
+			break
+		}
+		name, _, _ := strings.Cut(string(b[nameAt:size]), "\x00")
+		if name != "." && name != ".." {
+			objects = append(objects, object{name, binary.NativeEndian.Uint64(b[inodeAt:])})
+		}
+		b = b[size:]
+	}
+	return objects
 }
 
 // longestValue bounds what is read of a file of sysfs, in bytes. A file may
 // have a page; the longest one that is read here is a GID, of 40.
 const longestValue = 256
 
-// readString reads a file of sysfs without the white space around it. Package
+func readString(dir, file string) (string, error) {
+	return readFile(filepath.Join(dir, file))
+}
+
+// readFile reads a file of sysfs without the white space around it. Package
 // os would offer each of the thousands of small files to the runtime's poller:
 // ten system calls a file where three do.
-func readString(dir, file string) (string, error) {
-	path := filepath.Join(dir, file)
+func readFile(path string) (string, error) {
 	fd, err := open(path, 0)
 	if err != nil {
 		return "", err
@@ -374,15 +419,6 @@ func readString(dir, file string) (string, error) {
 		return "", &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return strings.TrimSpace(string(buf[:n])), nil
-}
-
-// inodeOf is the inode number of a path itself, where that is a link, too.
-func inodeOf(path string) (uint64, error) {
-	var st unix.Stat_t
-	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Lstat(path, &st) }); err != nil {
-		return 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	return st.Ino, nil
 }
 
 func open(path string, flags int) (int, error) {
@@ -405,8 +441,8 @@ func ignoringEINTR(call func() (int, error)) (int, error) {
 }
 
 // readState reads "4: ACTIVE" as "ACTIVE".
-func readState(dir, file string) string {
-	s, _ := readString(dir, file)
+func readState(path string) string {
+	s, _ := readFile(path)
 	_, state, _ := strings.Cut(s, ": ")
 	return state
 }

@@ -159,13 +159,16 @@ func BenchmarkDevices(b *testing.B) {
 			must(b, tree.Add(sysfs.MLX5(i)))
 		}
 		node := rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			for b.Loop() {
-				if devices, err := node.Devices(); err != nil || len(devices) != n {
-					b.Fatal(len(devices), err)
+		inventory := node.Inventory()
+		for look, devices := range map[string]func() ([]rdma.Device, error){"first": node.Devices, "later": inventory.Devices} {
+			b.Run(fmt.Sprint(n, " ", look), func(b *testing.B) {
+				for b.Loop() {
+					if devices, err := devices(); err != nil || len(devices) != n {
+						b.Fatal(len(devices), err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -188,6 +191,14 @@ func TestALaterLookSeesWhatChanged(t *testing.T) {
 	}
 	if state := first[0].Ports[0].State; state != "ACTIVE" {
 		t.Errorf("an earlier answer changed to %s", state)
+	}
+	must(t, tree.TakeNetdev(hca))
+	if d := look()[0]; len(d.Netdevs) != 0 || d.LinkType != "ether" {
+		t.Errorf("its netdev left: %+v", d)
+	}
+	must(t, tree.ReturnNetdev(hca))
+	if d := look()[0]; !slices.Equal(d.Netdevs, []string{hca.Netdev}) {
+		t.Errorf("its netdev came back: %+v", d)
 	}
 	must(t, tree.Unplug(hca))
 	if left := look(); !reflect.DeepEqual(left, first[1:]) {
