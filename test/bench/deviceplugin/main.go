@@ -36,6 +36,7 @@ func main() {
 	flag.StringVar(&o.Ours, "ours", "bin/rdma-device-plugin", "our `program`")
 	flag.StringVar(&o.Theirs, "theirs", "", "their `program`, k8s-rdma-shared-dp")
 	flag.IntVar(&o.Rounds, "rounds", 20, "how often to start each of them")
+	flag.StringVar(&o.PCIIDs, "pci-ids", "/usr/share/misc/pci.ids", "the PCI ID `database`, which their image has")
 	docs := flag.String("docs", "docs", "the `folder` with benchmarks.md; empty to write nothing")
 	size := flag.Int("in-namespaces", 0, "")
 	flag.Parse()
@@ -54,6 +55,7 @@ func main() {
 // options are what to measure.
 type options struct {
 	Ours, Theirs string
+	PCIIDs       string
 	Rounds       int
 }
 
@@ -76,7 +78,7 @@ func run(o options, docs string) error {
 	all := results{}
 	for _, size := range sizes {
 		fmt.Fprintf(os.Stderr, "measuring with %d HCAs\n", size)
-		cmd := exec.Command(os.Args[0], "-ours="+o.Ours, "-theirs="+o.Theirs,
+		cmd := exec.Command(os.Args[0], "-ours="+o.Ours, "-theirs="+o.Theirs, "-pci-ids="+o.PCIIDs,
 			"-rounds="+strconv.Itoa(o.Rounds), "-in-namespaces="+strconv.Itoa(size)) //nolint:gosec // ourselves
 		cmd.Stderr = os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os/exec"
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/test/bench/report"
@@ -34,6 +35,8 @@ type result struct{ Ours, Theirs figures }
 // is 0.
 type figures struct {
 	Start                    report.Figure
+	LeanStart                report.Figure // with usualSize: with next to no PCI ID database
+	Nothing                  report.Figure // with usualSize: a process that only says its version
 	Rescan                   float64
 	Restart, Stop            report.Figure // with usualSize
 	RSS, Binary              float64       // with usualSize
@@ -44,6 +47,9 @@ func measure(o options, size int, out io.Writer) error {
 	if err := makeNode(size); err != nil {
 		return err
 	}
+	if err := installPCIIDs(o.PCIIDs); err != nil {
+		return err
+	}
 	k, err := kubelet.Start(kubeletFolder, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -52,34 +58,66 @@ func measure(o options, size int, out io.Writer) error {
 	theirs := []string{o.Theirs, "-config-file=" + configFile}
 	ours := []string{o.Ours, "--config-file=" + configFile, "--state-dir=/var/lib/state"}
 	r := result{}
-	// In turns, so that a busy machine is busy for both.
-	var starts [2][]float64
 	startRounds := o.Rounds
 	if size > busySize {
 		startRounds = max(theirRounds, o.Rounds/4) // theirs take seconds
 	}
-	for range startRounds {
-		for i, program := range [][]string{ours, theirs} {
-			p, took, err := start(k, program)
-			if err != nil {
-				return err
-			}
-			starts[i] = append(starts[i], ms(took))
-			_ = p.cmd.Process.Kill() // the end of theirs takes seconds
-			_ = p.cmd.Wait()
-			if err := wait(k, 0); err != nil {
-				return err
-			}
-		}
+	if r.Ours.Start, r.Theirs.Start, err = starts(k, ours, theirs, startRounds); err != nil {
+		return err
 	}
 	for i, f := range []*figures{&r.Ours, &r.Theirs} {
-		f.Start = report.Of(starts[i])
 		rounds := []int{o.Rounds, theirRounds}[i]
 		if err := f.measure(k, [][]string{ours, theirs}[i], size, rounds); err != nil {
 			return err
 		}
 	}
+	if size == usualSize {
+		if r.Ours.Nothing, err = nothing(o.Ours, o.Rounds); err != nil {
+			return err
+		}
+		if err := leanPCIIDs(); err != nil {
+			return err
+		}
+		if r.Ours.LeanStart, r.Theirs.LeanStart, err = starts(k, ours, theirs, startRounds); err != nil {
+			return err
+		}
+	}
 	return json.NewEncoder(out).Encode(r)
+}
+
+// starts measures how long both take until the kubelet has their units; in
+// turns, so that a busy machine is busy for both.
+func starts(k *kubelet.Kubelet, ours, theirs []string, rounds int) (our, their report.Figure, err error) {
+	var all [2][]float64
+	for range rounds {
+		for i, program := range [][]string{ours, theirs} {
+			p, took, err := start(k, program)
+			if err != nil {
+				return our, their, err
+			}
+			all[i] = append(all[i], ms(took))
+			_ = p.cmd.Process.Kill() // the end of theirs takes seconds
+			_ = p.cmd.Wait()
+			if err := wait(k, 0); err != nil {
+				return our, their, err
+			}
+		}
+	}
+	return report.Of(all[0]), report.Of(all[1]), nil
+}
+
+// nothing measures a process of the program that loads, says its version and
+// ends: what no order of its work could save.
+func nothing(program string, rounds int) (report.Figure, error) {
+	var took []float64
+	for range rounds {
+		begin := time.Now()
+		if err := exec.Command(program, "--version").Run(); err != nil { //nolint:gosec // what we measure
+			return report.Figure{}, fmt.Errorf("%s --version: %w", program, err)
+		}
+		took = append(took, ms(time.Since(begin)))
+	}
+	return report.Of(took), nil
 }
 
 // measure fills in what takes one life of a program, or a few.

@@ -59,12 +59,29 @@ func makeNode(hcas int) error {
 		os.MkdirAll(kubeletFolder, 0o755),
 		os.MkdirAll(filepath.Dir(configFile), 0o755),
 		os.WriteFile(configFile, []byte(config), 0o600),
-		// The real database has 40,000 lines, which the other plugin reads at
-		// every look. This spares it that.
-		os.MkdirAll(filepath.Join(home, ".cache"), 0o755),
-		os.WriteFile(filepath.Join(home, ".cache/pci.ids"), []byte("15b3  Mellanox Technologies\n\t1021  MT2910 Family [ConnectX-7]\nC 02  Network controller\n\t00  Ethernet controller\n"), 0o600),
 		denyRDMANetlink(),
 	)
+}
+
+// installPCIIDs puts the database of PCI IDs where the other plugin looks for
+// it first. Its image has one too: it does not start without, and reads it at
+// every look.
+func installPCIIDs(file string) error {
+	database, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("the PCI ID database (Debian: pci.ids): %w", err)
+	}
+	return writePCIIDs(database)
+}
+
+// leanPCIIDs cuts the database to what this node has.
+func leanPCIIDs() error {
+	return writePCIIDs([]byte("15b3  Mellanox Technologies\n\t1021  MT2910 Family [ConnectX-7]\nC 02  Network controller\n\t00  Ethernet controller\n"))
+}
+
+func writePCIIDs(database []byte) error {
+	file := filepath.Join(home, ".cache/pci.ids")
+	return errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, database, 0o600))
 }
 
 // addHCA adds an HCA, with what only the other plugin reads.
