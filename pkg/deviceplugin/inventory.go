@@ -276,7 +276,8 @@ func (c *collection) hold(r *attachment.Record) {
 }
 
 // recall does the same from memory: for a NIC that somebody moved who keeps no
-// journal, and for one whose record cannot be read.
+// journal, and for one whose record cannot be read. Of bonds and bridges there
+// is nothing in the journal.
 func (c *collection) recall(known Device) {
 	d := c.find(known.Device)
 	switch {
@@ -285,6 +286,8 @@ func (c *collection) recall(known Device) {
 	case d.Place == OnHost && len(d.Netdevs) == 0 && len(known.Netdevs) > 0:
 		d.Place = InPod
 		d.restore(known.Device, known.Netdevs, known.AltNames)
+		d.Masters = known.Masters
+	case d.Place == InPod:
 		d.Masters = known.Masters
 	}
 }

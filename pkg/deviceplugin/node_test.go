@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,8 +55,12 @@ func (s *syncBuffer) String() string {
 
 func newTestNode(t *testing.T, hcas ...sysfs.HCA) *testNode {
 	t.Helper()
-	t.Parallel()                       // most of a test is waiting
-	dir, err := os.MkdirTemp("", "dp") // t.TempDir is too long for a socket's path
+	t.Parallel() // most of a test is waiting
+	// In memory, as sysfs is; and t.TempDir is too long for a socket's path.
+	dir, err := os.MkdirTemp("/dev/shm", "dp")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "dp")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,9 +125,14 @@ func (n *testNode) state() string { return filepath.Join(n.dir, "state") }
 // moves the netdev and, in exclusive mode, the RDMA device.
 func (n *testNode) attach(mode rdma.Mode, hcas ...sysfs.HCA) {
 	n.Helper()
+	devices, err := n.node().Devices()
+	n.must(err)
 	for i, h := range hcas {
-		d, err := n.node().Device(h.RDMA)
-		n.must(err)
+		at := slices.IndexFunc(devices, func(d rdma.Device) bool { return d.Name == h.RDMA })
+		if at < 0 {
+			n.Fatalf("%s is not there to be attached", h.RDMA)
+		}
+		d := devices[at]
 		n.must(n.journal.Write(&attachment.Record{
 			Step: attachment.Attached, ContainerID: "pod1", IfName: fmt.Sprintf("net%d", i+1),
 			Pod: attachment.Pod{Namespace: "default", Name: "gpu-rdma-pod-1"},
