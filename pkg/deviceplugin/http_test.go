@@ -76,6 +76,8 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 		`rdma_device_plugin_streams{resource="rdma/hca_gpu"} 1`,
 		`rdma_device_plugin_allocations_total{resource="rdma/hca_gpu",result="ok"} 1`,
 		`rdma_device_plugin_allocation_seconds_count{resource="rdma/hca_gpu"} 1`,
+		`rdma_device_plugin_rescan_failures_total 0`,
+		`rdma_device_plugin_rescues_total{result="ok"} 0`,
 		`rdma_device_plugin_config_generation 1`,
 		`rdma_device_plugin_config_reload_failures_total 0`,
 		`rdma_device_plugin_unit_holder{container="main",pod="gpu-rdma-pod-1",pod_namespace="default",resource="rdma/hca_gpu",unit="3"} 1`,
@@ -83,6 +85,9 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 		if !strings.Contains(metrics, line+"\n") {
 			t.Errorf("no line %s", line)
 		}
+	}
+	if !strings.Contains(metrics, "rdma_device_plugin_rescan_seconds_count ") {
+		t.Error("rescans are not counted")
 	}
 	if strings.Contains(metrics, "GPU-1") {
 		t.Error("another product's devices are told of")

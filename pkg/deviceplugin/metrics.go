@@ -59,6 +59,9 @@ func newMetrics(version string) *metrics {
 	info.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams, m.allocations, m.allocationTime,
 		m.rescanTime, m.rescanFailures, m.rescues, m.generation, m.reloadFailures)
+	// There from the start, so that the first one is seen as an increase.
+	m.rescues.WithLabelValues(resultOK)
+	m.rescues.WithLabelValues(resultError)
 	return m
 }
 
@@ -113,9 +116,14 @@ func (m *metrics) forget(resource string) {
 	}
 }
 
+const (
+	resultOK    = "ok"
+	resultError = "error"
+)
+
 func result(err error) string {
 	if err != nil {
-		return "error"
+		return resultError
 	}
-	return "ok"
+	return resultOK
 }

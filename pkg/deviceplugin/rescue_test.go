@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -98,6 +99,37 @@ func TestANICThatCameBackWithoutADelIsRestored(t *testing.T) {
 	n.must(err)
 	if again := stranded(i.held, i.hostLinks); len(again) != 0 {
 		t.Errorf("again: %v", again)
+	}
+}
+
+func TestARescueCanBeTurnedOff(t *testing.T) {
+	for rescue, want := range map[bool]string{true: "ens12np0", false: "net1"} {
+		t.Run(want, func(t *testing.T) {
+			n := newTestNode(t)
+			n.write("config.json", guide(1))
+			host := newNamespace(t)
+			n.must(n.journal.Write(strandedRecord(addNIC(t, host, "net1"), attachment.Attached)))
+			o := n.options()
+			o.Rescue, o.MetricsAddress = rescue, freeAddress(t)
+			decided := func() bool {
+				if rescue {
+					return strings.Contains(n.logs.String(), "rescued a NIC")
+				}
+				_, metrics := n.ask(o.MetricsAddress, "/metrics")
+				return strings.Contains(metrics, "rescan_seconds_count 3\n")
+			}
+			ctx, cancel := context.WithCancel(n.ctx)
+			go func() {
+				defer cancel()
+				for n.ctx.Err() == nil && !decided() {
+					time.Sleep(5 * time.Millisecond)
+				}
+			}()
+			n.must(Run(ctx, o)) // here: only this thread is in the namespace
+			if link, err := host.LinkNamed(want); err != nil || link == nil {
+				t.Errorf("there is no %s (%v)\n%s", want, err, n.logs)
+			}
+		})
 	}
 }
 
