@@ -13,7 +13,7 @@ import (
 )
 
 // kinds are those of a fleet's devices, by the resource that offers them.
-var kinds = []string{"pf", "vf", "sf", "bnxt", "intel", "soft", "ib", "bond"} //nolint:gochecknoglobals // a constant
+var kinds = []string{"pf", "vf", "sf", "bnxt", "intel", "soft", "ib", "bond"}
 
 const fleetConfig = `{"periodicUpdateInterval": 0, "configList": [
 {"resourceName": "pf", "mode": "perDevice", "selectors": {"vendors": ["15b3"], "deviceIDs": ["1021"], "drivers": ["mlx5_core"], "isRoCE": true, "exclude": {"ifNames": ["bond0"]}}},

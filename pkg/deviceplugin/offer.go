@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
@@ -35,6 +36,10 @@ type grant struct {
 	cdi         []string // names of CDI devices, instead of charDevices
 	devices     []candidate
 	rank        int // among the units of one device
+	// response is the answer to Allocate, made when it is first asked for and
+	// not to be changed: with many devices it is large, and most looks at the
+	// node are followed by no Allocate.
+	response func() *pluginapi.ContainerAllocateResponse
 }
 
 // newOffer makes the offer of a resource. connectionManager is whether the
@@ -134,7 +139,7 @@ func newGrant(r config.Resource, devices []candidate, connectionManager, cdi boo
 	if cdi {
 		g.charDevices = nil
 	}
-	g.sort()
+	g.finish(r.Env)
 	return g
 }
 
@@ -168,7 +173,11 @@ func (o offer) allocate(ids []string) (*pluginapi.ContainerAllocateResponse, err
 			grants = append(grants, g)
 		}
 	}
-	g := join(grants)
+	return o.join(grants).response(), nil
+}
+
+// answer makes the answer to Allocate for a grant.
+func (g *grant) answer(env bool) *pluginapi.ContainerAllocateResponse {
 	response := &pluginapi.ContainerAllocateResponse{}
 	for _, path := range g.charDevices {
 		response.Devices = append(response.Devices, &pluginapi.DeviceSpec{ContainerPath: path, HostPath: path, Permissions: "rw"})
@@ -176,14 +185,14 @@ func (o offer) allocate(ids []string) (*pluginapi.ContainerAllocateResponse, err
 	for _, name := range g.cdi {
 		response.CdiDevices = append(response.CdiDevices, &pluginapi.CDIDevice{Name: name})
 	}
-	if o.env {
+	if env {
 		response.Envs = environment(g.devices)
 	}
-	return response, nil
+	return response
 }
 
 // join is the grant of several units: each thing once, sorted.
-func join(grants []*grant) *grant {
+func (o offer) join(grants []*grant) *grant {
 	if len(grants) == 1 {
 		return grants[0]
 	}
@@ -193,11 +202,13 @@ func join(grants []*grant) *grant {
 		all.cdi = append(all.cdi, g.cdi...)
 		all.devices = append(all.devices, g.devices...)
 	}
-	all.sort()
+	all.finish(o.env)
 	return all
 }
 
-func (g *grant) sort() {
+// finish sorts what was collected, drops what is there twice, and makes the
+// grant ready to answer.
+func (g *grant) finish(env bool) {
 	slices.Sort(g.charDevices)
 	g.charDevices = slices.Compact(g.charDevices)
 	slices.Sort(g.cdi)
@@ -206,4 +217,5 @@ func (g *grant) sort() {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(key(a.Device.Device), key(b.Device.Device)))
 	})
 	g.devices = slices.CompactFunc(g.devices, func(a, b candidate) bool { return key(a.Device.Device) == key(b.Device.Device) })
+	g.response = sync.OnceValue(func() *pluginapi.ContainerAllocateResponse { return g.answer(env) })
 }

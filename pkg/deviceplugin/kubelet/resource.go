@@ -14,7 +14,8 @@ type Resource interface {
 	// Devices is the list for the kubelet, not to be changed, and a channel
 	// that is closed when the list is another.
 	Devices() ([]*pluginapi.Device, <-chan struct{})
-	// Allocate says what a container with these devices gets.
+	// Allocate says what a container with these devices gets. The answer is not
+	// to be changed.
 	Allocate(ids []string) (*pluginapi.ContainerAllocateResponse, error)
 }
 
