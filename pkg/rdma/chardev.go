@@ -34,43 +34,48 @@ func (c charIndex) of(function, device string) []string {
 // charDevices reads the uverbs, umad and issm devices of the node. Those
 // without a node below the device root are left out: nobody could open them.
 func (i *Inventory) charDevices() (charIndex, error) {
-	n, present := i.node, map[string]bool{}
-	nodes, err := readDir(n.infinibandDir())
-	if err != nil {
-		return nil, fmt.Errorf("list character devices: %w", err)
-	}
-	for _, name := range nodes {
-		present[name] = true
-	}
-	index := charIndex{}
-	for _, class := range []string{"infiniband_verbs", "infiniband_mad"} {
-		objects, err := readObjects(n.class(class))
+	for _, f := range []*folder{&i.nodes, &i.verbs, &i.mad} {
+		others, err := i.look(f)
 		if err != nil {
 			return nil, fmt.Errorf("list character devices: %w", err)
 		}
-		for _, o := range objects {
+		if others {
+			i.chars = nil
+		}
+	}
+	if i.chars != nil {
+		return i.chars, nil
+	}
+	present := map[string]bool{}
+	for _, o := range i.nodes.objects {
+		present[o.name] = true
+	}
+	index, complete := charIndex{}, true
+	for _, class := range []folder{i.verbs, i.mad} {
+		for _, o := range class.objects {
 			if !present[o.name] {
 				continue // also abi_version, a plain file of these folders
 			}
-			key, err := i.charKey(class, o)
+			key, err := readCharKey(class, o)
 			if err != nil {
-				continue // gone since it was listed
+				complete = false // gone since it was listed
+				continue
 			}
-			index[key] = append(index[key], filepath.Join(n.infinibandDir(), o.name))
+			index[key] = append(index[key], filepath.Join(i.nodes.path, o.name))
 		}
 	}
 	for _, paths := range index {
 		slices.Sort(paths)
 	}
+	if complete {
+		i.chars = index
+	}
 	return index, nil
 }
 
-// charKey tells whose a character device is.
-func (i *Inventory) charKey(class string, o object) (charKey, error) {
-	if key, ok := i.chars[o]; ok {
-		return key, nil
-	}
-	path := i.node.class(class, o.name)
+// readCharKey tells whose a character device is.
+func readCharKey(class folder, o object) (charKey, error) {
+	path := filepath.Join(class.path, o.name)
 	target, err := os.Readlink(path)
 	if err != nil {
 		return charKey{}, err
@@ -79,9 +84,7 @@ func (i *Inventory) charKey(class string, o object) (charKey, error) {
 	if err != nil {
 		return charKey{}, err
 	}
-	key := charKey{filepath.Base(filepath.Dir(filepath.Dir(target))), device}
-	i.chars[o] = key
-	return key, nil
+	return charKey{filepath.Base(filepath.Dir(filepath.Dir(target))), device}, nil
 }
 
 // CharDevicesOf reads the character devices of a device again, wherever it is:

@@ -1,7 +1,6 @@
 package rdma
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,56 +47,58 @@ func (n Node) Device(name string) (Device, error) {
 // is for one goroutine.
 type Inventory struct {
 	node    Node
-	objects []object             // that the rest is about
+	class   folder               // the RDMA devices, that the rest is about
 	devices map[string]*constant // by name
-	chars   map[object]charKey
+	nodes   folder               // of the character devices
+	verbs   folder               // their classes
+	mad     folder
+	chars   charIndex // nil: to be made anew
+	spare   []byte    // to read folders into
 }
 
 // Inventory starts an inventory of the node.
 func (n Node) Inventory() *Inventory {
-	return &Inventory{node: n, devices: map[string]*constant{}, chars: map[object]charKey{}}
-}
-
-// An object is an entry of a folder of sysfs. Each has an inode number of its
-// own, also one that comes back under the same name; a renamed one keeps it.
-type object struct {
-	name  string
-	inode uint64
+	return &Inventory{
+		node: n, devices: map[string]*constant{},
+		class: folder{path: n.class("infiniband")}, nodes: folder{path: n.infinibandDir()},
+		verbs: folder{path: n.class("infiniband_verbs")}, mad: folder{path: n.class("infiniband_mad")},
+	}
 }
 
 // constant is what does not change of a device.
 type constant struct {
 	device   Device
-	function string   // path of its function
-	states   []string // path of each port's state
+	function string      // path of its function
+	states   []portState // of its ports
 
-	// What was last in the function's folder of netdevs, and what that means.
-	netObjects []object
-	netdevs    []string
-	linkType   string
+	// The function's netdevs, and what they mean.
+	net      folder
+	netdevs  []string
+	linkType string
 }
+
+// A portState is the paths of what changes of a port.
+type portState struct{ state, physState string }
 
 // Devices is as the node's.
 func (i *Inventory) Devices() ([]Device, error) {
-	objects, err := readObjects(i.node.class("infiniband"))
+	others, err := i.look(&i.class)
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
 	}
-	if len(objects) == 0 {
-		return nil, nil
-	}
-	// Afresh when a device came, left or was renamed.
-	if !slices.Equal(objects, i.objects) {
-		i.objects = objects
+	if others { // one came, left or was renamed
 		clear(i.devices)
-		clear(i.chars)
+		i.chars = nil
+	}
+	if len(i.class.objects) == 0 {
+		return nil, nil
 	}
 	chars, err := i.charDevices()
 	if err != nil {
 		return nil, err
 	}
-	devices := make([]Device, 0, len(objects))
-	for _, o := range objects {
+	devices := make([]Device, 0, len(i.class.objects))
+	for _, o := range i.class.objects {
 		d, err := i.device(o.name, chars)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -129,9 +130,9 @@ func (i *Inventory) read(name string, chars charIndex) (Device, error) {
 	}
 	d := known.device
 	d.Ports = slices.Clone(d.Ports)
-	for p, state := range known.states {
-		d.Ports[p].State = readState(state)
-		d.Ports[p].PhysState = readState(state[:len(state)-len("state")] + "phys_state")
+	for p, paths := range known.states {
+		d.Ports[p].State = readState(paths.state)
+		d.Ports[p].PhysState = readState(paths.physState)
 	}
 	charFunction := d.Address
 	if d.Soft {
@@ -141,7 +142,7 @@ func (i *Inventory) read(name string, chars charIndex) (Device, error) {
 		function, d.Netdevs = n.softParent(n.class("infiniband", name), d.NodeGUID)
 		n.readFunction(&d, function)
 		d.LinkType = n.linkType(d)
-	} else if err := n.readNetdevs(&d, known); err != nil {
+	} else if err := i.readNetdevs(&d, known); err != nil {
 		return Device{}, err
 	}
 	d.CharDevices = chars.of(charFunction, name)
@@ -150,14 +151,14 @@ func (i *Inventory) read(name string, chars charIndex) (Device, error) {
 
 // readNetdevs looks which netdevs a function has now. What they are is read
 // again only when they are others.
-func (n Node) readNetdevs(d *Device, known *constant) error {
-	objects, err := readObjects(filepath.Join(known.function, "net"))
+func (i *Inventory) readNetdevs(d *Device, known *constant) error {
+	others, err := i.look(&known.net)
 	if err != nil {
 		return err
 	}
-	if known.linkType == "" || !slices.Equal(objects, known.netObjects) {
-		d.Netdevs = n.netdevs(known.function, objects)
-		known.netObjects, known.netdevs, known.linkType = objects, d.Netdevs, n.linkType(*d)
+	if others || known.linkType == "" {
+		d.Netdevs = netdevs(known.net)
+		known.netdevs, known.linkType = d.Netdevs, i.node.linkType(*d)
 	}
 	d.Netdevs, d.LinkType = slices.Clone(known.netdevs), known.linkType
 	return nil
@@ -184,11 +185,13 @@ func (n Node) constant(name string) (*constant, error) {
 	}
 	c := &constant{}
 	for _, p := range d.Ports {
-		c.states = append(c.states, filepath.Join(dir, "ports", strconv.Itoa(p.Number), "state"))
+		portDir := filepath.Join(dir, "ports", strconv.Itoa(p.Number))
+		c.states = append(c.states, portState{filepath.Join(portDir, "state"), filepath.Join(portDir, "phys_state")})
 	}
 	if !d.Soft {
 		c.function = filepath.Dir(filepath.Dir(filepath.Join(n.class("infiniband"), target)))
 		n.readFunction(&d, c.function)
+		c.net.path = filepath.Join(c.function, "net")
 	}
 	c.device = d
 	return c, nil
@@ -268,10 +271,10 @@ func functionAddress(path string) (bus, address string) {
 
 // netdevs are the names of a function's netdevs, without the representors that
 // a switchdev-mode HCA has beside its uplink: those belong to virtual functions.
-func (n Node) netdevs(function string, objects []object) []string {
+func netdevs(net folder) []string {
 	var names []string
-	for _, o := range objects {
-		port, _ := readString(filepath.Join(function, "net", o.name), "phys_port_name")
+	for _, o := range net.objects {
+		port, _ := readString(filepath.Join(net.path, o.name), "phys_port_name")
 		if !IsRepresentorPort(port) {
 			names = append(names, o.name)
 		}
@@ -340,60 +343,6 @@ func (n Node) linkType(d Device) string {
 
 func (n Node) class(elem ...string) string {
 	return filepath.Join(append([]string{n.Sys, "class"}, elem...)...)
-}
-
-// readDir lists a folder's names in order; a folder that is not there is empty.
-func readDir(dir string) ([]string, error) {
-	objects, err := readObjects(dir)
-	names := make([]string, len(objects))
-	for n, o := range objects {
-		names[n] = o.name
-	}
-	return names, err
-}
-
-// readObjects lists a folder in the order of the names; a folder that is not
-// there is empty.
-func readObjects(dir string) ([]object, error) {
-	fd, err := open(dir, unix.O_DIRECTORY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	var objects []object
-	buf := make([]byte, 4096)
-	for {
-		n, err := ignoringEINTR(func() (int, error) { return unix.ReadDirent(fd, buf) })
-		if err != nil {
-			return nil, &fs.PathError{Op: "readdir", Path: dir, Err: err}
-		}
-		if n <= 0 {
-			break
-		}
-		objects = parseDirents(buf[:n], objects)
-	}
-	slices.SortFunc(objects, func(a, b object) int { return strings.Compare(a.name, b.name) })
-	return objects, nil
-}
-
-// parseDirents adds the entries of getdents64(2) to objects.
-func parseDirents(b []byte, objects []object) []object {
-	const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
-	for len(b) > nameAt {
-		size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
-		if size <= nameAt || size > len(b) {
-			break
-		}
-		name, _, _ := strings.Cut(string(b[nameAt:size]), "\x00")
-		if name != "." && name != ".." {
-			objects = append(objects, object{name, binary.NativeEndian.Uint64(b[inodeAt:])})
-		}
-		b = b[size:]
-	}
-	return objects
 }
 
 // longestValue bounds what is read of a file of sysfs, in bytes. A file may

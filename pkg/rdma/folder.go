@@ -1,0 +1,97 @@
+package rdma
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// An object is an entry of a folder of sysfs. Each has an inode number of its
+// own, also one that comes back under the same name; a renamed one keeps it.
+type object struct {
+	name  string
+	inode uint64
+}
+
+// A folder is read again and again, and nearly always has the same in it.
+type folder struct {
+	path    string
+	objects []object // in the order of their names
+	answer  []byte   // the kernel's, that objects are made of
+}
+
+// look reads a folder and tells whether there are others in it than last time.
+// One that is not there is empty.
+func (i *Inventory) look(f *folder) (others bool, err error) {
+	i.spare, err = readDirents(f.path, i.spare[:0])
+	if err != nil || bytes.Equal(i.spare, f.answer) {
+		return false, err
+	}
+	f.answer = bytes.Clone(i.spare)
+	f.objects = parseDirents(f.answer)
+	return true, nil
+}
+
+// readDir lists a folder's names in order; a folder that is not there is empty.
+func readDir(dir string) ([]string, error) {
+	answer, err := readDirents(dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, o := range parseDirents(answer) {
+		names = append(names, o.name)
+	}
+	return names, nil
+}
+
+// direntsAtOnce is the room for the answer of one getdents64(2).
+const direntsAtOnce = 4096
+
+// readDirents adds what getdents64(2) says of a folder to answer.
+func readDirents(dir string, answer []byte) ([]byte, error) {
+	fd, err := open(dir, unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return answer, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for {
+		answer = slices.Grow(answer, direntsAtOnce)
+		free := answer[len(answer):cap(answer)]
+		n, err := ignoringEINTR(func() (int, error) { return unix.ReadDirent(fd, free) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "readdir", Path: dir, Err: err}
+		}
+		if n <= 0 {
+			return answer, nil
+		}
+		answer = answer[:len(answer)+n]
+	}
+}
+
+// parseDirents reads the entries of getdents64(2) and sorts them by name.
+func parseDirents(b []byte) []object {
+	const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
+	var objects []object
+	for len(b) > nameAt {
+		size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
+		if size <= nameAt || size > len(b) {
+			break
+		}
+		name, _, _ := strings.Cut(string(b[nameAt:size]), "\x00")
+		if name != "." && name != ".." {
+			objects = append(objects, object{name, binary.NativeEndian.Uint64(b[inodeAt:])})
+		}
+		b = b[size:]
+	}
+	slices.SortFunc(objects, func(a, b object) int { return strings.Compare(a.name, b.name) })
+	return objects
+}
