@@ -55,8 +55,8 @@ units. CPU is that of all threads, over ten seconds, by the second. Allocate is 
 going on every second. Memory is VmRSS after ten seconds, with the pages of the program itself.
 
 At every look they read the PCI ID database, which is in their image and here is that of Debian: most of their time with
-few HCAs. The line with a database of 4 lines, which no node has, shows what is left without it: two programs of this
-size cost the kernel the same. Of our time %s ms is a process that loads and ends (--version).
+few HCAs. The line with a database of 4 lines, which no node has, shows what is left without it, and most of that is the
+same for both: %s ms of ours is a process that is loaded, says its version and ends.
 
 Not measured: real sysfs, which is slower than a tree in memory, for both. The kernel here need not have RDMA: a system
 call filter gives both programs the error that their check of the RDMA subsystem's mode takes for an old kernel.
