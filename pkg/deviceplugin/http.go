@@ -11,9 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // listenAgain is the pause after an address could not be had: another instance
@@ -21,7 +18,7 @@ import (
 const listenAgain = 5 * time.Second
 
 // handler answers /metrics, /healthz and /readyz.
-func handler(metrics prometheus.Gatherer, healthy, ready func() error) http.Handler {
+func handler(metrics http.Handler, healthy, ready func() error) http.Handler {
 	answer := func(check func() error) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			if err := check(); err != nil {
@@ -32,7 +29,7 @@ func handler(metrics prometheus.Gatherer, healthy, ready func() error) http.Hand
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", metrics)
 	mux.Handle("/healthz", answer(healthy))
 	mux.Handle("/readyz", answer(ready))
 	return mux
@@ -77,7 +74,7 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 		m.metrics.registry.MustRegister(holders)
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
 	}
-	h := handler(m.metrics.registry, m.healthy, m.ready)
+	h := handler(m.metrics, m.healthy, m.ready)
 	if address := m.options.MetricsAddress; address != "" {
 		running.Go(func() { serveHTTP(ctx, "tcp", address, h, m.log) })
 	}

@@ -1,9 +1,12 @@
 package deviceplugin
 
 import (
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // metrics are what the program tells Prometheus. They are also the observer of
@@ -65,6 +68,11 @@ func newMetrics(version string) *metrics {
 	return m
 }
 
+// ServeHTTP answers Prometheus.
+func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+}
+
 // Registered implements kubelet.Observer.
 func (m *metrics) Registered(resource string) { m.registrations.WithLabelValues(resource).Inc() }
 
@@ -93,7 +101,7 @@ func (m *metrics) offered(resource string, devices []candidate, o offer) {
 			if len(c.Netdevs) > 0 {
 				netdev = c.Netdevs[0]
 			}
-			m.degraded.WithLabelValues(resource, c.Name, netdev).Set(1)
+			m.degraded.WithLabelValues(resource, text(c.Name), text(netdev)).Set(1)
 		}
 	}
 	for place, n := range places {
@@ -115,6 +123,10 @@ func (m *metrics) forget(resource string) {
 		v.DeletePartialMatch(prometheus.Labels{"resource": resource})
 	}
 }
+
+// text is what Prometheus takes for a label. A pod may have chosen the name: it
+// is any bytes.
+func text(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
 
 const (
 	resultOK    = "ok"

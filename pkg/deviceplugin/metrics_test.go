@@ -1,0 +1,166 @@
+package deviceplugin
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// scrape reads metrics as Prometheus does. Names are without the program's
+// prefix, which all have.
+func scrape(t *testing.T, m *metrics) map[string]*dto.MetricFamily {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if format := expfmt.ResponseFormat(w.Header()); format.FormatType() != expfmt.TypeTextPlain {
+		t.Errorf("the answer is in %s", format)
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(w.Body.String()))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, w.Body)
+	}
+	got := map[string]*dto.MetricFamily{}
+	for name, f := range families {
+		short, ok := strings.CutPrefix(name, "rdma_device_plugin_")
+		if !ok {
+			t.Errorf("a metric is called %s", name)
+		}
+		got[short] = f
+	}
+	return got
+}
+
+// seriesOf are the label values of a family's metrics.
+func seriesOf(f *dto.MetricFamily) []string {
+	var all []string
+	for _, m := range f.GetMetric() {
+		var values []string
+		for _, l := range m.GetLabel() {
+			values = append(values, l.GetName()+"="+l.GetValue())
+		}
+		all = append(all, strings.Join(values, " "))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// sick is a device that is not healthy.
+func sick(name, netdev string) candidate {
+	return candidate{Device: Device{Device: rdma.Device{Name: name, Netdevs: []string{netdev}}, Place: OnHost}}
+}
+
+func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
+	m := newMetrics("v1.2.3")
+	m.Registered(hcaGPU)
+	m.StreamOpened(hcaGPU)
+	m.StreamOpened(hcaGPU)
+	m.StreamEnded(hcaGPU)
+	m.Allocated(hcaGPU, 300*time.Microsecond, nil)
+	m.Allocated(hcaGPU, time.Minute, errors.New("no such unit"))
+	m.rescued(nil)
+	m.rescanFailures.Inc()
+	m.offered(hcaGPU, []candidate{sick("mlx5_0", "ens0")}, offer{list: []*pluginapi.Device{{ID: "0", Health: pluginapi.Healthy}}})
+	types := map[string]dto.MetricType{}
+	got := scrape(t, m)
+	for name, f := range got {
+		types[name] = f.GetType()
+	}
+	if want := map[string]dto.MetricType{
+		"build_info":                   dto.MetricType_GAUGE,
+		"devices":                      dto.MetricType_GAUGE,
+		"device_degraded":              dto.MetricType_GAUGE,
+		"units":                        dto.MetricType_GAUGE,
+		"registrations_total":          dto.MetricType_COUNTER,
+		"streams":                      dto.MetricType_GAUGE,
+		"allocations_total":            dto.MetricType_COUNTER,
+		"allocation_seconds":           dto.MetricType_HISTOGRAM,
+		"rescan_seconds":               dto.MetricType_HISTOGRAM,
+		"rescan_failures_total":        dto.MetricType_COUNTER,
+		"rescues_total":                dto.MetricType_COUNTER,
+		"config_generation":            dto.MetricType_GAUGE,
+		"config_reload_failures_total": dto.MetricType_COUNTER,
+	}; !maps.Equal(types, want) {
+		t.Errorf("got %v\nwant %v", types, want)
+	}
+	if v := got["streams"].Metric[0].GetGauge().GetValue(); v != 1 {
+		t.Errorf("%g streams", v)
+	}
+	h := got["allocation_seconds"].Metric[0].GetHistogram()
+	for _, b := range h.Bucket {
+		want := uint64(1)
+		if b.GetUpperBound() < .0003 {
+			want = 0
+		} else if b.GetUpperBound() > 60 {
+			want = 2
+		}
+		if b.GetCumulativeCount() != want {
+			t.Errorf("%d calls of at most %g s, want %d", b.GetCumulativeCount(), b.GetUpperBound(), want)
+		}
+	}
+	if len(h.Bucket) != 9 || h.GetSampleCount() != 2 || h.GetSampleSum() != 60.0003 {
+		t.Errorf("%d buckets, %d calls of %g s", len(h.Bucket), h.GetSampleCount(), h.GetSampleSum())
+	}
+}
+
+func TestWhatIsNotOfferedAnyMoreIsNotToldOf(t *testing.T) {
+	m := newMetrics("")
+	m.offered("rdma/a", []candidate{sick("mlx5_0", "ens0"), sick("mlx5_1", "ens1")}, offer{})
+	m.offered("rdma/b", []candidate{sick("mlx5_2", "ens2")}, offer{})
+	m.offered("rdma/a", []candidate{sick("mlx5_1", "ens1")}, offer{})
+	want := []string{"device=mlx5_1 netdev=ens1 resource=rdma/a", "device=mlx5_2 netdev=ens2 resource=rdma/b"}
+	if got := seriesOf(scrape(t, m)["device_degraded"]); !slices.Equal(got, want) {
+		t.Errorf("degraded are %q", got)
+	}
+	m.forget("rdma/a")
+	for _, family := range []string{"devices", "device_degraded", "units"} {
+		got := seriesOf(scrape(t, m)[family])
+		if len(got) == 0 || strings.Contains(strings.Join(got, "\n"), "rdma/a") {
+			t.Errorf("%s of %q", family, got)
+		}
+	}
+}
+
+// A pod may call its NIC what it likes.
+func TestANameOfAnyBytesDoesNotSpoilTheAnswer(t *testing.T) {
+	m := newMetrics("")
+	m.offered(hcaGPU, []candidate{sick("mlx5_0", "a \"quoted\\\" {one},\nand more\xff")}, offer{})
+	want := []string{"device=mlx5_0 netdev=a \"quoted\\\" {one},\nand more\uFFFD resource=" + hcaGPU}
+	if got := seriesOf(scrape(t, m)["device_degraded"]); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestScrapesAndCountingGoOnAtOnce(t *testing.T) {
+	m := newMetrics("")
+	var running sync.WaitGroup
+	for range 4 {
+		running.Go(func() {
+			for range 50 {
+				m.Allocated(hcaGPU, time.Millisecond, nil)
+				m.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			}
+		})
+	}
+	for range 50 {
+		m.offered(hcaGPU, []candidate{sick("mlx5_0", "ens0")}, offer{})
+		m.forget(hcaGPU)
+	}
+	running.Wait()
+	if v := scrape(t, m)["allocations_total"].Metric[0].GetCounter().GetValue(); v != 200 {
+		t.Errorf("%g allocations", v)
+	}
+}
