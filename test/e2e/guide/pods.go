@@ -26,11 +26,11 @@ func (s *site) exec(ctx context.Context, p *pod, script string) (string, error) 
 
 // separator stands between the outputs of commands: to run one in a pod takes a
 // runtime with an emulated processor half a minute, however small it is.
-const separator = "-----\n"
+const separator = "=====\n"
 
 // listGIDs prints device, index and type of each GID that an IPv4 address has.
 const listGIDs = `
-for gid in /sys/class/infiniband/*/ports/1/gids/*; do
+for gid in /sys/class/infiniband/*/ports/1/gids/{?,1?}; do
   read -r value <$gid
   [[ $value == *:ffff:* ]] || continue
   index=${gid##*/} port=${gid%/gids/*}
