@@ -7,6 +7,7 @@ import (
 	"iter"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/containernetworking/plugins/pkg/ns"
 	"github.com/vishvananda/netlink"
@@ -93,15 +94,19 @@ func (n *Namespace) Do(f func() error) error {
 }
 
 // Whole asks for a list until it did not change while the kernel wrote it: what
-// such a list leaves out, nobody would restore.
+// such a list leaves out, nobody would restore. It lets others go on in between:
+// several that only ask would keep each other from ever being done.
 func Whole[T any](list func() ([]T, error)) ([]T, error) {
-	for {
+	for pause := time.Millisecond; ; pause = min(2*pause, longestPause) {
 		items, err := list()
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return items, err
 		}
+		time.Sleep(pause)
 	}
 }
+
+const longestPause = 50 * time.Millisecond
 
 // Links lists the namespace's links.
 func (n *Namespace) Links() ([]netlink.Link, error) {
