@@ -69,7 +69,7 @@ e2e:
 	@test/e2e/run
 
 # The operator's guide on a real Kubernetes, with nodes in the lab; writes
-# docs/guide-replay.md.
+# docs/guide-replay-*.md.
 guide:
 	@test/e2e/guide/run
 

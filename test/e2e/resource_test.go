@@ -92,7 +92,7 @@ func cdiDevices(s *site) {
 	s.deploy("cdi")
 	for _, n := range s.nodes {
 		s.awaitCount(n, 8)
-		if out := s.on(n, spec); !strings.Contains(out, "hca_gpu") {
+		if out := s.on(n, spec); out != "roce-k8s.io-hca.json" {
 			s.Errorf("%s has the CDI specs %q", n.Name, out)
 		}
 	}

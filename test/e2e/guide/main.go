@@ -33,6 +33,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	r := &record{begun: time.Now()}
+	fmt.Fprintf(&r.text, "# The operator's guide, replayed in %s mode\n\nWritten by `make guide`; see [guide-replay.md](guide-replay.md) for what is what.\n", o.mode)
 	replay(ctx, r, o)
 	if err := os.WriteFile(*out, []byte(r.text.String()), 0o644); err != nil {
 		r.check("write the record", err)

@@ -21,7 +21,7 @@ func (r *record) say(format string, args ...any) {
 // chapter opens a part of the story.
 func (r *record) chapter(title, text string) {
 	r.say("%s", title)
-	fmt.Fprintf(&r.text, "\n### %s\n\n", title)
+	fmt.Fprintf(&r.text, "\n## %s\n\n", title)
 	if text != "" {
 		fmt.Fprintf(&r.text, "%s\n\n", text)
 	}
