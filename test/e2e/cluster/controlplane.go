@@ -109,6 +109,7 @@ func (c *ControlPlane) startServers() error {
 		}},
 		{"kube-controller-manager", append([]string{
 			"--service-account-private-key-file", c.path("service-accounts.pem"), "--root-ca-file", c.path("certificates/apiserver.crt"),
+			"--flex-volume-plugin-dir", c.path("volume-plugins"),
 		}, common...)},
 		{"kube-scheduler", common},
 	} {
