@@ -34,9 +34,7 @@ func (n *Namespace) LinksElsewhere() ([]netlink.Link, error) {
 
 // namespaceNumbers lists the numbers of other namespaces in this one.
 func (n *Namespace) namespaceNumbers() ([]int32, error) {
-	req := n.request(unix.RTM_GETNSID)
-	req.AddData(nl.NewRtGenMsg())
-	messages, err := executeDump(req, unix.RTM_NEWNSID)
+	messages, err := n.list(unix.RTM_GETNSID, nl.NewRtGenMsg())
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +55,7 @@ func (n *Namespace) namespaceNumbers() ([]int32, error) {
 
 // linksIn lists the links of the namespace with a number.
 func (n *Namespace) linksIn(number int32) ([]netlink.Link, error) {
-	req := n.request(unix.RTM_GETLINK)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
-	messages, err := executeDump(req, unix.RTM_NEWLINK)
+	messages, err := n.list(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
 	if err != nil {
 		return nil, err
 	}
@@ -73,20 +68,4 @@ func (n *Namespace) linksIn(number int32) ([]netlink.Link, error) {
 		links = append(links, link)
 	}
 	return links, nil
-}
-
-func (n *Namespace) request(kind int) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(kind, unix.NLM_F_DUMP)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
-	return req
-}
-
-// executeDump repeats a dump that a change interrupted.
-func executeDump(req *nl.NetlinkRequest, kind uint16) ([][]byte, error) {
-	for {
-		messages, err := req.Execute(unix.NETLINK_ROUTE, kind)
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
-			return messages, err
-		}
-	}
 }
