@@ -5,8 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 )
 
 func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
@@ -102,31 +102,25 @@ func TestANICWhoseRDMADeviceIsInUseIsRefused(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
 	run(t, "ip", "addr", "add", "192.168.7.1/24", "dev", rails[0])
-	user := exec.Command("ibv_rc_pingpong", "-d", "rxe0", "-g", "1")
+	r.eventually("the GID of 192.168.7.1", func() bool {
+		return strings.HasSuffix(string(readFile(t, "/sys/class/infiniband/rxe0/ports/1/gids/"+gidIndex(0))), ":c0a8:0701\n")
+	})
+	user := exec.Command("ibv_rc_pingpong", "-d", "rxe0", "-g", gidIndex(0))
 	must(t, user.Start())
-	stop := func() { _ = user.Process.Kill(); _ = user.Wait() }
+	stop := sync.OnceFunc(func() { _ = user.Process.Kill(); _ = user.Wait() })
 	defer stop()
-	var err error
-	for range 50 { // until it has its queue pair
-		if _, err = p.tryAdd("net1", r.config(rails[0])); err != nil {
-			break
-		}
-		p.del("net1", r.config(rails[0]))
-		time.Sleep(100 * time.Millisecond)
-	}
+	process := fmt.Sprintf("pid %d ", user.Process.Pid)
+	inUse := func() bool { return strings.Contains(run(t, "rdma", "resource", "show", "qp"), process) }
+	r.eventually("the queue pair of ibv_rc_pingpong", inUse)
+	_, err := p.tryAdd("net1", r.config(rails[0]))
 	if code(err) != 112 || !strings.Contains(err.Error(), "its RDMA device rxe0 is in use on the host by process ") {
 		t.Errorf("code %d: %v", code(err), err)
 	}
 	stop()
+	r.eventually("the end of that queue pair", func() bool { return !inUse() })
 	run(t, "ip", "addr", "del", "192.168.7.1/24", "dev", rails[0])
-	for range 50 { // the kernel takes queue pairs down in the background
-		if _, err = p.tryAdd("net1", r.config(rails[0])); err == nil {
-			p.del("net1", r.config(rails[0]))
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	must(t, err)
+	p.add("net1", r.config(rails[0]))
+	p.del("net1", r.config(rails[0]))
 	r.expectHost(before)
 }
 

@@ -186,7 +186,7 @@ func TestTrafficPassesBetweenTwoPodsOnAllEightRails(t *testing.T) {
 func pingpong(one, two *pod, rail int) error {
 	port := fmt.Sprint(18515 + rail)
 	args := func(p *pod, device int) []string {
-		return []string{"netns", "exec", p.name, "timeout", "60", "ibv_rc_pingpong", "-n", "20", "-s", "512", "-p", port,
+		return []string{"netns", "exec", p.name, "timeout", "300", "ibv_rc_pingpong", "-n", "20", "-s", "512", "-p", port,
 			"-d", fmt.Sprintf("rxe%d", device), "-g", gidIndex(device)}
 	}
 	server := exec.Command("ip", args(one, rail)...)

@@ -316,13 +316,26 @@ func hostState(t testing.TB) string {
 func (r *rig) expectHost(want string) {
 	r.Helper()
 	var have string
-	for range 100 {
-		if have = hostState(r); have == want {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
+	if !within(30*time.Second, func() bool { have = hostState(r); return have == want }) {
+		r.Fatalf("the host is not as it was before ADD\nbefore:\n%s\nnow:\n%s", want, have)
 	}
-	r.Fatalf("the host is not as it was before ADD\nbefore:\n%s\nnow:\n%s", want, have)
+}
+
+// eventually waits for what the kernel or another process does in its own time.
+func (r *rig) eventually(what string, is func() bool) {
+	r.Helper()
+	if !within(30*time.Second, is) {
+		r.Fatalf("waited in vain for %s", what)
+	}
+}
+
+func within(limit time.Duration, is func() bool) bool {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if is() {
+			return true
+		}
+	}
+	return is()
 }
 
 // expectClean checks that no record and no address is left.

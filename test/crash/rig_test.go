@@ -247,11 +247,8 @@ func must(t testing.TB, err error) {
 // until asks again until there is no difference, for as long as the kernel
 // may take to end a namespace.
 func until(difference func() string) string {
-	var d string
-	for range 100 {
-		if d = difference(); d == "" {
-			return ""
-		}
+	d := difference()
+	for end := time.Now().Add(20 * time.Second); d != "" && time.Now().Before(end); d = difference() {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return d
