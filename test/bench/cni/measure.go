@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,9 +19,10 @@ import (
 // theGuidesNICs is how many a pod gets.
 const theGuidesNICs = 8
 
-// settle is the time for what the kernel does in the background after a NIC
-// came up: it holds the lock that a move needs.
-const settle = 50 * time.Millisecond
+// settle waits for what the kernel does in the background after a NIC came up:
+// it holds the lock that a move needs. A move waits for ticks of the kernel's
+// clock, so no two rounds begin at the same moment between them.
+func settle() { time.Sleep(50*time.Millisecond + rand.N(8*time.Millisecond)) }
 
 // results are times in ms, sizes in MB.
 type results struct {
@@ -115,7 +117,7 @@ func (o options) measure(n *node, of contender) (pair, error) {
 			if err := n.reset(); err != nil {
 				return pair{}, err
 			}
-			time.Sleep(settle)
+			settle()
 			a, d, err := o.round(n, of, who, fmt.Sprintf("bench-%d-%d", round, who))
 			if err != nil {
 				return pair{}, err
@@ -160,7 +162,7 @@ func (o options) floor(n *node) ([2]report.Figure, error) {
 		if err := n.reset(); err != nil {
 			return [2]report.Figure{}, err
 		}
-		time.Sleep(settle)
+		settle()
 		there, err := o.bareMove(name, func(index int) error {
 			return errors.Join(move(index, n.pod, "net1"), n.moveRDMA(n.pod))
 		})
