@@ -56,6 +56,11 @@ func (s kernelSource) listen(ctx context.Context, log *slog.Logger, changed func
 	s.follow(ctx, f, log, changed)
 }
 
+// longestUevent is in bytes: the kernel makes none longer (UEVENT_BUFFER_SIZE,
+// and the header). Of the other sources only matters that they said something,
+// and what does not fit is cut off.
+const longestUevent = 4 << 10
+
 // follow reads an open source, and closes it.
 func (s kernelSource) follow(ctx context.Context, f *os.File, log *slog.Logger, changed func()) {
 	stop := context.AfterFunc(ctx, func() { f.Close() })
@@ -64,7 +69,7 @@ func (s kernelSource) follow(ctx context.Context, f *os.File, log *slog.Logger, 
 			f.Close()
 		}
 	}()
-	buffer := make([]byte, 64<<10)
+	buffer := make([]byte, longestUevent)
 	for {
 		n, err := f.Read(buffer)
 		switch {

@@ -20,7 +20,7 @@ func (n *Namespace) LinksElsewhere() ([]netlink.Link, error) {
 	}
 	var all []netlink.Link
 	for _, number := range numbers {
-		links, err := n.linksIn(number)
+		links, err := n.links(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
 		if errors.Is(err, unix.EINVAL) {
 			continue // it ended since
 		}
@@ -51,21 +51,4 @@ func (n *Namespace) namespaceNumbers() ([]int32, error) {
 		}
 	}
 	return numbers, nil
-}
-
-// linksIn lists the links of the namespace with a number.
-func (n *Namespace) linksIn(number int32) ([]netlink.Link, error) {
-	messages, err := n.list(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
-	if err != nil {
-		return nil, err
-	}
-	var links []netlink.Link
-	for _, m := range messages {
-		link, err := netlink.LinkDeserialize(nil, m)
-		if err != nil {
-			return nil, err
-		}
-		links = append(links, link)
-	}
-	return links, nil
 }

@@ -15,14 +15,11 @@ type Upper struct{ Kind, Name string }
 
 func (u Upper) String() string { return u.Kind + " " + u.Name }
 
-// skipStats is RTEXT_FILTER_SKIP_STATS of <linux/rtnetlink.h>.
-const skipStats = 1 << 3
-
 // Uppers lists the netdevs that are on top of a link. It asks for all links of
-// the namespace, of which a node has hundreds, and so leaves out what is most
-// of an answer: their counters and their virtual functions.
+// the namespace, of which a node has hundreds, and so reads no more of each
+// than that.
 func (n *Namespace) Uppers(link netlink.Link) ([]Upper, error) {
-	answers, err := n.list(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+	answers, err := n.listLinks()
 	if err != nil {
 		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
@@ -38,18 +35,6 @@ func (n *Namespace) Uppers(link netlink.Link) ([]Upper, error) {
 		}
 	}
 	return uppers, nil
-}
-
-// list asks for all of something.
-func (n *Namespace) list(command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
-	return Whole(func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(command, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
-		for _, a := range about {
-			req.AddData(a)
-		}
-		return req.Execute(unix.NETLINK_ROUTE, 0)
-	})
 }
 
 // upperOf reads a link and the ifindex of what it is on: 0 for nothing, or if
