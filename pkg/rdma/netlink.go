@@ -2,13 +2,14 @@ package rdma
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // A Link is an RDMA device as NETLINK_RDMA shows it in one namespace: what a
@@ -66,20 +67,17 @@ func isOwn(ns netns.NsHandle) bool {
 	return own.Equal(ns)
 }
 
-// ask sends one of the commands of NETLINK_RDMA and returns the answers.
+// ask sends one of the commands of NETLINK_RDMA and returns the answers: a list
+// is whole.
 func (s *socket) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
-	for {
+	return netdev.Whole(func() ([][]byte, error) {
 		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
 		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &s.SocketHandle}
 		for _, a := range attributes {
 			req.AddData(a)
 		}
-		answers, err := req.Execute(unix.NETLINK_RDMA, 0)
-		if errors.Is(err, nl.ErrDumpInterrupted) {
-			continue // something came or went while the kernel made the list
-		}
-		return answers, err
-	}
+		return req.Execute(unix.NETLINK_RDMA, 0)
+	})
 }
 
 func deviceIndex(index uint32) *nl.RtAttr {

@@ -54,9 +54,14 @@ func (r results) floorRows() []report.Row {
 	return rows
 }
 
-// floorRatio is what of host-device's ADD nobody can save.
-func (r results) floorRatio(kind string) float64 {
-	return r.Plain[kind].Floor[0].Median / r.Plain[kind].Add[1].Median
+// floorRatios are what of host-device's ADD nobody can save.
+func (r results) floorRatios() string {
+	ratio := func(p pair) string { return report.Number(p.Floor[0].Median / p.Add[1].Median) }
+	s := fmt.Sprintf("%s with a veth and %s with a macvlan", ratio(r.Plain["veth"]), ratio(r.Plain["macvlan"]))
+	if r.Exclusive != nil {
+		s += ", and " + ratio(*r.Exclusive) + " in exclusive mode, rdma-cni included"
+	}
+	return s
 }
 
 func (r results) table() string {
@@ -78,7 +83,9 @@ Nearly all of the floor is the kernel's. A netdev that changes namespace waits f
 and whatever else the message asks for; that takes some ticks of the kernel's clock. A macvlan that is up waits for one
 grace period more when it is closed. host-device moves each NIC twice, by way of a namespace of its own, and so pays for
 the barrier twice: half of its time is the most that a single move can save where one NIC is added at a time. On this
-machine the floor itself is %s of host-device's ADD with a veth and %s with a macvlan: nobody gets below that.
+machine the floor itself, as a part of host-device's ADD, is
+%s:
+nobody gets below that.
 
 How: each command is a process of its own, as a runtime starts it, timed from before its creation until it has been
 waited for. The NICs are up and have an MTU of 9000 and no addresses; the state folder is on a disk. The
@@ -89,7 +96,7 @@ one nanosecond, and what the kernel waits for takes its time. That is some times
 it is, the more of the time is that of the programs and the less the kernel's waiting, in which a single move is ahead:
 at four nanoseconds an instruction the ratios were 0.56 and 0.54.
 `, machine, s.ChartFile(), report.Table("roce-host-device", "host-device", r.rows()), report.Table("roce-host-device", "floor", r.floorRows()),
-		report.Number(r.floorRatio("veth")), report.Number(r.floorRatio("macvlan")))
+		r.floorRatios())
 	s.Chart = r.chart()
 	return s
 }
