@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,12 +127,7 @@ func TestInTheLabNICsThatSomebodyMovedStayOffered(t *testing.T) {
 		}
 		n.command("ip -n pod link set " + d.Netdevs[0] + " up")
 	}
-	n.until("all are seen in a pod", func() bool {
-		lines := strings.Split(strings.TrimSpace(n.logs.String()), "\n")
-		return slices.ContainsFunc(lines, func(line string) bool {
-			return strings.Contains(line, `onHost="" inPods=`) && strings.Contains(line, `gone=""`)
-		})
-	})
+	n.until("all are seen in a pod", func() bool { return n.reported(len(devices), InPod) })
 	n.wait(k, "rdma/rail", labNICs)
 	stop()
 	n.wait(k, "rdma/rail", 0)

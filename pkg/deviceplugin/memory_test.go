@@ -24,10 +24,7 @@ func TestANICThatSomebodyElseMovedStaysChosen(t *testing.T) {
 					n.must(n.TakeRDMA(h))
 				}
 			}
-			moved := func() bool {
-				return strings.Contains(n.logs.String(), `onHost="" inPods="ens11np0/mlx5_0 (0000:08:00.0) ens12np0`)
-			}
-			n.until("all are seen away", moved)
+			n.until("all are seen away", func() bool { return n.reported(8, InPod) })
 			stop()
 			n.wait(k, hcaGPU, 0)
 			n.start()

@@ -208,6 +208,21 @@ func (n *testNode) startWith(o Options) (stop func()) {
 	return stop
 }
 
+// reported tells whether the log says of so many devices that they moved to a
+// place.
+func (n *testNode) reported(count int, to Place) bool {
+	devices := map[string]bool{}
+	for line := range strings.Lines(n.logs.String()) {
+		if _, moved, ok := strings.Cut(line, `msg="device moved"`); ok {
+			device, _, at := strings.Cut(moved, fmt.Sprintf(" place=%s ", to))
+			if at {
+				devices[device] = true
+			}
+		}
+	}
+	return len(devices) == count
+}
+
 // until waits for a condition that nothing announces.
 func (n *testNode) until(what string, ok func() bool) {
 	n.Helper()

@@ -14,8 +14,8 @@ type entry struct {
 	config   config.Resource
 	resource *resource
 	plugin   *kubelet.Plugin
-	stop     context.CancelFunc // nil while the plugin is not running
-	reported string             // the devices as last logged
+	stop     context.CancelFunc   // nil while the plugin is not running
+	reported map[string]candidate // the devices as last logged, by key; nil if never
 }
 
 // reload takes a changed configuration. One that is no good is reported once,
@@ -75,7 +75,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 			e.plugin = kubelet.NewPlugin(m.folder, e.offered(r.Mode), m.metrics, m.log)
 		}
 		if !reflect.DeepEqual(e.config, r) {
-			e.reported = "" // log its devices again
+			e.reported = nil // log its devices again
 		}
 		e.config = r
 		m.entries[r.Name] = e

@@ -1,7 +1,6 @@
 package deviceplugin
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
@@ -26,19 +25,43 @@ func (m *manager) reportMode() {
 	m.log.Info("RDMA namespace mode", "mode", mode)
 }
 
-// report logs the devices of a resource when they are others, or elsewhere.
+// report logs the devices of a resource: all of them at first, and then each
+// that comes, leaves or is elsewhere.
 func (m *manager) report(e *entry, devices []candidate) {
+	before, now := e.reported, map[string]candidate{}
+	for _, c := range devices {
+		now[key(c.Device.Device)] = c
+	}
+	e.reported = now
+	if before == nil {
+		m.reportAll(e.config, devices)
+		return
+	}
+	log := m.log.With("resource", e.config.Name)
+	for _, c := range devices {
+		switch was, known := before[key(c.Device.Device)]; {
+		case !known:
+			log.Info("device joined the resource", "device", c.String(), "place", c.Place)
+		case was.Place != c.Place && c.Holder != nil:
+			log.Info("device moved", "device", c.String(), "place", c.Place, "was", was.Place, "holder", c.Holder.Holder())
+		case was.Place != c.Place:
+			log.Info("device moved", "device", c.String(), "place", c.Place, "was", was.Place)
+		}
+	}
+	for key, was := range before {
+		if _, stays := now[key]; !stays {
+			log.Info("device left the resource", "device", was.String(), "was", was.Place)
+		}
+	}
+}
+
+func (m *manager) reportAll(r config.Resource, devices []candidate) {
 	places := map[Place][]string{}
 	for _, c := range devices {
 		places[c.Place] = append(places[c.Place], c.String())
 	}
 	list := func(p Place) string { return strings.Join(places[p], " ") }
-	now := fmt.Sprint(list(OnHost), "|", list(InPod), "|", list(Gone))
-	if e.reported == now {
-		return
-	}
-	e.reported = now
-	m.log.Info("devices", "resource", e.config.Name, "mode", e.config.Mode, "devices", len(devices),
+	m.log.Info("devices", "resource", r.Name, "mode", r.Mode, "devices", len(devices),
 		"onHost", list(OnHost), "inPods", list(InPod), "gone", list(Gone))
 }
 

@@ -232,6 +232,6 @@ func TestTheJournalIsFollowedWithoutRescansAtIntervals(t *testing.T) {
 		NIC: attachment.NIC{Netdev: netdev.Identity{Index: 1}, Bus: d.Bus, Address: d.Address, RDMA: &d},
 	}))
 	n.until("it is in a pod", func() bool {
-		return strings.Contains(n.logs.String(), `inPods="ens14np0/mlx5_3 (0000:11:00.0)"`)
+		return strings.Contains(n.logs.String(), `device="ens14np0/mlx5_3 (0000:11:00.0)" place=pod was=host holder="container c, interface net1"`)
 	})
 }

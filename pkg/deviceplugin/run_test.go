@@ -70,9 +70,7 @@ func TestTheCountStaysTrueWhilePodsHaveTheNICs(t *testing.T) {
 			n.wait(k, hcaGPU, 8)
 
 			n.attach(mode, eight()...)
-			n.until("a rescan has seen all NICs in a pod", func() bool {
-				return strings.Contains(n.logs.String(), `onHost="" inPods="ens11np0/mlx5_0`)
-			})
+			n.until("a rescan has seen all NICs in a pod", func() bool { return n.reported(8, InPod) })
 			n.wait(k, hcaGPU, 8)
 			response, _, err := k.Allocate(hcaGPU, 1)
 			n.must(err)
@@ -104,6 +102,9 @@ func TestANodeWithoutSuchDevicesOffersNothing(t *testing.T) {
 	}
 	n.must(n.Add(eight()...)) // the driver is loaded late
 	n.wait(k, hcaGPU, 8)
+	n.until("the log names them", func() bool {
+		return strings.Count(n.logs.String(), `msg="device joined the resource" resource=rdma/hca_gpu`) == 8
+	})
 }
 
 func TestAPoolIsUnhealthyOnlyWhenNoDeviceOfItWorks(t *testing.T) {
@@ -117,9 +118,7 @@ func TestAPoolIsUnhealthyOnlyWhenNoDeviceOfItWorks(t *testing.T) {
 	for _, h := range hcas[:7] {
 		n.must(n.Unplug(h))
 	}
-	n.until("seven are gone", func() bool {
-		return strings.Contains(n.logs.String(), `inPods="ens18np0/mlx5_7 (0000:1d:00.0)" gone="ens11np0/mlx5_0`)
-	})
+	n.until("seven are gone", func() bool { return n.reported(7, Gone) })
 	n.wait(k, hcaGPU, 8)
 	n.must(n.Unplug(hcas[7]))
 	n.wait(k, hcaGPU, 0)
