@@ -161,11 +161,12 @@ func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
 		Host: before,
 	}
 	pod.Close()
-	n.must(n.journal.Write(record))
 	n.command(fmt.Sprintf("ip link set %s netns pod name net1 mtu 1500", nic))
 	if record.NIC.RDMAMoved {
 		n.command("rdma dev set " + device.Name + " netns pod")
 	}
+	// Only now: a record of a NIC that is on the host would be rescued at once.
+	n.must(n.journal.Write(record))
 	n.command("ip netns delete pod") // and nobody calls DEL
 
 	n.until("the NIC is rescued", func() bool { return strings.Contains(n.logs.String(), "rescued a NIC") })

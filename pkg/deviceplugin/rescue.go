@@ -102,7 +102,7 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 		return false, err
 	}
 	record.Step = attachment.Returned
-	if err := r.journal.Write(record); err != nil {
+	if err := r.journal.Update(record); err != nil {
 		return false, fmt.Errorf("write down that it is back: %w", err)
 	}
 	return true, nil
