@@ -13,6 +13,12 @@ func kubeletRestarts(s *site) {
 		for _, n := range s.nodes {
 			s.awaitRegistered(n)
 		}
+		for _, pod := range []string{guidePod1, guidePod2} {
+			s.eventually(func() error { // a kubelet listens before it knows its pods
+				_, err := s.exec(pod, "bash", "-c", "true")
+				return err
+			})
+		}
 	})
 }
 
