@@ -16,7 +16,7 @@ CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 build: $(PROGRAMS)
 
 # Always asked: the go command knows best what has changed. Two tags leave out
-# what nobody asks the device plugin for, and what a third of it would be: gRPC's
+# what nobody asks the device plugin for, and more than a quarter of it: gRPC's
 # HTTP debug page, and HTTP/2 for the metrics.
 bin/%: FORCE
 	@$(GO) build -trimpath -tags grpcnotrace,nethttpomithttp2 -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o $@ ./cmd/$*
