@@ -1,11 +1,14 @@
 package rdma_test
 
 import (
+	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 
 	"github.com/Mellanox/rdmamap"
+	"github.com/vishvananda/netns"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -53,4 +56,57 @@ func TestTheInventoryAgreesWithRdmamap(t *testing.T) {
 			t.Errorf("%s: the kernel says it has the character devices %v, sysfs %v", d.Name, found.CharDevices, d.CharDevices)
 		}
 	}
+}
+
+// The kernel gives one device at a time and counts: while a device moves away,
+// a list may leave out one that stays.
+func TestALookupMissesNoDeviceWhileOthersMove(t *testing.T) {
+	if os.Getenv("ROCE_LAB_MODE") != string(rdma.Exclusive) {
+		t.Skip("needs the lab VM's RDMA devices in exclusive mode; `make test-lab` runs it there")
+	}
+	devices, err := rdma.Host().Devices()
+	must(t, err)
+	host, pod := twoNamespaces(t)
+	moving, staying := devices[:len(devices)-1], devices[len(devices)-1]
+
+	done := make(chan error, 1)
+	go func() { done <- toAndFro(moving, host, pod, 8) }()
+	for looks := 1; ; looks++ {
+		// Without its index it is looked for in a list.
+		if _, ok, err := rdma.Find(host, rdma.Device{NodeGUID: staying.NodeGUID}); err != nil || !ok {
+			t.Errorf("look %d does not find %s (%v)", looks, staying, err)
+		}
+		select {
+		case err := <-done:
+			must(t, err)
+			t.Logf("%d looks", looks)
+			return
+		default:
+		}
+	}
+}
+
+func toAndFro(devices []rdma.Device, from, to netns.NsHandle, rounds int) error {
+	for range 2 * rounds {
+		for _, d := range devices {
+			if err := rdma.Move(d, from, to); err != nil {
+				return err
+			}
+		}
+		from, to = to, from
+	}
+	return nil
+}
+
+// twoNamespaces opens the test's own namespace and makes another.
+func twoNamespaces(t *testing.T) (own, other netns.NsHandle) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := netns.Get()
+	must(t, err)
+	other, err = netns.New()
+	must(t, err)
+	must(t, netns.Set(own))
+	t.Cleanup(func() { must(t, errors.Join(own.Close(), other.Close())) })
+	return own, other
 }

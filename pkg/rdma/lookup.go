@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
 
 	"github.com/Mellanox/rdmamap"
 	"github.com/vishvananda/netns"
@@ -19,20 +18,7 @@ var ErrNoDevice = errors.New("no RDMA device")
 //
 // It looks one device up instead of reading the inventory: the CNI plugin
 // starts once for every NIC of every pod.
-//
-// While other devices move between namespaces, a look may miss one that stays
-// where it is (of five hundred, one did), so none is an answer only after some
-// more looks, within 21 ms.
 func (n Node) DeviceOfNetdev(netdev string) (Device, error) {
-	d, err := n.deviceOfNetdev(netdev)
-	for pause := time.Millisecond; errors.Is(err, ErrNoDevice) && pause <= 16*time.Millisecond; pause *= 4 {
-		time.Sleep(pause)
-		d, err = n.deviceOfNetdev(netdev)
-	}
-	return d, err
-}
-
-func (n Node) deviceOfNetdev(netdev string) (Device, error) {
 	var candidates []string
 	switch bus, address := n.NetdevAddress(netdev); bus {
 	case BusPCI:
@@ -52,12 +38,11 @@ func (n Node) deviceOfNetdev(netdev string) (Device, error) {
 		return Device{}, err
 	}
 	defer s.Close()
-	links, err := s.links()
-	if err != nil {
-		return Device{}, err
-	}
 	i := n.Inventory()
-	for _, link := range links {
+	for link, err := range s.links() {
+		if err != nil {
+			return Device{}, err
+		}
 		if !slices.Contains(candidates, link.Name) && link.NodeGUID != softGUID {
 			continue
 		}

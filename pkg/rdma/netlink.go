@@ -3,13 +3,13 @@ package rdma
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
-
-	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // A Link is an RDMA device as NETLINK_RDMA shows it in one namespace: what a
@@ -18,16 +18,6 @@ type Link struct {
 	Index    uint32
 	Name     string
 	NodeGUID string
-}
-
-// Links lists the RDMA devices that are visible in a namespace.
-func Links(ns netns.NsHandle) ([]Link, error) {
-	s, err := openAt(ns)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	return s.links()
 }
 
 // Find finds a device in a namespace by its identity. ok is false when it is
@@ -67,29 +57,46 @@ func isOwn(ns netns.NsHandle) bool {
 	return own.Equal(ns)
 }
 
-// ask sends one of the commands of NETLINK_RDMA and returns the answers: a list
-// is whole.
+// ask sends one of the commands of NETLINK_RDMA and returns the answers.
 func (s *socket) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
-	return netdev.Whole(func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &s.SocketHandle}
-		for _, a := range attributes {
-			req.AddData(a)
-		}
-		return req.Execute(unix.NETLINK_RDMA, 0)
-	})
+	req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &s.SocketHandle}
+	for _, a := range attributes {
+		req.AddData(a)
+	}
+	return req.Execute(unix.NETLINK_RDMA, 0)
 }
 
 func deviceIndex(index uint32) *nl.RtAttr {
 	return nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(index))
 }
 
-// links lists the devices. The kernel counts them as it goes and does not say
-// when one left in the middle of a list, of which it then skips another. A list
-// that fits into one message is made at once: it is given as much room as the
-// longest read before had asked for, so something short comes first.
-func (s *socket) links() ([]Link, error) {
-	_, _ = s.ask(nl.RDMA_NLDEV_CMD_SYS_GET, 0)
+// links goes through the devices. The kernel tells of one at a time and counts
+// them (_nldev_get_dumpit): when one of which it has told leaves, it skips
+// another. So a device in a list is there, and one that is in none of two equal
+// lists in a row is not. Only who goes on to the end waits for the second.
+func (s *socket) links() iter.Seq2[Link, error] {
+	return func(yield func(Link, error) bool) {
+		for before := []Link(nil); ; {
+			links, err := s.listLinks()
+			if err != nil {
+				yield(Link{}, err)
+				return
+			}
+			if slices.Equal(links, before) {
+				return
+			}
+			for _, link := range links {
+				if !slices.Contains(before, link) && !yield(link, nil) {
+					return
+				}
+			}
+			before = links
+		}
+	}
+}
+
+func (s *socket) listLinks() ([]Link, error) {
 	answers, err := s.ask(nl.RDMA_NLDEV_CMD_GET, unix.NLM_F_DUMP)
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
@@ -110,13 +117,9 @@ func (s *socket) find(d Device) (link Link, ok bool, err error) {
 			return linkOf(answers[0]), true, nil
 		}
 	}
-	links, err := s.links()
-	if err != nil {
-		return Link{}, false, err
-	}
-	for _, l := range links {
-		if d.is(l) {
-			return l, true, nil
+	for l, err := range s.links() {
+		if err != nil || d.is(l) {
+			return l, err == nil, err
 		}
 	}
 	return Link{}, false, nil
