@@ -93,7 +93,7 @@ func newInventory(o Options, journal *attachment.Journal, host *netdev.Namespace
 		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
 	}
 	if host != nil {
-		i.links, i.elsewhere = host.Links, host.LinksElsewhere
+		i.links, i.elsewhere = host.LinkReader().Links, host.LinksElsewhere
 	}
 	return i
 }

@@ -108,39 +108,6 @@ func Whole[T any](list func() ([]T, error)) ([]T, error) {
 
 const longestPause = 50 * time.Millisecond
 
-// Links lists the namespace's links, without their counters and virtual
-// functions: on a node with hundreds of links they are most of an answer.
-func (n *Namespace) Links() ([]netlink.Link, error) {
-	links, err := n.links()
-	if err != nil {
-		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
-	}
-	return links, nil
-}
-
-// links lists links, of another namespace if a number says of which.
-func (n *Namespace) links(where ...nl.NetlinkRequestData) ([]netlink.Link, error) {
-	answers, err := n.listLinks(where...)
-	if err != nil {
-		return nil, err
-	}
-	links := make([]netlink.Link, len(answers))
-	for i, answer := range answers {
-		if links[i], err = netlink.LinkDeserialize(nil, answer); err != nil {
-			return nil, err
-		}
-	}
-	return links, nil
-}
-
-// skipStats is RTEXT_FILTER_SKIP_STATS of <linux/rtnetlink.h>.
-const skipStats = 1 << 3
-
-func (n *Namespace) listLinks(where ...nl.NetlinkRequestData) ([][]byte, error) {
-	about := []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
-	return n.list(unix.RTM_GETLINK, append(about, where...)...)
-}
-
 // list asks for all of something.
 func (n *Namespace) list(command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
 	return Whole(func() ([][]byte, error) {
