@@ -12,13 +12,7 @@ import (
 
 // Links lists the namespace's links, without their counters and virtual
 // functions: on a node with hundreds of links they are most of an answer.
-func (n *Namespace) Links() ([]netlink.Link, error) {
-	links, err := n.links()
-	if err != nil {
-		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
-	}
-	return links, nil
-}
+func (n *Namespace) Links() ([]netlink.Link, error) { return n.LinkReader().Links() }
 
 // links lists links, of another namespace if a number says of which.
 func (n *Namespace) links(where ...nl.NetlinkRequestData) ([]netlink.Link, error) {

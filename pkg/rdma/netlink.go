@@ -10,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // A Link is an RDMA device as NETLINK_RDMA shows it in one namespace: what a
@@ -57,14 +59,17 @@ func isOwn(ns netns.NsHandle) bool {
 	return own.Equal(ns)
 }
 
-// ask sends one of the commands of NETLINK_RDMA and returns the answers.
+// ask sends one of the commands of NETLINK_RDMA and returns the answers. A list
+// that the kernel calls interrupted is asked for again; Linux 7.3 calls none so.
 func (s *socket) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
-	req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &s.SocketHandle}
-	for _, a := range attributes {
-		req.AddData(a)
-	}
-	return req.Execute(unix.NETLINK_RDMA, 0)
+	return netdev.Whole(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &s.SocketHandle}
+		for _, a := range attributes {
+			req.AddData(a)
+		}
+		return req.Execute(unix.NETLINK_RDMA, 0)
+	})
 }
 
 func deviceIndex(index uint32) *nl.RtAttr {
