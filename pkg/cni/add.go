@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -277,11 +278,14 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	if err != nil {
 		return nil, err
 	}
-	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU, Up: len(sysctls) == 0}
+	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU}
+	if len(sysctls) == 0 {
+		change.Flags, change.Which = unix.IFF_UP, unix.IFF_UP
+	}
 	if err := o.host.Apply(link.Attrs().Index, change); err != nil {
 		return nil, fail(codeMove, name, "move it into the pod as "+o.args.IfName, err, "see the kernel's log for the driver's reason")
 	}
-	if err := setSysctls(pod, sysctls); err != nil {
+	if err := pod.SetSysctls(sysctls); err != nil {
 		return nil, fail(codeConfigure, name, "set its sysctls", err, "compare with /proc/sys/net on the host")
 	}
 	if r.NIC.RDMAMoved {
@@ -296,7 +300,7 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	if err != nil {
 		return nil, fail(codeMove, name, "find it in the pod", err, "try again")
 	}
-	if !change.Up {
+	if len(sysctls) > 0 {
 		if err := pod.LinkSetUp(moved); err != nil {
 			return nil, fail(codeMove, name, "set it up in the pod", err, "see the kernel's log for the driver's reason")
 		}

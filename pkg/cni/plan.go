@@ -62,7 +62,7 @@ func (c *Config) plan(r *attachment.Record, link netlink.Link, ipam *current.Res
 	var p plan
 	gateways := map[bool]netip.Addr{} // by: is it IPv4
 	if c.KeepAddresses {
-		p.addresses, p.routes = r.Host.Addresses, slices.Clone(r.Host.Routes)
+		p.keep(r.Host)
 	} else {
 		for _, ip := range ipam.IPs {
 			address := prefix(&ip.Address)
@@ -79,6 +79,20 @@ func (c *Config) plan(r *attachment.Record, link netlink.Link, ipam *current.Res
 		c.routeBySource(&p, link, gateways)
 	}
 	return p
+}
+
+// keep takes addresses and routes of the host along. The route to an address's
+// subnet is the kernel's to add in the pod, whoever added it on the host.
+func (p *plan) keep(host netdev.State) {
+	for _, a := range host.Addresses {
+		a.NoPrefixRoute = false
+		p.addresses = append(p.addresses, a)
+	}
+	for _, r := range host.Routes {
+		if r.Protocol != unix.RTPROT_KERNEL {
+			p.routes = append(p.routes, r)
+		}
+	}
 }
 
 // routeOf translates an IPAM answer's route. One without a gateway goes through
@@ -149,12 +163,6 @@ func (p plan) ownGateway(ipam *current.Result) (gateway netip.Addr, used bool) {
 
 // apply carries the plan out.
 func (p plan) apply(pod *netdev.Namespace, link netlink.Link) error {
-	if slices.ContainsFunc(p.addresses, func(a netdev.Address) bool { return a.Prefix.Addr().Is6() }) {
-		// The pod's namespace may have inherited disable_ipv6.
-		if err := setSysctls(pod, sysctls{{"net.ipv6.conf." + link.Attrs().Name + ".disable_ipv6", "0"}}); err != nil {
-			return err
-		}
-	}
 	if err := pod.AddAddresses(link, p.addresses); err != nil {
 		return err
 	}

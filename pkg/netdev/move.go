@@ -15,11 +15,12 @@ type Change struct {
 	MTU       int              // in bytes
 	MAC       net.HardwareAddr // set this address
 	Alias     *string          // set the alias; an empty one clears it
-	Up        bool             // bring up, last of all
+	// Flags (IFF_UP and so on) are set and cleared last of all: those in Which.
+	Flags, Which uint32
 }
 
 // Apply sends the change to the kernel as one message. The kernel moves,
-// renames, sets MTU and address and brings the link up under one lock, so
+// renames, sets MTU, address and flags of the link under one lock, so
 // that nobody on either side, udev included, sees a state in between; a netdev
 // is closed and opened once only.
 //
@@ -28,9 +29,7 @@ type Change struct {
 func (n *Namespace) Apply(index int, c Change) error {
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
-	if c.Up {
-		msg.Change, msg.Flags = unix.IFF_UP, unix.IFF_UP
-	}
+	msg.Flags, msg.Change = c.Flags, c.Which
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
 	req.AddData(msg)

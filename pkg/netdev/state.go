@@ -15,25 +15,46 @@ import (
 // kernel drops addresses and routes, and whoever holds the netdev meanwhile
 // may change the rest.
 type State struct {
-	Name        string    `json:"name"`
-	MTU         int       `json:"mtu"` // bytes
-	MAC         string    `json:"mac"`
-	Up          bool      `json:"up"`
-	Promiscuous bool      `json:"promiscuous,omitempty"`
-	Alias       string    `json:"alias,omitempty"`
-	AltNames    []string  `json:"altNames,omitempty"`
-	Addresses   []Address `json:"addresses,omitempty"`
-	Routes      []Route   `json:"routes,omitempty"`
+	Name string `json:"name"`
+	MTU  int    `json:"mtu"` // bytes
+	MAC  string `json:"mac"`
+	Up   bool   `json:"up"`
+	// Promiscuous and AllMulticast were asked for by name, with `ip link`: the
+	// kernel counts those who need it, such as a bridge, by itself.
+	Promiscuous  bool      `json:"promiscuous,omitempty"`
+	AllMulticast bool      `json:"allMulticast,omitempty"`
+	Alias        string    `json:"alias,omitempty"`
+	AltNames     []string  `json:"altNames,omitempty"`
+	Addresses    []Address `json:"addresses,omitempty"`
+	Routes       []Route   `json:"routes,omitempty"`
 }
 
-// An Address is one that the host put on the netdev. Addresses that the
+// flags are those of the link's flags that a State keeps, of all that it could.
+func (s State) flags() (set, which uint32) {
+	for flag, is := range map[uint32]bool{unix.IFF_UP: s.Up, unix.IFF_PROMISC: s.Promiscuous, unix.IFF_ALLMULTI: s.AllMulticast} {
+		which |= flag
+		if is {
+			set |= flag
+		}
+	}
+	return set, which
+}
+
+// An Address is one that the host put on the netdev to stay. Addresses that the
 // kernel makes by itself (IPv6 link-local and those from router
-// advertisements) come back by themselves and are not recorded.
+// advertisements) come back by themselves and are not recorded, nor are those
+// of limited life: a DHCP client asks for another lease when the netdev is back.
 type Address struct {
 	Prefix netip.Prefix `json:"prefix"` // the address with its prefix length
 	Peer   netip.Prefix `json:"peer,omitzero"`
 	Label  string       `json:"label,omitempty"`
 	Scope  int          `json:"scope,omitempty"`
+	// Broadcast is an IPv4 address's: 0.0.0.0 for none, not set for the last
+	// address of the subnet.
+	Broadcast netip.Addr `json:"broadcast,omitzero"`
+	// NoPrefixRoute: the kernel added no route to the subnet. NetworkManager
+	// asks for that, and adds the route itself, with a metric.
+	NoPrefixRoute bool `json:"noPrefixRoute,omitempty"`
 }
 
 // A Route goes through the netdev. A State has those of the main table, without
@@ -56,20 +77,30 @@ type Route struct {
 func (n *Namespace) State(link netlink.Link) (State, error) {
 	a := link.Attrs()
 	s := State{
-		Name: a.Name, MTU: a.MTU, MAC: a.HardwareAddr.String(), Up: a.Flags&net.FlagUp != 0,
-		Promiscuous: a.Promisc != 0, Alias: a.Alias, AltNames: a.AltNames,
+		Name: a.Name, MTU: a.MTU, MAC: a.HardwareAddr.String(), Alias: a.Alias, AltNames: a.AltNames,
+		Up: a.RawFlags&unix.IFF_UP != 0, Promiscuous: a.RawFlags&unix.IFF_PROMISC != 0, AllMulticast: a.RawFlags&unix.IFF_ALLMULTI != 0,
 	}
 	addrs, err := Whole(func() ([]netlink.Addr, error) { return n.AddrList(link, unix.AF_UNSPEC) })
 	if err != nil {
 		return State{}, fmt.Errorf("list the addresses of %s: %w", a.Name, err)
 	}
+	var leftOut []netip.Prefix
 	for _, addr := range addrs {
-		if addr.Flags&unix.IFA_F_PERMANENT == 0 || isLinkLocal6(addr.IP) {
+		if isLinkLocal6(addr.IP) {
+			continue
+		}
+		if addr.Flags&unix.IFA_F_PERMANENT == 0 {
+			leftOut = append(leftOut, prefix(addr.IPNet))
 			continue
 		}
 		s.Addresses = append(s.Addresses, Address{
 			Prefix: prefix(addr.IPNet), Peer: peer(addr), Label: label(addr.Label, a.Name), Scope: addr.Scope,
+			Broadcast: broadcast(addr), NoPrefixRoute: addr.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
 		})
+	}
+	// The kernel lists the IPv6 address that was set last first, and prefers it.
+	if first6 := slices.IndexFunc(s.Addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }); first6 >= 0 {
+		slices.Reverse(s.Addresses[first6:])
 	}
 	routes, err := Whole(func() ([]netlink.Route, error) {
 		return n.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
@@ -78,16 +109,39 @@ func (n *Namespace) State(link netlink.Link) (State, error) {
 		return State{}, fmt.Errorf("list the routes through %s: %w", a.Name, err)
 	}
 	for _, r := range routes {
-		if r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA || r.Dst == nil || isLinkLocal6(r.Dst.IP) {
+		if r.Dst == nil || r.Protocol == unix.RTPROT_RA || isLinkLocal6(r.Dst.IP) {
 			continue
 		}
-		s.Routes = append(s.Routes, Route{
+		route := Route{
 			Dst: prefix(r.Dst), Gateway: address(r.Gw), Source: address(r.Src), Priority: r.Priority,
 			Scope: int(r.Scope), Protocol: int(r.Protocol), MTU: r.MTU, AdvMSS: r.AdvMSS,
 			OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
-		})
+		}
+		if !s.comesWithAddress(route) && !s.comesWithOneOf(leftOut, route) {
+			s.Routes = append(s.Routes, route)
+		}
 	}
 	return s, nil
+}
+
+// comesWithAddress tells whether a route is one that the kernel adds for an
+// address. Its protocol does not tell: who adds such a route in the kernel's
+// stead says that it is the kernel's.
+func (s State) comesWithAddress(r Route) bool {
+	return r.Protocol == unix.RTPROT_KERNEL && !slices.ContainsFunc(s.Addresses, func(a Address) bool {
+		return a.NoPrefixRoute && a.Prefix.Masked() == r.Dst
+	})
+}
+
+// comesWithOneOf tells whether a route needs an address that is not recorded:
+// the kernel refuses it without, and whoever sets the one sets the other.
+func (s State) comesWithOneOf(leftOut []netip.Prefix, r Route) bool {
+	reached := slices.ContainsFunc(s.Addresses, func(a Address) bool {
+		return a.Prefix.Contains(r.Gateway) || a.Peer.Contains(r.Gateway)
+	})
+	return slices.ContainsFunc(leftOut, func(p netip.Prefix) bool {
+		return p.Addr() == r.Source || !reached && !r.OnLink && p.Contains(r.Gateway)
+	})
 }
 
 // Restore gives a link of this namespace the recorded state back. from is
@@ -111,7 +165,7 @@ func (n *Namespace) Restore(from *Namespace, link netlink.Link, s State) error {
 	if mac, err := net.ParseMAC(s.MAC); err == nil && a.HardwareAddr.String() != s.MAC {
 		c.MAC = mac
 	}
-	var errs []error
+	errs := []error{n.dropAltNames(from, link, s)}
 	if away || a.Name != s.Name {
 		holder, err := n.LinkNamed(s.Name)
 		switch {
@@ -133,22 +187,13 @@ func (n *Namespace) Restore(from *Namespace, link netlink.Link, s State) error {
 			errs = append(errs, fmt.Errorf("set down: %w", err))
 		}
 	}
-	c.Up = s.Up
+	c.Flags, c.Which = s.flags()
 	if err := from.Apply(a.Index, c); err != nil {
 		return errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
 	}
 	back, err := n.Link(IdentityOf(link))
 	if err != nil || back == nil {
 		return errors.Join(append(errs, fmt.Errorf("not on the host after the move"), err)...)
-	}
-	if !s.Up && back.Attrs().Flags&net.FlagUp != 0 {
-		errs = append(errs, wrap("set down", n.LinkSetDown(back)))
-	}
-	switch promiscuous := back.Attrs().Promisc != 0; {
-	case s.Promiscuous && !promiscuous:
-		errs = append(errs, wrap("set promiscuous", n.SetPromiscOn(back)))
-	case !s.Promiscuous && promiscuous:
-		errs = append(errs, wrap("end promiscuous mode", n.SetPromiscOff(back)))
 	}
 	for _, name := range s.AltNames {
 		if !slices.Contains(back.Attrs().AltNames, name) {
@@ -159,6 +204,26 @@ func (n *Namespace) Restore(from *Namespace, link netlink.Link, s State) error {
 	return errors.Join(errs...)
 }
 
+// dropAltNames takes the alternative names that the host did not give, and
+// those that it has for another link by now, from a link that is about to come
+// back: the kernel would not let it in with a name that is taken, nor rename it
+// to one that it has besides (__dev_change_net_namespace, dev_change_name).
+func (n *Namespace) dropAltNames(from *Namespace, link netlink.Link, s State) error {
+	var errs []error
+	for _, name := range link.Attrs().AltNames {
+		if slices.Contains(s.AltNames, name) {
+			if from.ID == n.ID {
+				continue
+			}
+			if holder, err := n.LinkNamed(name); holder == nil && err == nil {
+				continue
+			}
+		}
+		errs = append(errs, wrap("drop alternative name "+name, from.LinkDelAltName(link, name)))
+	}
+	return errors.Join(errs...)
+}
+
 // fallbackName lets the kernel number a netdev that cannot have its own name
 // on the host; it does the same when a namespace ends.
 const fallbackName = "dev%d"
@@ -166,12 +231,18 @@ const fallbackName = "dev%d"
 // AddAddresses puts addresses on a link; one that is there already is no error.
 func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 	var errs []error
+	if slices.ContainsFunc(addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }) {
+		errs = append(errs, n.enableIPv6(link))
+	}
 	for _, a := range addresses {
-		addr := &netlink.Addr{IPNet: ipNet(a.Prefix), Label: a.Label, Scope: a.Scope}
+		addr := &netlink.Addr{IPNet: ipNet(a.Prefix), Label: a.Label, Scope: a.Scope, Broadcast: a.Broadcast.AsSlice()}
+		if a.NoPrefixRoute {
+			addr.Flags |= unix.IFA_F_NOPREFIXROUTE
+		}
 		if a.Prefix.Addr().Is6() {
 			// Whoever chose the address vouches for it; duplicate address
 			// detection would keep it from being used for a second.
-			addr.Flags = unix.IFA_F_NODAD
+			addr.Flags |= unix.IFA_F_NODAD
 		}
 		if a.Peer.IsValid() {
 			addr.Peer = ipNet(a.Peer)
@@ -265,6 +336,17 @@ func peer(a netlink.Addr) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return prefix(a.Peer)
+}
+
+// broadcast keeps none apart from the one that the kernel would be given.
+func broadcast(a netlink.Addr) netip.Addr {
+	switch {
+	case a.IP.To4() == nil:
+		return netip.Addr{}
+	case a.Broadcast == nil:
+		return netip.IPv4Unspecified()
+	}
+	return address(a.Broadcast)
 }
 
 func address(ip net.IP) netip.Addr {

@@ -43,6 +43,69 @@ func TestADDGivesTheNICAndDELReturnsItAsItWas(t *testing.T) {
 	}
 }
 
+func TestAddressesAndRoutesComeBackAsTheHostSetThem(t *testing.T) {
+	nic := rails[0]
+	kept := []string{
+		"addr add 192.168.100.1/24 dev " + nic, // without a broadcast address
+		"addr add 192.168.101.1/24 brd + label " + nic + ":1 dev " + nic,
+		"addr add 192.168.102.1 peer 192.168.102.2/32 dev " + nic,
+		// As NetworkManager does it.
+		"addr add 192.168.103.1/24 noprefixroute dev " + nic,
+		"route add 192.168.103.0/24 proto kernel scope link src 192.168.103.1 metric 101 dev " + nic,
+		"-6 addr add fd00:100::1/64 nodad dev " + nic,
+		"-6 addr add fd00:101::1/64 nodad noprefixroute dev " + nic,
+		"-6 route add fd00:101::/64 proto kernel metric 101 dev " + nic,
+		"route add 10.100.0.0/16 via 192.168.102.2 src 192.168.103.1 mtu 1400 metric 7 dev " + nic,
+		"route add 10.101.0.0/16 via 172.16.0.9 onlink dev " + nic,
+		"-6 route add fd00:200::/48 via fe80::9 dev " + nic,
+	}
+	// A DHCP client sets all of them again.
+	leased := []string{
+		"addr add 192.168.110.5/24 valid_lft 600 preferred_lft 600 dev " + nic,
+		"route add 10.110.0.0/16 via 192.168.110.1 proto dhcp dev " + nic,
+		"route add 10.111.0.0/16 src 192.168.110.5 proto dhcp dev " + nic,
+	}
+	for name, config := range map[string]map[string]any{
+		"beside IPAM":        {},
+		"when they are kept": {"ipam": nil, "keepAddresses": true, "sourceRouting": true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1)
+			t.Cleanup(func() { run(t, "ip", "addr", "flush", "scope", "global", "dev", nic) })
+			ip := func(commands []string) {
+				for _, c := range commands {
+					run(t, append([]string{"ip"}, strings.Fields(c)...)...)
+				}
+			}
+			state := func() string {
+				var lines []string
+				for line := range strings.Lines(run(t, "ip", "addr", "show", "dev", nic)) {
+					if strings.Contains(line, "inet") {
+						lines = append(lines, strings.TrimSpace(line)+"\n")
+					}
+				}
+				return strings.Join(lines, "") + run(t, "ip", "route", "show", "dev", nic) + run(t, "ip", "-6", "route", "show", "dev", nic)
+			}
+			ip(kept)
+			// Only this NIC has it on; a move makes the NIC forget.
+			must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0))
+			t.Cleanup(func() {
+				must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("0"), 0))
+			})
+			before, p := state(), r.pod()
+			ip(leased)
+			c := r.config(nic, config)
+			p.add("net1", c)
+			must(t, p.check("net1", c))
+			p.del("net1", c)
+			if after := state(); after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+			r.expectClean()
+		})
+	}
+}
+
 func TestTheNICCanBeNamedInEveryWayThatHostDeviceKnows(t *testing.T) {
 	r := newRig(t, 1)
 	nic := rails[0]

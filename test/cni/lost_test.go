@@ -25,19 +25,26 @@ func TestDELFindsTheNICWhateverThePodDidToIt(t *testing.T) {
 		{"alias set to another name of the host", []string{"ip link set net1 alias eth0"}},
 		{"down", []string{"ip link set net1 down"}},
 		{"another MTU", []string{"ip link set net1 mtu 1400"}},
-		{"promiscuous", []string{"ip link set net1 promisc on"}},
+		{"promiscuous", []string{"ip link set net1 promisc on allmulticast on"}},
 		{"more addresses", []string{"ip addr add 10.99.0.1/24 dev net1", "ip addr flush dev net1"}},
 		{"alternative name dropped", []string{"ip link property del dev net1 altname alt-ens12np0"}},
+		{"alternative names that are the host's", []string{"ip link property add dev net1 altname " + rails[0] + " altname " + rails[1] + " altname mine"}},
+		{"port of a bridge", []string{"ip link add br0 type bridge", "ip link set net1 master br0"}},
+		{"a macvlan on top", []string{"ip link add link net1 m1 up type macvlan"}},
 		{"in a namespace of its own", []string{"unshare --net sleep 20 >/dev/null 2>&1 & sleep 0.3; ip link set net1 netns $!"}},
 	}
 	if inLab() { // a virtual NIC has nothing but its MAC to be known by
 		tests[7].commands = nil
-		tests = append(tests, struct {
+		type test = struct {
 			name     string
 			commands []string
-		}{"another MAC address", []string{"ip link set net1 down", "ip link set net1 address 02:00:00:00:00:99"}})
+		}
+		tests = append(tests,
+			test{"another MAC address", []string{"ip link set net1 down", "ip link set net1 address 02:00:00:00:00:99"}},
+			test{"port of a bond", []string{"modprobe bonding max_bonds=0", "ip link add bond7 type bond", "ip link set net1 down", "ip link set net1 master bond7", "ip link set bond7 up"}},
+			test{"a VLAN on top", []string{"ip link add link net1 v7 up type vlan id 7"}})
 	}
-	r := newRig(t, 1)
+	r := newRig(t, 2)
 	for _, tt := range tests {
 		r.run(tt.name, func(r *rig) {
 			before, p := hostState(r), r.pod()

@@ -100,6 +100,11 @@ func TestSysctlsAreSetForTheInterfaceOnly(t *testing.T) {
 		t.Errorf("set: %q", out)
 	}
 	p.del("net1", config)
+	p.add("net1.100", config) // a name with a dot
+	if out := p.exec("cat", "/proc/sys/net/ipv4/conf/net1.100/arp_notify"); out != "1\n" {
+		t.Errorf("set: %q", out)
+	}
+	p.del("net1.100", config)
 	for _, key := range []string{"net.ipv4.ip_forward", "kernel.panic", "net.ipv4.conf.all.forwarding", "net.ipv4.conf.IFNAME...x", "net.ipv4.conf.eth0.forwarding"} {
 		if _, err := p.tryAdd("net1", r.config(rails[0], map[string]any{"sysctls": map[string]any{key: "1"}})); code(err) != 7 {
 			t.Errorf("%s: code %d: %v", key, code(err), err)

@@ -289,8 +289,8 @@ func hostState(t testing.TB) string {
 			continue
 		}
 		slices.Sort(a.AltNames)
-		lines = append(lines, fmt.Sprintf("%s mtu %d mac %s up %v promisc %v alias %q altnames %v", a.Name, a.MTU, a.HardwareAddr,
-			a.Flags&net.FlagUp != 0, a.Promisc != 0, a.Alias, a.AltNames))
+		lines = append(lines, fmt.Sprintf("%s mtu %d mac %s up %v promisc %v allmulti %v alias %q altnames %v", a.Name, a.MTU, a.HardwareAddr,
+			a.Flags&net.FlagUp != 0, a.Promisc != 0, a.Allmulti != 0, a.Alias, a.AltNames))
 		addrs, err := netlink.AddrList(link, unix.AF_INET)
 		must(t, err)
 		for _, addr := range addrs {
