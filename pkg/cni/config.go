@@ -74,7 +74,7 @@ type Config struct {
 
 // parseConfig reads and checks the configuration of an ADD, CHECK or STATUS.
 func parseConfig(stdin []byte) (*Config, error) {
-	c, err := parseLenient(stdin)
+	c, err := readConfig(stdin)
 	if err != nil {
 		return nil, err
 	}
@@ -87,26 +87,27 @@ func parseConfig(stdin []byte) (*Config, error) {
 	return c, nil
 }
 
-// parseLenient reads what it can of a configuration. DEL and GC use it: an
-// attachment must end also when its configuration would not be accepted today.
-func parseLenient(stdin []byte) (*Config, error) {
+// readConfig reads a configuration without asking whether an ADD would accept
+// it: an attachment must end also when it would not today. With an error it
+// returns what could be read all the same, which may be nothing.
+func readConfig(stdin []byte) (*Config, error) {
 	c := &Config{raw: stdin}
-	if err := json.Unmarshal(stdin, c); err != nil {
-		var mismatch *json.UnmarshalTypeError
-		if errors.As(err, &mismatch) {
-			return nil, invalid("%q is a %s", "it must be of type "+mismatch.Type.String(), mismatch.Field, mismatch.Value)
-		}
-		return nil, fail(types.ErrDecodingFailure, "", "read the network configuration", err,
-			"correct the JSON of the network's configuration")
-	}
+	err := json.Unmarshal(stdin, c)
 	if c.StateDir == "" {
 		c.StateDir = attachment.DefaultDir
 	}
 	if c.RDMA == "" {
 		c.RDMA = rdmaRequired
 	}
+	if mismatch := (*json.UnmarshalTypeError)(nil); errors.As(err, &mismatch) {
+		return c, invalid("%q is a %s", "it must be of type "+mismatch.Type.String(), mismatch.Field, mismatch.Value)
+	}
+	if err != nil {
+		return c, fail(types.ErrDecodingFailure, "", "read the network configuration", err,
+			"correct the JSON of the network's configuration")
+	}
 	if err := version.ParsePrevResult(&c.PluginConf); err != nil {
-		return nil, fail(types.ErrDecodingFailure, "", "read prevResult", err,
+		return c, fail(types.ErrDecodingFailure, "", "read prevResult", err,
 			"the plugin before this one in the chain printed it: look there")
 	}
 	return c, nil
@@ -122,6 +123,8 @@ func (c *Config) validate() error {
 		return invalid(`"mtu" is %d`, fmt.Sprintf("use %d to %d bytes, or leave it out", minMTU, maxMTU), c.MTU)
 	case c.KeepAddresses && c.IPAM.Type != "":
 		return invalid(`"keepAddresses" and "ipam" %q`, "use one of them: the NIC keeps the host's addresses, or gets others", c.IPAM.Type)
+	case c.SourceRouting.unknown != "":
+		return invalid(`"sourceRouting" is %s`, `use true, false or {"table": N, "priority": P}`, c.SourceRouting.unknown)
 	case c.RDMADeviceName != "" && c.RDMA == rdmaNone:
 		return invalid(`"rdmaDeviceName" %q with "rdma": "none"`, "leave one of them out", c.RDMADeviceName)
 	case len(c.RDMADeviceName) > maxRDMAName || strings.ContainsAny(c.RDMADeviceName, "/% \t\n"):
@@ -153,7 +156,7 @@ const (
 func checkKeys(stdin []byte) error {
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(stdin, &given); err != nil {
-		return err // parseLenient has read it before
+		return err // readConfig has read it before
 	}
 	// The last four are legal in any plugin's configuration though nothing
 	// here reads them; keys with a slash are namespaced extensions.

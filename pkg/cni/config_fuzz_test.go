@@ -17,7 +17,8 @@ func FuzzParseConfig(f *testing.F) {
 		`{"cniVersion":"1.1.0","name":"n","pciBusID":"0000:08:00.0","deviceID":"3","runtimeConfig":{"deviceID":"mlx5_core.sf.2","CNIDeviceInfoFile":"/d"}}`,
 		`{"cniVersion":"1.1.0","name":"n","hwaddr":"94:6d:ae:c6:93:9a","sourceRouting":{"table":7,"priority":1},"sysctls":{"net.ipv4.conf.IFNAME.x":"1"}}`,
 		`{"cniVersion":"1.1.0","name":"n","kernelpath":"/sys/devices/x","sourceRouting":true,"keepAddresses":true,"rdma":"none","mtu":9000,"force":true}`,
-		`{"device":"x","mtuu":1}`, `{"device":1}`, `[]`, `null`, `{`, ``,
+		`{"device":"x","sourceRouting":{"tabel":1}}`, `{"device":"x","sourceRouting":[
+			-1]}`, `{"device":"x","mtuu":1}`, `{"device":1}`, `[]`, `null`, `{`, ``,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -15,11 +15,12 @@ import (
 )
 
 // del ends an attachment. Nothing that is missing is an error: not the
-// namespace, not the NIC, not the record.
+// namespace, not the NIC, not the record, nor a part of the configuration: the
+// record has the one that counts.
 func (p *Plugin) del(args *skel.CmdArgs) error {
-	c, err := parseLenient(args.StdinData)
+	c, err := readConfig(args.StdinData)
 	if err != nil {
-		return err
+		p.Log.Warn("going on with what can be read of the network configuration", "err", err)
 	}
 	o, err := p.begin(args, c)
 	if err != nil {

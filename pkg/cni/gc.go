@@ -12,7 +12,7 @@ import (
 // any more, then lets the IPAM plugin do the same. It goes on after an error
 // and reports them all.
 func (p *Plugin) gc(args *skel.CmdArgs) error {
-	c, err := parseLenient(args.StdinData)
+	c, err := readConfig(args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,13 @@
 package cni
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -30,6 +32,9 @@ type sourceRouting struct {
 	On       bool
 	Table    int
 	Priority int
+	// unknown is what was there instead. It is no error of UnmarshalJSON, which
+	// would leave the rest of the configuration unread.
+	unknown string
 }
 
 func (s *sourceRouting) UnmarshalJSON(b []byte) error {
@@ -37,13 +42,16 @@ func (s *sourceRouting) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	var object struct {
-		Table    int `json:"table"`
-		Priority int `json:"priority"`
+		Table    uint32 `json:"table"`
+		Priority uint32 `json:"priority"`
 	}
-	if err := json.Unmarshal(b, &object); err != nil {
-		return fmt.Errorf(`"sourceRouting" must be true, false or {"table": N, "priority": P}: %w`, err)
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&object); err != nil {
+		s.unknown = strings.Join(strings.Fields(string(b)), " ")
+		return nil
 	}
-	*s = sourceRouting{true, object.Table, object.Priority}
+	*s = sourceRouting{On: true, Table: int(object.Table), Priority: int(object.Priority)}
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 func (o *operation) result(r *attachment.Record, link netlink.Link, ipam *current.Result) *current.Result {
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	if o.config.PrevResult != nil {
-		// parseLenient has parsed it, so it converts.
+		// readConfig has parsed it, so it converts.
 		if previous, err := current.NewResultFromResult(o.config.PrevResult); err == nil {
 			result = previous
 		}

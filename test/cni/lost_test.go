@@ -203,6 +203,28 @@ func TestGCLeavesValidAttachmentsAlone(t *testing.T) {
 	r.expectClean()
 }
 
+func TestWhatCannotBeReadOfAConfigurationStopsNoDEL(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	p.add("net1", r.config(rails[0]))
+	asJSON := func(changes map[string]any) []byte {
+		b, err := json.Marshal(r.config(rails[0], changes))
+		must(t, err)
+		return b
+	}
+	// No list is no leave to release everything.
+	if _, err := p.direct("GC", "net1", asJSON(map[string]any{"cni.dev/valid-attachments": "none"})); code(err) != 7 {
+		t.Errorf("GC: code %d: %v", code(err), err)
+	}
+	p.exec("ip", "link", "show", "net1")
+	broken := asJSON(map[string]any{"mtu": "9000", "sourceRouting": 7, "ipam": nil, "prevResult": map[string]any{"cniVersion": "1.1.0", "ips": 7}})
+	if _, err := p.direct("DEL", "net1", broken); err != nil {
+		t.Error(err)
+	}
+	r.expectHost(before)
+	r.expectClean()
+}
+
 func TestABadJournalFileIsSetAsideAndStopsNothing(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
