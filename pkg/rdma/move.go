@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Move moves a device from one namespace to another. Only exclusive mode allows it. Moves on one node must be serialised
-// by the caller: a move removes and adds the device's character devices, and
-// two at a time may swap their numbers.
+// Move moves a device from one namespace to another, which only exclusive mode
+// allows. Moves on one node must be serialised by the caller: a move removes
+// and adds the device's character devices, and two at a time may swap their
+// numbers.
 //
 // A device that is in the target already is left there.
 func Move(d Device, from, to netns.NsHandle) error {
