@@ -69,6 +69,9 @@ func checkGIDs(r *attachment.Record, pod *netdev.Namespace, node rdma.Node, p pl
 		return nil
 	}
 	for _, a := range p.addresses {
+		if a.Peer.IsValid() {
+			continue // the kernel makes a GID of the peer's address (inetaddr_event in roce_gid_mgmt.c)
+		}
 		if _, _, ok := node.GIDIndex(link.Name, a.Prefix.Addr()); !ok {
 			return fmt.Errorf("RDMA device %s has no RoCE v2 GID for %s", link.Name, a.Prefix.Addr())
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -135,11 +136,30 @@ func servesOthers(link netlink.Link, device rdma.Device) string {
 	return ""
 }
 
-// isInUse: a process or a kernel service has queue pairs on the RDMA device.
+// isInUse: a process of the host or a kernel service has queue pairs on the
+// RDMA device.
 func (o *operation) isInUse(device rdma.Device) (string, error) {
 	users, err := rdma.Users(o.host.NS, device)
-	if err != nil || len(users) == 0 {
+	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("its RDMA device %s is in use on the host by %s", device.Name, strings.Join(users, ", ")), nil
+	var names []string
+	for _, user := range users {
+		if !o.isInPod(user) {
+			names = append(names, user.String())
+		}
+	}
+	if len(names) == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("its RDMA device %s is in use on the host by %s", device.Name, strings.Join(names, ", ")), nil
+}
+
+// isInPod tells whether a process is in another network namespace. In shared
+// mode pods see all RDMA devices, and a program may open those of NICs that it
+// does not have: that must not keep them from others.
+func (o *operation) isInPod(user rdma.User) bool {
+	var its unix.Stat_t
+	err := unix.Stat(filepath.Join(o.Proc, strconv.Itoa(user.PID), "ns/net"), &its)
+	return user.Service == "" && err == nil && its.Ino != o.host.ID
 }

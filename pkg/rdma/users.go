@@ -26,10 +26,23 @@ const (
 	qpGSI = 1
 )
 
+// A User has queue pairs on a device: a process, or a service of the kernel.
+type User struct {
+	PID     int    // in this process's namespace of PIDs; 0 outside of it
+	Service string // "nvme_rdma"; "" for a process
+}
+
+func (u User) String() string {
+	if u.Service != "" {
+		return u.Service
+	}
+	return fmt.Sprintf("process %d", u.PID)
+}
+
 // Users says who has queue pairs open on a device, as `rdma resource show qp`
-// does: "process 4711", "nvme_rdma". The queue pairs that the RDMA core and
-// the driver keep for themselves do not count.
-func Users(ns netns.NsHandle, d Device) ([]string, error) {
+// does. The queue pairs that the RDMA core and the driver keep for themselves
+// do not count.
+func Users(ns netns.NsHandle, d Device) ([]User, error) {
 	s, err := openAt(ns)
 	if err != nil {
 		return nil, err
@@ -46,14 +59,14 @@ func Users(ns netns.NsHandle, d Device) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the queue pairs of %s: %w", d.Name, err)
 	}
-	var users []string
+	var users []User
 	for _, answer := range answers {
 		attributes(answer, func(kind uint16, table []byte) {
 			if kind != nldevAttrResQP {
 				return
 			}
 			attributes(table, func(_ uint16, entry []byte) {
-				if user := queuePairUser(entry, d.Driver); user != "" && !slices.Contains(users, user) {
+				if user, ok := queuePairUser(entry, d.Driver); ok && !slices.Contains(users, user) {
 					users = append(users, user)
 				}
 			})
@@ -62,25 +75,23 @@ func Users(ns netns.NsHandle, d Device) ([]string, error) {
 	return users, nil
 }
 
-// queuePairUser names the user of one queue pair, "" for one of the system's own.
-func queuePairUser(entry []byte, driver string) (user string) {
-	system := false
+// queuePairUser names the user of one queue pair; one of the system's own has
+// none.
+func queuePairUser(entry []byte, driver string) (user User, ok bool) {
+	known, system := false, false
 	attributes(entry, func(kind uint16, value []byte) {
 		switch {
 		case kind == nldevAttrResType && len(value) > 0:
 			system = value[0] == qpSMI || value[0] == qpGSI
 		case kind == nldevAttrResPID && len(value) == 4:
-			user = fmt.Sprintf("process %d", binary.NativeEndian.Uint32(value))
+			user, known = User{PID: int(binary.NativeEndian.Uint32(value))}, true
 		case kind == nldevAttrKernName:
-			user = text(value)
+			user, known = User{Service: text(value)}, true
 			// mlx5_core's RDMA half is mlx5_ib; it keeps a queue pair for
 			// memory registration.
 			family, _, _ := strings.Cut(driver, "_")
-			system = system || user == "ib_core" || family != "" && strings.HasPrefix(user, family+"_")
+			system = system || user.Service == "ib_core" || family != "" && strings.HasPrefix(user.Service, family+"_")
 		}
 	})
-	if system {
-		return ""
-	}
-	return user
+	return user, known && !system
 }

@@ -124,6 +124,22 @@ func TestANICWhoseRDMADeviceIsInUseIsRefused(t *testing.T) {
 	r.expectHost(before)
 }
 
+func TestAnRDMADeviceThatAPodOpensWithoutTheNICIsNotTheHosts(t *testing.T) {
+	needLab(t, "shared")
+	r := newRig(t, 1)
+	before, p, other := hostState(t), r.pod(), r.pod()
+	user := exec.Command("ip", "netns", "exec", other.name, "ibv_rc_pingpong", "-d", "rxe0")
+	must(t, user.Start())
+	defer func() { _ = user.Process.Kill(); _ = user.Wait() }()
+	r.eventually("the queue pair of ibv_rc_pingpong", func() bool {
+		return strings.Contains(run(t, "rdma", "resource", "show", "qp"), fmt.Sprintf("pid %d ", user.Process.Pid))
+	})
+	p.add("net1", r.config(rails[0]))
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
+	r.expectClean()
+}
+
 func TestTheGatewaysAddressIsAnErrorOnlyWhereARouteGoesThroughIt(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
