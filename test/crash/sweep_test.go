@@ -73,10 +73,12 @@ type variant struct {
 	changes func(n *node) map[string]any
 	leases  int
 	want    []string // in the pod
+	// meddles is what the pod does to its NIC before a DEL or GC: arguments of ip.
+	meddles []string
 }
 
 var (
-	plain = variant{"host-local", func(*node) map[string]any { return nil }, 1, []string{"net1 address 172.31.1.", "rdma rxe0 guid"}}
+	plain = variant{"host-local", func(*node) map[string]any { return nil }, 1, []string{"net1 address 172.31.1.", "rdma rxe0 guid"}, nil}
 	rich  = variant{"two families, source routing, sysctls, device info", func(n *node) map[string]any {
 		changes := map[string]any{
 			"ipam": map[string]any{"type": "host-local", "dataDir": n.ipamDir(),
@@ -89,13 +91,14 @@ var (
 			changes["rdmaDeviceName"] = "roce0"
 		}
 		return changes
-	}, 2, []string{"net1 address 172.31.1.", "net1 address fd00:31::", "rule from 172.31.1.", "rdma roce0 guid"}}
+	}, 2, []string{"net1 address 172.31.1.", "net1 address fd00:31::", "rule from 172.31.1.", "rdma roce0 guid"}, nil}
 	kept = variant{"the host's addresses", func(*node) map[string]any {
 		return map[string]any{"ipam": map[string]any{}, "keepAddresses": true}
-	}, 0, []string{"net1 address 192.168.1.1/24", "net1 address fd00:1::1/64", "net1 route 10.1.0.0/16 via 192.168.1.9", "rdma rxe0 guid"}}
+	}, 0, []string{"net1 address 192.168.1.1/24", "net1 address fd00:1::1/64", "net1 route 10.1.0.0/16 via 192.168.1.9", "rdma rxe0 guid"},
+		[]string{"link", "property", "add", "dev", "net1", "altname", rails[0]}}
 	slow = variant{"a slow IPAM plugin", func(n *node) map[string]any {
 		return map[string]any{"ipam": map[string]any{"type": slowIPAM, "dataDir": n.ipamDir(), "subnet": "172.31.1.0/24"}}
-	}, 1, plain.want}
+	}, 1, plain.want, nil}
 )
 
 func TestAfterACrashAtAnySystemCallNothingIsLost(t *testing.T) {
@@ -239,6 +242,9 @@ func (s *sweep) crash(command string, at point, orphans bool, r repair, p pod) s
 	if command != "ADD" {
 		if problem := s.add(p); problem != "" {
 			return "before the crash: " + problem
+		}
+		if len(s.meddles) > 0 {
+			ip(s, append([]string{"-n", filepath.Base(p.netns)}, s.meddles...)...)
 		}
 	}
 	subject := p
