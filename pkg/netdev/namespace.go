@@ -87,10 +87,27 @@ func (n *Namespace) Close() {
 	n.NS.Close()
 }
 
-// Do runs f on an OS thread inside the namespace: for what the kernel decides
-// by the calling thread, such as /proc/sys/net.
-func (n *Namespace) Do(f func() error) error {
-	return ns.WithNetNSPath("/proc/self/fd/"+strconv.Itoa(int(n.NS)), func(ns.NetNS) error { return f() })
+// Do runs f inside the namespace, as In does.
+func (n *Namespace) Do(f func() error) error { return In(n.NS, f) }
+
+// In runs f on an OS thread inside a namespace: for what the kernel decides by
+// the calling thread, such as /proc/sys/net. It is a new thread, unless that is
+// where the caller is, which takes no privilege.
+func In(handle netns.NsHandle, f func() error) error {
+	if IsOwn(handle) {
+		return f()
+	}
+	return ns.WithNetNSPath("/proc/self/fd/"+strconv.Itoa(int(handle)), func(ns.NetNS) error { return f() })
+}
+
+// IsOwn tells whether a namespace is that of the calling thread.
+func IsOwn(handle netns.NsHandle) bool {
+	own, err := netns.Get()
+	if err != nil {
+		return false
+	}
+	defer own.Close()
+	return own.Equal(handle)
 }
 
 // Whole asks for a list until it did not change while the kernel wrote it: what

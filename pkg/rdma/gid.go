@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // NodeIn returns the node as a network namespace sees it. The kernel shows
@@ -17,7 +19,7 @@ import (
 func NodeIn(ns netns.NsHandle, dev string) (node Node, close func(), err error) {
 	mount := -1
 	// sysfs takes the namespace of the thread that opens it (fsopen(2), Linux 5.2).
-	err = inNamespace(ns, func() error {
+	err = netdev.In(ns, func() error {
 		fs, err := unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC)
 		if err != nil {
 			return err

@@ -3,12 +3,12 @@ package rdma
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
-	"github.com/containernetworking/plugins/pkg/ns"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // Move moves a device from one namespace to another, which only exclusive mode
@@ -36,7 +36,7 @@ func Move(d Device, from, to netns.NsHandle) error {
 	// The kernel takes the source namespace from the calling thread, not from
 	// the socket (rdma_dev_change_netns, current->nsproxy->net_ns): a socket
 	// opened there is not enough, the thread must be there.
-	return inNamespace(from, func() error {
+	return netdev.In(from, func() error {
 		_, err := s.ask(nl.RDMA_NLDEV_CMD_SET, unix.NLM_F_ACK, deviceIndex(link.Index),
 			nl.NewRtAttr(nl.RDMA_NLDEV_NET_NS_FD, nl.Uint32Attr(uint32(to))))
 		if errors.Is(err, unix.EOPNOTSUPP) {
@@ -68,13 +68,4 @@ func Rename(d Device, in netns.NsHandle, name string) error {
 		return fmt.Errorf("rename RDMA device %s to %s: %w", link.Name, name, err)
 	}
 	return nil
-}
-
-// inNamespace runs f on an OS thread inside a namespace: a new thread, unless
-// it is where the caller is.
-func inNamespace(handle netns.NsHandle, f func() error) error {
-	if isOwn(handle) {
-		return f()
-	}
-	return ns.WithNetNSPath("/proc/self/fd/"+strconv.Itoa(int(handle)), func(ns.NetNS) error { return f() })
 }

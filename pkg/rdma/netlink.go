@@ -39,7 +39,7 @@ type socket struct{ nl.SocketHandle }
 // openAt opens a socket in a namespace. For the caller's own that takes no
 // privilege, as entering any other does.
 func openAt(ns netns.NsHandle) (*socket, error) {
-	if isOwn(ns) {
+	if netdev.IsOwn(ns) {
 		ns = netns.None()
 	}
 	s, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_RDMA)
@@ -47,16 +47,6 @@ func openAt(ns netns.NsHandle) (*socket, error) {
 		return nil, fmt.Errorf("open NETLINK_RDMA: %w", err)
 	}
 	return &socket{nl.SocketHandle{Socket: s}}, nil
-}
-
-// isOwn tells whether a namespace is that of the calling thread.
-func isOwn(ns netns.NsHandle) bool {
-	own, err := netns.Get()
-	if err != nil {
-		return false
-	}
-	defer own.Close()
-	return own.Equal(ns)
 }
 
 // ask sends one of the commands of NETLINK_RDMA and returns the answers. A list

@@ -68,10 +68,11 @@ func (r *rig) charDevices() []string {
 	return paths
 }
 
+// start gives the process the one capability that the DaemonSet gives it.
 func (d *devicePlugin) start() {
 	d.Helper()
-	d.cmd = exec.Command(program("rdma-device-plugin"), "--config-file", filepath.Join(d.dir, "config.json"),
-		"--kubelet-dir", d.dir, "--state-dir", d.stateDir)
+	d.cmd = exec.Command("setpriv", "--inh-caps=-all,+net_admin", "--bounding-set=-all,+net_admin", program("rdma-device-plugin"),
+		"--config-file", filepath.Join(d.dir, "config.json"), "--kubelet-dir", d.dir, "--state-dir", d.stateDir)
 	d.cmd.Stderr = &d.log
 	d.cmd.Stdout = &d.log
 	must(d, d.cmd.Start())
@@ -115,6 +116,8 @@ func (d *devicePlugin) expect(when string, n int) {
 func TestTheCountStaysTrueWhilePodsHoldTheNICs(t *testing.T) {
 	needLab(t, "")
 	r := newRig(t, 8)
+	run(t, "ip", "addr", "add", "fd00:7::1/64", "nodad", "dev", rails[0])
+	t.Cleanup(func() { run(t, "ip", "addr", "del", "fd00:7::1/64", "dev", rails[0]) })
 	before, p := hostState(t), r.pod()
 	d := r.startDevicePlugin()
 	d.expect("before any pod", 8)
@@ -130,6 +133,7 @@ func TestTheCountStaysTrueWhilePodsHoldTheNICs(t *testing.T) {
 	p.kill()
 	time.Sleep(time.Second)
 	d.expect("after the pod's namespace died", 8)
+	r.expectHost(before) // by rescue alone
 	for i := len(rails) - 1; i >= 0; i-- {
 		p.del(fmt.Sprintf("net%d", i+1), r.config(rails[i]))
 	}

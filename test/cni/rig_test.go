@@ -291,10 +291,12 @@ func hostState(t testing.TB) string {
 		slices.Sort(a.AltNames)
 		lines = append(lines, fmt.Sprintf("%s mtu %d mac %s up %v promisc %v allmulti %v alias %q altnames %v", a.Name, a.MTU, a.HardwareAddr,
 			a.Flags&net.FlagUp != 0, a.Promisc != 0, a.Allmulti != 0, a.Alias, a.AltNames))
-		addrs, err := netlink.AddrList(link, unix.AF_INET)
+		addrs, err := netlink.AddrList(link, unix.AF_UNSPEC)
 		must(t, err)
 		for _, addr := range addrs {
-			lines = append(lines, a.Name+" address "+addr.IPNet.String())
+			if !addr.IP.IsLinkLocalUnicast() { // comes by itself, some time after the link is up
+				lines = append(lines, a.Name+" address "+addr.IPNet.String())
+			}
 		}
 		routes, err := netlink.RouteList(link, unix.AF_INET)
 		must(t, err)
