@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -160,9 +161,7 @@ func (o *operation) unclaimed(links []netlink.Link) []netlink.Link {
 // and what it has now.
 func (o *operation) guessState(link netlink.Link) netdev.State {
 	a := link.Attrs()
-	s := netdev.State{Name: o.config.Device, MTU: a.MTU, MAC: a.PermHWAddr.String(), Up: true, Alias: a.Alias}
-	if s.Name == "" {
-		s.Name = a.Name
-	}
-	return s
+	name := cmp.Or(o.config.Device, a.Name)
+	others := slices.DeleteFunc(slices.Clone(a.AltNames), func(alt string) bool { return alt == name })
+	return netdev.State{Name: name, MTU: a.MTU, MAC: a.PermHWAddr.String(), Up: true, Alias: a.Alias, AltNames: others}
 }
