@@ -52,8 +52,10 @@ type Address struct {
 	// Broadcast is an IPv4 address's: 0.0.0.0 for none, not set for the last
 	// address of the subnet.
 	Broadcast netip.Addr `json:"broadcast,omitzero"`
-	// NoPrefixRoute: the kernel added no route to the subnet. NetworkManager
-	// asks for that, and adds the route itself, with a metric.
+	// NoPrefixRoute: the kernel adds no route to the subnet. NetworkManager asks
+	// for that, and adds the route itself, with a metric. So does a State for an
+	// address with a metric of its own (IFA_RT_PRIORITY), which the netlink
+	// package cannot set.
 	NoPrefixRoute bool `json:"noPrefixRoute,omitempty"`
 }
 
@@ -108,6 +110,12 @@ func (n *Namespace) State(link netlink.Link) (State, error) {
 	if err != nil {
 		return State{}, fmt.Errorf("list the routes through %s: %w", a.Name, err)
 	}
+	for i := range s.Addresses {
+		a := &s.Addresses[i]
+		a.NoPrefixRoute = a.NoPrefixRoute || slices.ContainsFunc(routes, func(r netlink.Route) bool {
+			return r.Protocol == unix.RTPROT_KERNEL && r.Dst != nil && prefix(r.Dst) == a.Prefix.Masked() && r.Priority != kernelMetric(a.Prefix)
+		})
+	}
 	for _, r := range routes {
 		if r.Dst == nil || r.Protocol == unix.RTPROT_RA || isLinkLocal6(r.Dst.IP) {
 			continue
@@ -122,6 +130,15 @@ func (n *Namespace) State(link netlink.Link) (State, error) {
 		}
 	}
 	return s, nil
+}
+
+// kernelMetric is that of the route to an address's subnet, where nobody says
+// otherwise (IP6_RT_PRIO_ADDRCONF in the kernel).
+func kernelMetric(p netip.Prefix) int {
+	if p.Addr().Is6() {
+		return 256
+	}
+	return 0
 }
 
 // comesWithAddress tells whether a route is one that the kernel adds for an
