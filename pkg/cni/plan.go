@@ -47,11 +47,11 @@ func (s *sourceRouting) UnmarshalJSON(b []byte) error {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&object); err != nil {
+	if s.On = decoder.Decode(&object) == nil; s.On {
+		s.Table, s.Priority = int(object.Table), int(object.Priority)
+	} else {
 		s.unknown = strings.Join(strings.Fields(string(b)), " ")
-		return nil
 	}
-	*s = sourceRouting{On: true, Table: int(object.Table), Priority: int(object.Priority)}
 	return nil
 }
 

@@ -1,0 +1,138 @@
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// An Address is one that the host put on the netdev to stay. Addresses that the
+// kernel makes by itself (IPv6 link-local and those from router
+// advertisements) come back by themselves and are not recorded, nor are those
+// of limited life: a DHCP client asks for another lease when the netdev is back.
+type Address struct {
+	Prefix netip.Prefix `json:"prefix"` // the address with its prefix length
+	Peer   netip.Prefix `json:"peer,omitzero"`
+	Label  string       `json:"label,omitempty"`
+	Scope  int          `json:"scope,omitempty"`
+	// Broadcast is an IPv4 address's: 0.0.0.0 for none, not set for the last
+	// address of the subnet.
+	Broadcast netip.Addr `json:"broadcast,omitzero"`
+	// NoPrefixRoute: the kernel adds no route to the subnet. NetworkManager asks
+	// for that, and adds the route itself, with a metric. So does a State for an
+	// address with a metric of its own (IFA_RT_PRIORITY), which the netlink
+	// package cannot set.
+	NoPrefixRoute bool `json:"noPrefixRoute,omitempty"`
+}
+
+// addresses lists those of a link that a State keeps, in the order in which to
+// add them, and the temporary ones that it does not.
+func (n *Namespace) addresses(link netlink.Link) (lasting []Address, temporary []netip.Prefix, err error) {
+	name := link.Attrs().Name
+	list, err := Whole(func() ([]netlink.Addr, error) { return n.AddrList(link, unix.AF_UNSPEC) })
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the addresses of %s: %w", name, err)
+	}
+	for _, a := range list {
+		switch {
+		case isLinkLocal6(a.IP):
+		case a.Flags&unix.IFA_F_PERMANENT == 0:
+			temporary = append(temporary, prefix(a.IPNet))
+		default:
+			lasting = append(lasting, Address{
+				Prefix: prefix(a.IPNet), Peer: peer(a), Label: label(a.Label, name), Scope: a.Scope,
+				Broadcast: broadcast(a), NoPrefixRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
+			})
+		}
+	}
+	// The kernel lists the IPv6 address that was set last first, and prefers it.
+	if first6 := slices.IndexFunc(lasting, func(a Address) bool { return a.Prefix.Addr().Is6() }); first6 >= 0 {
+		slices.Reverse(lasting[first6:])
+	}
+	return lasting, temporary, nil
+}
+
+// AddAddresses puts addresses on a link; one that is there already is no error.
+func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
+	var errs []error
+	if slices.ContainsFunc(addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }) {
+		errs = append(errs, n.enableIPv6(link))
+	}
+	for _, a := range addresses {
+		addr := &netlink.Addr{IPNet: ipNet(a.Prefix), Label: a.Label, Scope: a.Scope, Broadcast: a.Broadcast.AsSlice()}
+		if a.NoPrefixRoute {
+			addr.Flags |= unix.IFA_F_NOPREFIXROUTE
+		}
+		if a.Prefix.Addr().Is6() {
+			// Whoever chose the address vouches for it; duplicate address
+			// detection would keep it from being used for a second.
+			addr.Flags |= unix.IFA_F_NODAD
+		}
+		if a.Peer.IsValid() {
+			addr.Peer = ipNet(a.Peer)
+		}
+		if err := n.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+			errs = append(errs, fmt.Errorf("add address %s: %w", a.Prefix, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func isLinkLocal6(ip net.IP) bool {
+	return ip.To4() == nil && (ip.IsLinkLocalUnicast() || ip.IsMulticast())
+}
+
+// kernelMetric is that of the route to an address's subnet, where nobody says
+// otherwise (IP6_RT_PRIO_ADDRCONF in the kernel).
+func kernelMetric(p netip.Prefix) int {
+	if p.Addr().Is6() {
+		return 256
+	}
+	return 0
+}
+
+// label drops the label that the kernel gives an address by itself: it is the
+// netdev's name.
+func label(label, name string) string {
+	if label == name {
+		return ""
+	}
+	return label
+}
+
+func peer(a netlink.Addr) netip.Prefix {
+	if a.Peer == nil || a.Peer.IP.Equal(a.IP) {
+		return netip.Prefix{}
+	}
+	return prefix(a.Peer)
+}
+
+// broadcast keeps none apart from the one that the kernel would be given.
+func broadcast(a netlink.Addr) netip.Addr {
+	switch {
+	case a.IP.To4() == nil:
+		return netip.Addr{}
+	case a.Broadcast == nil:
+		return netip.IPv4Unspecified()
+	}
+	return address(a.Broadcast)
+}
+
+func address(ip net.IP) netip.Addr {
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
+}
+
+func prefix(n *net.IPNet) netip.Prefix {
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(address(n.IP), ones)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

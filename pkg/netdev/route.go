@@ -1,0 +1,106 @@
+package netdev
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Route goes through the netdev. A State has those of the main table, without
+// the ones that the kernel adds for an address.
+type Route struct {
+	Dst      netip.Prefix `json:"dst"`
+	Gateway  netip.Addr   `json:"gateway,omitzero"`
+	Source   netip.Addr   `json:"source,omitzero"`
+	Priority int          `json:"priority,omitempty"`
+	Scope    int          `json:"scope,omitempty"`
+	Protocol int          `json:"protocol,omitempty"`
+	MTU      int          `json:"mtu,omitempty"`
+	AdvMSS   int          `json:"advmss,omitempty"`
+	OnLink   bool         `json:"onlink,omitempty"`
+	// Table is the routing table, 0 for main.
+	Table int `json:"table,omitempty"`
+}
+
+// routes lists the routes of the main table through a link, without those to
+// link-local addresses.
+func (n *Namespace) routes(link netlink.Link) (routes []Route, err error) {
+	a := link.Attrs()
+	list, err := Whole(func() ([]netlink.Route, error) {
+		return n.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the routes through %s: %w", a.Name, err)
+	}
+	for _, r := range list {
+		if r.Dst == nil || isLinkLocal6(r.Dst.IP) {
+			continue
+		}
+		routes = append(routes, Route{
+			Dst: prefix(r.Dst), Gateway: address(r.Gw), Source: address(r.Src), Priority: r.Priority,
+			Scope: int(r.Scope), Protocol: int(r.Protocol), MTU: r.MTU, AdvMSS: r.AdvMSS,
+			OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
+		})
+	}
+	return routes, nil
+}
+
+// AddRoutes adds routes through a link. Where one to the same destination with
+// the same metric exists, that one stays.
+func (n *Namespace) AddRoutes(link netlink.Link, routes []Route) error {
+	var errs []error
+	// A route's gateway must be reachable when the route is added: link
+	// routes before those that go through a gateway.
+	for _, direct := range []bool{true, false} {
+		for _, r := range routes {
+			if direct == r.Gateway.IsValid() {
+				continue
+			}
+			if err := n.RouteAdd(r.netlink(link)); err != nil && !errors.Is(err, unix.EEXIST) {
+				errs = append(errs, fmt.Errorf("add route %s: %w", r, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// HasRoute tells whether a route is there.
+func (n *Namespace) HasRoute(link netlink.Link, r Route) (bool, error) {
+	want := r.netlink(link)
+	if want.Table == 0 {
+		want.Table = unix.RT_TABLE_MAIN
+	}
+	routes, err := Whole(func() ([]netlink.Route, error) {
+		return n.RouteListFiltered(unix.AF_UNSPEC, want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
+	})
+	if err != nil {
+		return false, fmt.Errorf("list the routes through %s: %w", link.Attrs().Name, err)
+	}
+	return len(routes) > 0, nil
+}
+
+func (r Route) String() string {
+	s := r.Dst.String()
+	if r.Gateway.IsValid() {
+		s += " via " + r.Gateway.String()
+	}
+	if r.Table != 0 {
+		s += fmt.Sprintf(" table %d", r.Table)
+	}
+	return s
+}
+
+func (r Route) netlink(link netlink.Link) *netlink.Route {
+	route := &netlink.Route{
+		LinkIndex: link.Attrs().Index, Dst: ipNet(r.Dst), Gw: r.Gateway.AsSlice(), Src: r.Source.AsSlice(),
+		Priority: r.Priority, Scope: netlink.Scope(r.Scope), Protocol: netlink.RouteProtocol(r.Protocol),
+		MTU: r.MTU, AdvMSS: r.AdvMSS, Table: r.Table,
+	}
+	if r.OnLink {
+		route.Flags = unix.RTNH_F_ONLINK
+	}
+	return route
+}
