@@ -294,7 +294,10 @@ func (s *site) restartKubelet(ctx context.Context) error {
 		err = fmt.Errorf("before %s, after %s", before, after)
 	}
 	s.check("both pods went on running", err)
-	return nil
+	return cluster.Eventually(ctx, func() error { // a kubelet listens before it knows its pods
+		_, err := s.exec(ctx, s.pods[0], "true")
+		return err
+	})
 }
 
 func (s *site) readyz(ctx context.Context, n *cluster.Node) (string, error) {
