@@ -29,7 +29,10 @@ func (r *record) chapter(title, text string) {
 
 // shell writes down a command and its output as a terminal shows them.
 func (r *record) shell(prompt, command, output string) {
-	fmt.Fprintf(&r.text, "\n```\n%s %s\n%s\n```\n\n", prompt, command, strings.TrimRight(output, "\n"))
+	if !strings.HasSuffix(r.text.String(), "\n\n") { // behind a check
+		r.text.WriteString("\n")
+	}
+	fmt.Fprintf(&r.text, "```\n%s %s\n%s\n```\n\n", prompt, command, strings.TrimRight(output, "\n"))
 }
 
 // check writes down whether something holds; no error says that it does.
