@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -73,10 +72,10 @@ func (c *Config) plan(r *attachment.Record, link netlink.Link, ipam *current.Res
 		p.keep(r.Host)
 	} else {
 		for _, ip := range ipam.IPs {
-			address := prefix(&ip.Address)
+			address := netdev.Prefix(&ip.Address)
 			p.addresses = append(p.addresses, netdev.Address{Prefix: address})
 			if v4 := address.Addr().Is4(); !gateways[v4].IsValid() {
-				gateways[v4] = addr(ip.Gateway)
+				gateways[v4] = netdev.Addr(ip.Gateway)
 			}
 		}
 		for _, route := range ipam.Routes {
@@ -107,7 +106,7 @@ func (p *plan) keep(host netdev.State) {
 // the gateway of an address of its family, unless its scope says that there is
 // none on the way.
 func routeOf(r *types.Route, gateways map[bool]netip.Addr) netdev.Route {
-	route := netdev.Route{Dst: prefix(&r.Dst), Gateway: addr(r.GW), Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS}
+	route := netdev.Route{Dst: netdev.Prefix(&r.Dst), Gateway: netdev.Addr(r.GW), Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS}
 	direct := r.Scope != nil && *r.Scope >= unix.RT_SCOPE_LINK
 	if !route.Gateway.IsValid() && !direct {
 		route.Gateway = gateways[route.Dst.Addr().Is4()]
@@ -162,7 +161,7 @@ func (c *Config) routeBySource(p *plan, link netlink.Link, gateways map[bool]net
 // first pod of a range its gateway's address unless that is excluded.
 func (p plan) ownGateway(ipam *current.Result) (gateway netip.Addr, used bool) {
 	for _, ip := range ipam.IPs {
-		if gw := addr(ip.Gateway); gw.IsValid() && gw == prefix(&ip.Address).Addr() {
+		if gw := netdev.Addr(ip.Gateway); gw.IsValid() && gw == netdev.Prefix(&ip.Address).Addr() {
 			return gw, slices.ContainsFunc(p.routes, func(r netdev.Route) bool { return r.Gateway == gw })
 		}
 	}
@@ -216,24 +215,10 @@ func missing(what string, err error) error {
 func (p plan) resultOf() *current.Result {
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	for _, a := range p.addresses {
-		result.IPs = append(result.IPs, &current.IPConfig{Address: ipNet(a.Prefix)})
+		result.IPs = append(result.IPs, &current.IPConfig{Address: *netdev.IPNet(a.Prefix)})
 	}
 	for _, r := range p.routes {
-		result.Routes = append(result.Routes, &types.Route{Dst: ipNet(r.Dst), GW: r.Gateway.AsSlice(), MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority})
+		result.Routes = append(result.Routes, &types.Route{Dst: *netdev.IPNet(r.Dst), GW: r.Gateway.AsSlice(), MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority})
 	}
 	return result
-}
-
-func addr(ip net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
-}
-
-func prefix(n *net.IPNet) netip.Prefix {
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(addr(n.IP), ones)
-}
-
-func ipNet(p netip.Prefix) net.IPNet {
-	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -42,10 +42,10 @@ func (n *Namespace) addresses(link netlink.Link) (lasting []Address, temporary [
 		switch {
 		case isLinkLocal6(a.IP):
 		case a.Flags&unix.IFA_F_PERMANENT == 0:
-			temporary = append(temporary, prefix(a.IPNet))
+			temporary = append(temporary, Prefix(a.IPNet))
 		default:
 			lasting = append(lasting, Address{
-				Prefix: prefix(a.IPNet), Peer: peer(a), Label: label(a.Label, name), Scope: a.Scope,
+				Prefix: Prefix(a.IPNet), Peer: peer(a), Label: label(a.Label, name), Scope: a.Scope,
 				Broadcast: broadcast(a), NoPrefixRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
 			})
 		}
@@ -64,7 +64,7 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 		errs = append(errs, n.enableIPv6(link))
 	}
 	for _, a := range addresses {
-		addr := &netlink.Addr{IPNet: ipNet(a.Prefix), Label: a.Label, Scope: a.Scope, Broadcast: a.Broadcast.AsSlice()}
+		addr := &netlink.Addr{IPNet: IPNet(a.Prefix), Label: a.Label, Scope: a.Scope, Broadcast: a.Broadcast.AsSlice()}
 		if a.NoPrefixRoute {
 			addr.Flags |= unix.IFA_F_NOPREFIXROUTE
 		}
@@ -74,7 +74,7 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 			addr.Flags |= unix.IFA_F_NODAD
 		}
 		if a.Peer.IsValid() {
-			addr.Peer = ipNet(a.Peer)
+			addr.Peer = IPNet(a.Peer)
 		}
 		if err := n.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
 			errs = append(errs, fmt.Errorf("add address %s: %w", a.Prefix, err))
@@ -109,7 +109,7 @@ func peer(a netlink.Addr) netip.Prefix {
 	if a.Peer == nil || a.Peer.IP.Equal(a.IP) {
 		return netip.Prefix{}
 	}
-	return prefix(a.Peer)
+	return Prefix(a.Peer)
 }
 
 // broadcast keeps none apart from the one that the kernel would be given.
@@ -120,19 +120,5 @@ func broadcast(a netlink.Addr) netip.Addr {
 	case a.Broadcast == nil:
 		return netip.IPv4Unspecified()
 	}
-	return address(a.Broadcast)
-}
-
-func address(ip net.IP) netip.Addr {
-	addr, _ := netip.AddrFromSlice(ip)
-	return addr.Unmap()
-}
-
-func prefix(n *net.IPNet) netip.Prefix {
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(address(n.IP), ones)
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+	return Addr(a.Broadcast)
 }

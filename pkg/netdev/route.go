@@ -40,7 +40,7 @@ func (n *Namespace) routes(link netlink.Link) (routes []Route, err error) {
 			continue
 		}
 		routes = append(routes, Route{
-			Dst: prefix(r.Dst), Gateway: address(r.Gw), Source: address(r.Src), Priority: r.Priority,
+			Dst: Prefix(r.Dst), Gateway: Addr(r.Gw), Source: Addr(r.Src), Priority: r.Priority,
 			Scope: int(r.Scope), Protocol: int(r.Protocol), MTU: r.MTU, AdvMSS: r.AdvMSS,
 			OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
 		})
@@ -95,7 +95,7 @@ func (r Route) String() string {
 
 func (r Route) netlink(link netlink.Link) *netlink.Route {
 	route := &netlink.Route{
-		LinkIndex: link.Attrs().Index, Dst: ipNet(r.Dst), Gw: r.Gateway.AsSlice(), Src: r.Source.AsSlice(),
+		LinkIndex: link.Attrs().Index, Dst: IPNet(r.Dst), Gw: r.Gateway.AsSlice(), Src: r.Source.AsSlice(),
 		Priority: r.Priority, Scope: netlink.Scope(r.Scope), Protocol: netlink.RouteProtocol(r.Protocol),
 		MTU: r.MTU, AdvMSS: r.AdvMSS, Table: r.Table,
 	}

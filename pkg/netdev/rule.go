@@ -22,7 +22,7 @@ func (r Rule) String() string {
 
 func (r Rule) netlink() *netlink.Rule {
 	rule := netlink.NewRule()
-	rule.Src = ipNet(netip.PrefixFrom(r.Source, r.Source.BitLen()))
+	rule.Src = IPNet(netip.PrefixFrom(r.Source, r.Source.BitLen()))
 	rule.Table, rule.Priority = r.Table, r.Priority
 	rule.Family = unix.AF_INET
 	if r.Source.Is6() {

@@ -97,6 +97,12 @@ func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
 	}
 }
 
+// hasQueuePairs tells whether the kernel knows of queue pairs of a process.
+func hasQueuePairs(t testing.TB, process int) bool {
+	t.Helper()
+	return strings.Contains(run(t, "rdma", "resource", "show", "qp"), fmt.Sprintf("pid %d ", process))
+}
+
 func TestANICWhoseRDMADeviceIsInUseIsRefused(t *testing.T) {
 	needLab(t, "")
 	r := newRig(t, 1)
@@ -109,8 +115,7 @@ func TestANICWhoseRDMADeviceIsInUseIsRefused(t *testing.T) {
 	must(t, user.Start())
 	stop := sync.OnceFunc(func() { _ = user.Process.Kill(); _ = user.Wait() })
 	defer stop()
-	process := fmt.Sprintf("pid %d ", user.Process.Pid)
-	inUse := func() bool { return strings.Contains(run(t, "rdma", "resource", "show", "qp"), process) }
+	inUse := func() bool { return hasQueuePairs(t, user.Process.Pid) }
 	r.eventually("the queue pair of ibv_rc_pingpong", inUse)
 	_, err := p.tryAdd("net1", r.config(rails[0]))
 	if code(err) != 112 || !strings.Contains(err.Error(), "its RDMA device rxe0 is in use on the host by process ") {
@@ -131,9 +136,7 @@ func TestAnRDMADeviceThatAPodOpensWithoutTheNICIsNotTheHosts(t *testing.T) {
 	user := exec.Command("ip", "netns", "exec", other.name, "ibv_rc_pingpong", "-d", "rxe0")
 	must(t, user.Start())
 	defer func() { _ = user.Process.Kill(); _ = user.Wait() }()
-	r.eventually("the queue pair of ibv_rc_pingpong", func() bool {
-		return strings.Contains(run(t, "rdma", "resource", "show", "qp"), fmt.Sprintf("pid %d ", user.Process.Pid))
-	})
+	r.eventually("the queue pair of ibv_rc_pingpong", func() bool { return hasQueuePairs(t, user.Process.Pid) })
 	p.add("net1", r.config(rails[0]))
 	p.del("net1", r.config(rails[0]))
 	r.expectHost(before)
