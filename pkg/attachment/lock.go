@@ -11,15 +11,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/retry"
 )
 
-// LockWait bounds the wait for a lock. An ADD holds a NIC for as long as its
+// lockWait bounds the wait for a lock. An ADD holds a NIC for as long as its
 // IPAM plugin takes, which may be seconds; a runtime gives up on the whole pod
 // after minutes.
-const LockWait = 20 * time.Second
+const lockWait = 20 * time.Second
 
 // A Lock is an exclusive flock(2) on a file of the state folder. The kernel
-// releases it when the process and all that it started have ended, however.
+// releases it when the process and all that it started have ended, in whatever
+// way.
 //
 // They are taken in this order, and never two of one sort by one process:
 // attachment, NIC, RDMA moves.
@@ -81,25 +84,24 @@ func (j *Journal) lock(ctx context.Context, name, what, holder string) (*Lock, e
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, LockWait)
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	// flock(2) cannot be interrupted from Go; asking again in short steps can.
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	err = retry.Until(ctx, time.Millisecond, 50*time.Millisecond, func() (bool, error) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			break
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
+			return false, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", what, err)
-		}
-		select {
-		case <-ctx.Done():
-			b, _ := os.ReadFile(f.Name())
-			f.Close()
-			return nil, &HeldError{What: what, Holder: strings.TrimSpace(string(b))}
-		case <-time.After(pause):
-		}
+		return true, err
+	})
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		b, _ := os.ReadFile(f.Name())
+		f.Close()
+		return nil, &HeldError{What: what, Holder: strings.TrimSpace(string(b))}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
 	// The holder's name is for a message only; that it could not be written
 	// is no reason to fail.

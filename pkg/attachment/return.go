@@ -12,6 +12,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/retry"
 )
 
 // returnWait bounds the wait for a NIC whose namespace is going away. The
@@ -22,22 +23,38 @@ const returnWait = 5 * time.Second
 // softWait is the same for a Soft-RoCE device, which may be gone for good.
 const softWait = time.Second
 
+// Between two looks for a NIC.
+const (
+	firstPause   = 2 * time.Millisecond
+	longestPause = 100 * time.Millisecond
+)
+
 // ErrOutOfReach says that a NIC is on no namespace that this process can
 // enter. It may come back by itself; until then it stays in the journal.
 var ErrOutOfReach = errors.New("the NIC is in no reachable network namespace")
 
+// A Returner is the way back to the host: the undo of every step of an
+// attachment.
+type Returner struct {
+	Journal *Journal
+	// Host is the host's namespace.
+	Host *netdev.Namespace
+	// Who names the caller to those who wait for the lock on RDMA moves.
+	Who string
+	// Log has the record's NIC and pod as attributes.
+	Log *slog.Logger
+}
+
 // Return brings a record's NIC back to the host and restores what the host had
 // configured: the RDMA device first, then the netdev. It finds both by
 // identity, wherever they are and whatever they are called now, and does only
-// what is left to do, so it can be repeated after any failure. It is the undo
-// of every step of an attachment.
+// what is left to do, so it can be repeated after any failure.
 //
 // The caller holds the NIC's lock, and closes the record when Return succeeds.
-// host is the host's namespace; who names the caller to those who wait for the
-// lock on RDMA moves. A virtual netdev that the kernel destroyed with its
-// namespace is not there to be returned, which is no error.
-func (j *Journal) Return(ctx context.Context, host *netdev.Namespace, r *Record, who string, log *slog.Logger) error {
-	if !j.Current(r) {
+// A virtual netdev that the kernel destroyed with its namespace is not there to
+// be returned, which is no failure.
+func (w Returner) Return(ctx context.Context, r *Record) error {
+	if !w.Journal.Current(r) {
 		return nil // the reboot brought the NIC back
 	}
 	pod, err := openPod(r)
@@ -47,11 +64,11 @@ func (j *Journal) Return(ctx context.Context, host *netdev.Namespace, r *Record,
 	if pod != nil {
 		defer pod.Close()
 	}
-	place, link, err := findNetdev(ctx, host, pod, r.NIC.Netdev)
+	place, link, err := w.findNetdev(ctx, pod, r.NIC.Netdev)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.Host.Name, err)
+		return err
 	}
-	if place != nil && place != host && place != pod {
+	if place != nil && place != w.Host && place != pod {
 		defer place.Close()
 	}
 	var errs []error
@@ -59,18 +76,15 @@ func (j *Journal) Return(ctx context.Context, host *netdev.Namespace, r *Record,
 		errs = append(errs, pod.DeleteRules(r.Rules))
 	}
 	if r.NIC.RDMAMoved {
-		if err := j.returnRDMA(ctx, host, pod, place, r, who, log); err != nil {
-			errs = append(errs, fmt.Errorf("%s: return RDMA device %s: %w", r.Host.Name, r.NIC.RDMA, err))
+		if err := w.returnRDMA(ctx, pod, place, *r.NIC.RDMA); err != nil {
+			errs = append(errs, fmt.Errorf("return RDMA device %s: %w", r.NIC.RDMA, err))
 		}
 	}
 	if link == nil {
-		log.Warn("the NIC ended with its namespace", "nic", r.Host.Name, "pod", r.Pod.String())
+		w.Log.Warn("the NIC ended with its namespace")
 		return errors.Join(errs...)
 	}
-	if err := host.Restore(place, link, r.Host); err != nil {
-		errs = append(errs, fmt.Errorf("%s: %w", r.Host.Name, err))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.Host.Restore(ctx, place, link, r.Host))...)
 }
 
 // PodAlive tells whether the namespace of a record's pod is still there.
@@ -102,35 +116,30 @@ func openPod(r *Record) (*netdev.Namespace, error) {
 // findNetdev looks for a netdev in the pod, on the host, then everywhere. A
 // place other than pod and host is for the caller to close. A nil link without
 // an error: a virtual netdev that is gone.
-func findNetdev(ctx context.Context, host, pod *netdev.Namespace, id netdev.Identity) (*netdev.Namespace, netlink.Link, error) {
+func (w Returner) findNetdev(ctx context.Context, pod *netdev.Namespace, id netdev.Identity) (place *netdev.Namespace, link netlink.Link, err error) {
 	ctx, cancel := context.WithTimeout(ctx, returnWait)
 	defer cancel()
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		for _, ns := range []*netdev.Namespace{pod, host} {
-			if ns == nil {
+	err = retry.Until(ctx, firstPause, longestPause, func() (bool, error) {
+		for _, place = range []*netdev.Namespace{pod, w.Host} {
+			if place == nil {
 				continue
 			}
-			if link, err := ns.Link(id); link != nil || err != nil {
-				return ns, link, err
+			if link, err = place.Link(ctx, id); link != nil || err != nil {
+				return true, err
 			}
 		}
-		if ns, link := findElsewhere(id); link != nil {
-			return ns, link, nil
-		}
-		if !id.Physical() {
-			return nil, nil, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, nil, ErrOutOfReach
-		case <-time.After(pause):
-		}
+		place, link = findElsewhere(ctx, id)
+		return link != nil || !id.Physical(), nil
+	})
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = ErrOutOfReach
 	}
+	return place, link, err
 }
 
-func findElsewhere(id netdev.Identity) (*netdev.Namespace, netlink.Link) {
-	for ns := range netdev.AllNamespaces() {
-		link, err := ns.Link(id)
+func findElsewhere(ctx context.Context, id netdev.Identity) (*netdev.Namespace, netlink.Link) {
+	for ns := range netdev.AllNamespaces(ctx) {
+		link, err := ns.Link(ctx, id)
 		if err != nil || link == nil {
 			continue
 		}
@@ -143,57 +152,76 @@ func findElsewhere(id netdev.Identity) (*netdev.Namespace, netlink.Link) {
 
 // returnRDMA brings the RDMA device back. It is with its netdev, in the pod,
 // on the host already, or, after a crash between two steps, somewhere else.
-func (j *Journal) returnRDMA(ctx context.Context, host, pod, place *netdev.Namespace, r *Record, who string, log *slog.Logger) error {
-	lock, err := j.LockRDMAMoves(ctx, who)
+func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, device rdma.Device) error {
+	lock, err := w.Journal.LockRDMAMoves(ctx, w.Who)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
+	host, err := rdma.Open(w.Host.NS)
+	if err != nil {
+		return err
+	}
+	defer host.Close()
 
-	device := *r.NIC.RDMA
 	wait := returnWait
-	if r.NIC.RDMA.Soft {
+	if device.Soft {
 		wait = softWait
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		for _, ns := range []*netdev.Namespace{place, host, pod} {
-			if ns == nil {
+	err = retry.Until(ctx, firstPause, longestPause, func() (bool, error) {
+		for _, from := range []*netdev.Namespace{place, w.Host, pod} {
+			if from == nil || from == pod && pod == place {
 				continue
 			}
-			moved, err := moveRDMA(device, ns, host)
-			if err != nil {
-				return err
-			}
-			if moved {
-				return rdma.Rename(device, host.NS, device.Name)
+			if found, err := bringRDMA(device, from, host, from.ID == w.Host.ID); found || err != nil {
+				return true, err
 			}
 		}
-		for ns := range netdev.AllNamespaces() {
-			if moved, err := moveRDMA(device, ns, host); err == nil && moved {
-				return rdma.Rename(device, host.NS, device.Name)
+		for from := range netdev.AllNamespaces(ctx) {
+			if found, err := bringRDMA(device, from, host, from.ID == w.Host.ID); found && err == nil {
+				return true, nil
 			}
 		}
-		select {
-		case <-ctx.Done():
-			if r.NIC.RDMA.Soft {
-				// The Soft-RoCE driver as it is in Linux deletes the device
-				// when its netdev changes namespace. Nothing is left to return.
-				log.Warn("the Soft-RoCE device is gone", "nic", r.Host.Name, "rdma", r.NIC.RDMA.Name)
-				return nil
-			}
-			return ErrOutOfReach
-		case <-time.After(pause):
-		}
+		return false, nil
+	})
+	switch {
+	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
+		return err
+	case device.Soft:
+		// The Soft-RoCE driver as it is in Linux deletes the device when its
+		// netdev changes namespace. Nothing is left to return.
+		w.Log.Warn("the Soft-RoCE device is gone", "rdma", device.Name)
+		return nil
 	}
+	return ErrOutOfReach
 }
 
-// moveRDMA moves the device to the host if it is in ns.
-func moveRDMA(device rdma.Device, ns, host *netdev.Namespace) (bool, error) {
-	_, ok, err := rdma.Find(ns.NS, device)
-	if !ok || err != nil || ns.ID == host.ID {
-		return ok, err
+// bringRDMA moves the device to the host if it is in from, and gives it its own
+// name back.
+func bringRDMA(device rdma.Device, from *netdev.Namespace, host *rdma.Namespace, fromHost bool) (found bool, err error) {
+	if !fromHost {
+		if found, err := moveRDMA(device, from, host); !found || err != nil {
+			return found, err
+		}
 	}
-	return true, rdma.Move(device, ns.NS, host.NS)
+	link, ok, err := host.Find(device)
+	if !ok || err != nil {
+		return false, err
+	}
+	return true, host.Rename(link, device.Name)
+}
+
+func moveRDMA(device rdma.Device, from *netdev.Namespace, to *rdma.Namespace) (found bool, err error) {
+	there, err := rdma.Open(from.NS)
+	if err != nil {
+		return false, err
+	}
+	defer there.Close()
+	link, ok, err := there.Find(device)
+	if !ok || err != nil {
+		return false, err
+	}
+	return true, there.Move(link, to)
 }

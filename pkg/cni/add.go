@@ -64,7 +64,7 @@ func (o *operation) attach() (*current.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := o.give(r, link, pod)
+	result, err := o.moveIn(r, link, pod)
 	if err != nil {
 		return nil, o.undo(r, err)
 	}
@@ -78,7 +78,7 @@ func (o *operation) closeEarlier() error {
 	if r == nil || err != nil {
 		return err
 	}
-	o.Log.Warn("an earlier ADD of this attachment was not finished; undoing it", "nic", r.Host.Name, "pod", r.Pod.String(), "step", r.Step)
+	o.logFor(r).Warn("an earlier ADD of this attachment was not finished; undoing it", "step", r.Step)
 	lock, err := o.journal.LockNIC(o.ctx, r.NIC.Netdev.Key(), r.Host.Name, o.who())
 	if err != nil {
 		return fail(codeReturn, r.Host.Name, "lock the NIC", err, "is the state folder writable?")
@@ -94,7 +94,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	link, err := sel.find(o.host, o.Node.Sys)
+	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
 	if err != nil {
 		return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
@@ -103,7 +103,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	case link != nil:
 		key = netdev.IdentityOf(link).Key()
 	default:
-		r, err := o.holder(func(r *attachment.Record) bool { return sel.names(r) })
+		r, err := o.holder(func(r *attachment.Record) bool { return sel.isOf(r) })
 		if err != nil {
 			return nil, nil, err
 		}
@@ -119,7 +119,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	}
 	// Between the look and the lock another pod may have got the NIC, or
 	// given it back.
-	link, err = o.free(sel)
+	link, err = o.available(sel)
 	if err != nil {
 		lock.Unlock()
 		return nil, nil, err
@@ -127,16 +127,15 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	return link, lock, nil
 }
 
-// free returns the NIC if it is on the host and nobody's. A record that says
-// otherwise although no ADD or DEL is at work (we have the lock) is what a
-// crash or a pod's end without DEL left; it is repaired here.
-func (o *operation) free(sel selector) (netlink.Link, error) {
-	link, err := sel.find(o.host, o.Node.Sys)
+// available returns the NIC if it is on the host and nobody's, after a repair
+// where that is what it takes.
+func (o *operation) available(sel selector) (netlink.Link, error) {
+	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
 	if err != nil {
 		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
 	r, err := o.holder(func(r *attachment.Record) bool {
-		return link == nil && sel.names(r) || link != nil && r.NIC.Netdev.Matches(link)
+		return link == nil && sel.isOf(r) || link != nil && r.NIC.Netdev.Matches(link)
 	})
 	switch {
 	case err != nil:
@@ -147,22 +146,28 @@ func (o *operation) free(sel selector) (netlink.Link, error) {
 	case r == nil:
 		return link, nil
 	}
-	held, err := o.stillHeld(r)
-	if err != nil {
-		return nil, fail(codeReturn, r.Host.Name, "look for the NIC in "+r.Netns.Path, err, "try again")
-	}
-	if held {
-		return nil, fail(codeNICHeld, sel.value, "held by "+r.Holder(), nil, "a NIC is in one pod at a time; nothing was changed")
-	}
-	o.Log.Warn("a NIC came back without DEL; restoring it", "nic", r.Host.Name, "pod", r.Pod.String())
-	if err := o.release(r); err != nil {
+	if err := o.repair(r, sel); err != nil {
 		return nil, err
 	}
-	link, err = sel.find(o.host, o.Node.Sys)
+	link, err = sel.find(o.ctx, o.host, o.Node.Sys)
 	if err != nil || link == nil {
 		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "compare with `ip link` on the host")
 	}
 	return link, nil
+}
+
+// repair ends an attachment that a crash or a pod's end without DEL left: no ADD
+// or DEL is at work, for we have the lock. A NIC that its pod has is an error.
+func (o *operation) repair(r *attachment.Record, sel selector) error {
+	held, err := o.stillHeld(r)
+	if err != nil {
+		return fail(codeReturn, r.Host.Name, "look for the NIC in "+r.Netns.Path, err, "try again")
+	}
+	if held {
+		return fail(codeNICHeld, sel.value, "held by "+r.Holder(), nil, "a NIC is in one pod at a time; nothing was changed")
+	}
+	o.logFor(r).Warn("a NIC came back without DEL; restoring it")
+	return o.release(r)
 }
 
 // stillHeld tells whether the record's pod has the NIC: its ADD got to the end,
@@ -171,7 +176,7 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 	if r.Step != attachment.Attached {
 		return false, nil
 	}
-	link, err := o.host.Link(r.NIC.Netdev)
+	link, err := o.host.Link(o.ctx, r.NIC.Netdev)
 	if link != nil || err != nil {
 		return false, err
 	}
@@ -185,7 +190,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err := o.guardNetdev(link); err != nil {
 		return nil, err
 	}
-	nic, err := o.describe(link, o.config)
+	nic, err := o.describe(link)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +208,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		return nil, fail(codeNameTaken, name, fmt.Sprintf("the pod has an interface %s already (%s)", o.args.IfName, taken.Type()), nil,
 			"give each network of the pod another interface name; nothing was changed")
 	}
-	state, err := o.host.State(link)
+	state, err := o.host.State(o.ctx, link)
 	if err != nil {
 		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
@@ -225,11 +230,19 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	return r, nil
 }
 
-// give moves the NIC into the pod while the IPAM plugin finds an address, then
+// moveIn moves the NIC into the pod while the IPAM plugin finds an address, then
 // configures it. What fails is undone by the caller.
-func (o *operation) give(r *attachment.Record, link netlink.Link, pod *netdev.Namespace) (*current.Result, error) {
+func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.Namespace) (*current.Result, error) {
+	var subsystem *rdma.Namespace // the pod's
+	if r.NIC.RDMA != nil {
+		var err error
+		if subsystem, err = rdma.Open(pod.NS); err != nil {
+			return nil, fail(codeMoveRDMA, r.Host.Name, "look at the pod's RDMA devices", err, "try again")
+		}
+		defer subsystem.Close()
+	}
 	waitForIPAM := o.startIPAM()
-	moved, err := o.move(r, link, pod)
+	moved, err := o.move(r, link, pod, subsystem)
 	address, ipamErr := waitForIPAM(err == nil)
 	if err != nil {
 		return nil, err
@@ -242,26 +255,16 @@ func (o *operation) give(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	if o.config.KeepAddresses {
 		address = p.resultOf()
 	}
-	if gateway, used := p.ownGateway(address); used {
-		return nil, fail(codeGateway, r.Host.Name, fmt.Sprintf("IPAM plugin %s gave the pod %s, the address of the gateway that its routes go through", o.config.IPAM.Type, gateway), nil,
-			`keep it out of the range, with Whereabouts by "exclude": ["`+gateway.String()+`/32"]`)
-	} else if gateway.IsValid() {
-		o.Log.Warn("the pod got the gateway's address; nothing routes through it", "nic", r.Host.Name, "pod", r.Pod.String(), "address", gateway)
+	if err := o.refuseGateway(r, p, address); err != nil {
+		return nil, err
 	}
-	if r.Rules = p.rules; len(r.Rules) > 0 {
-		// Addresses and routes go with the netdev; rules would stay.
-		if err := o.journal.Update(r); err != nil {
-			return nil, fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.config.StateDir)
+	if err := o.configure(r, pod, moved, p); err != nil {
+		return nil, err
+	}
+	if subsystem != nil {
+		if err := o.settle(r, pod, subsystem, p); err != nil {
+			return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err, "can its driver change namespaces? The kernel's own Soft-RoCE cannot")
 		}
-	}
-	if err := p.apply(pod, moved); err != nil {
-		return nil, fail(codeConfigure, r.Host.Name, "configure its addresses in the pod", err, "compare the IPAM plugin's routes and gateway with its subnet")
-	}
-	if err := o.writeDeviceInfo(r); err != nil {
-		return nil, fail(codeConfigure, r.Host.Name, "tell Multus about it", err, "is the folder of CNIDeviceInfoFile writable?")
-	}
-	if err := o.settle(r, pod, moved, p); err != nil {
-		return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err, "can its driver change namespaces? The kernel's own Soft-RoCE cannot")
 	}
 	r.Step = attachment.Attached
 	if err := o.journal.Update(r); err != nil {
@@ -270,9 +273,41 @@ func (o *operation) give(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	return o.result(r, moved, address), nil
 }
 
+// refuseGateway refuses an address that is the gateway of the pod's own routes.
+func (o *operation) refuseGateway(r *attachment.Record, p plan, address *current.Result) error {
+	gateway, used := p.ownGateway(address)
+	if used {
+		return fail(codeGateway, r.Host.Name, fmt.Sprintf("IPAM plugin %s gave the pod %s, the address of the gateway that its routes go through", o.config.IPAM.Type, gateway), nil,
+			`keep it out of the range, with Whereabouts by "exclude": ["`+gateway.String()+`/32"]`)
+	}
+	if gateway.IsValid() {
+		o.logFor(r).Warn("the pod got the gateway's address; nothing routes through it", "address", gateway)
+	}
+	return nil
+}
+
+// configure gives the netdev in the pod what the plan has, and says so to the
+// neighbours and to Multus.
+func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link netlink.Link, p plan) error {
+	if r.Rules = p.rules; len(r.Rules) > 0 {
+		// Addresses and routes go with the netdev; rules would stay.
+		if err := o.journal.Update(r); err != nil {
+			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.config.StateDir)
+		}
+	}
+	if err := p.apply(pod, link); err != nil {
+		return fail(codeConfigure, r.Host.Name, "configure its addresses in the pod", err, "compare the IPAM plugin's routes and gateway with its subnet")
+	}
+	if err := o.writeDeviceInfo(r); err != nil {
+		return fail(codeConfigure, r.Host.Name, "tell Multus about it", err, "is the folder of CNIDeviceInfoFile writable?")
+	}
+	o.announce(r, pod, link, p)
+	return nil
+}
+
 // move brings netdev and RDMA device into the pod, in this order: it is the
 // one that works for RoCE (IPoIB needs the other).
-func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Namespace) (netlink.Link, error) {
+func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Namespace, subsystem *rdma.Namespace) (netlink.Link, error) {
 	name := r.Host.Name
 	sysctls, err := o.config.sysctls(o.args.IfName)
 	if err != nil {
@@ -289,11 +324,11 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		return nil, fail(codeConfigure, name, "set its sysctls", err, "compare with /proc/sys/net on the host")
 	}
 	if r.NIC.RDMAMoved {
-		if err := o.moveRDMA(r, pod); err != nil {
+		if err := o.moveRDMA(r, subsystem); err != nil {
 			return nil, fail(codeMoveRDMA, name, "move its RDMA device into the pod", err, "see `rdma dev` and the kernel's log")
 		}
 	}
-	moved, err := pod.Link(r.NIC.Netdev)
+	moved, err := pod.Link(o.ctx, r.NIC.Netdev)
 	if err == nil && moved == nil {
 		err = errors.New("it left the pod's namespace again")
 	}
@@ -301,7 +336,7 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		return nil, fail(codeMove, name, "find it in the pod", err, "try again")
 	}
 	if len(sysctls) > 0 {
-		if err := pod.LinkSetUp(moved); err != nil {
+		if err := pod.SetUp(moved); err != nil {
 			return nil, fail(codeMove, name, "set it up in the pod", err, "see the kernel's log for the driver's reason")
 		}
 	}
@@ -311,17 +346,28 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 // createAnew is the advice for what only the kubelet can mend.
 const createAnew = "delete the pod and create it again"
 
-func (o *operation) moveRDMA(r *attachment.Record, pod *netdev.Namespace) error {
+func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
 	lock, err := o.journal.LockRDMAMoves(o.ctx, o.who())
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	if err := rdma.Move(*r.NIC.RDMA, o.host.NS, pod.NS); err != nil {
+	host, err := o.hostRDMA()
+	if err != nil {
+		return err
+	}
+	link, ok, err := host.Find(*r.NIC.RDMA)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return fmt.Errorf("%w %s on the host any more", rdma.ErrNoDevice, r.NIC.RDMA.Name)
+	}
+	if err := host.Move(link, pod); err != nil {
 		return err
 	}
 	before := r.NIC.RDMA.Uverbs()
-	if r.NIC.RDMA.CharDevices, err = o.Node.CharDevicesIn(pod.NS, *r.NIC.RDMA); err != nil {
+	if r.NIC.RDMA.CharDevices, err = pod.CharDevices(o.Node, link, *r.NIC.RDMA); err != nil {
 		return err
 	}
 	if after := r.NIC.RDMA.Uverbs(); after != before {
@@ -334,7 +380,7 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *netdev.Namespace) error 
 	if o.config.RDMADeviceName == "" {
 		return nil
 	}
-	return rdma.Rename(*r.NIC.RDMA, pod.NS, o.config.RDMADeviceName)
+	return pod.Rename(link, o.config.RDMADeviceName)
 }
 
 // undo gives everything back after a failed ADD and returns the error of the
@@ -345,7 +391,7 @@ func (o *operation) undo(r *attachment.Record, cause error) error {
 	if err == nil {
 		return cause
 	}
-	o.Log.Error("undoing the failed ADD", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
+	o.logFor(r).Error("undoing the failed ADD", "err", err)
 	var failed *types.Error
 	if errors.As(cause, &failed) {
 		failed.Details += "; then, undoing it: " + err.Error()

@@ -53,7 +53,7 @@ func (o *operation) checkPod(r *attachment.Record, result *current.Result) error
 		return err
 	}
 	defer pod.Close()
-	link, err := pod.Link(r.NIC.Netdev)
+	link, err := pod.Link(o.ctx, r.NIC.Netdev)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (o *operation) checkPod(r *attachment.Record, result *current.Result) error
 	}
 	answer := &current.Result{IPs: ownAddresses(result, index), Routes: result.Routes}
 	p := o.config.plan(r, link, answer)
-	if err := p.check(pod, link); err != nil {
+	if err := p.check(o.ctx, pod, link); err != nil {
 		return err
 	}
 	return o.checkRDMA(r, pod, p)
@@ -87,12 +87,17 @@ func (o *operation) checkRDMA(r *attachment.Record, pod *netdev.Namespace, p pla
 	if r.NIC.RDMA == nil {
 		return nil
 	}
+	subsystem, err := rdma.Open(pod.NS)
+	if err != nil {
+		return err
+	}
+	defer subsystem.Close()
 	node, done, err := rdma.NodeIn(pod.NS, o.Node.Dev)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return checkGIDs(r, pod, node, p)
+	return checkGIDs(r, subsystem, node, p)
 }
 
 // noCheck is what Whereabouts answers to every CHECK. It has nothing to say

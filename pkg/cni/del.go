@@ -63,7 +63,7 @@ func (o *operation) detachUnrecorded() error {
 		if err := o.returnUnrecordedRDMA(pod, link); err != nil {
 			errs = append(errs, fail(codeReturn, o.config.Device, "give its RDMA device back to the host", err, "see `rdma dev` in the pod and on the host"))
 		}
-		if err := o.host.Restore(pod, link, o.guessState(link)); err != nil {
+		if err := o.host.Restore(o.ctx, pod, link, o.guessState(link)); err != nil {
 			errs = append(errs, fail(codeReturn, o.config.Device, "give it back to the host", err, "see `ip link` in the pod and on the host"))
 		}
 	}
@@ -84,7 +84,8 @@ func (o *operation) detachUnrecorded() error {
 // returnUnrecordedRDMA brings back the RDMA device that sits on a netdev in the
 // pod, in exclusive mode.
 func (o *operation) returnUnrecordedRDMA(pod *netdev.Namespace, link netlink.Link) error {
-	if mode, err := rdma.SystemMode(); err != nil || mode != rdma.Exclusive {
+	host, mode, err := o.rdmaMode()
+	if err != nil || mode != rdma.Exclusive {
 		return nil // without RDMA there is nothing to bring back
 	}
 	node, done, err := rdma.NodeIn(pod.NS, o.Node.Dev)
@@ -101,10 +102,20 @@ func (o *operation) returnUnrecordedRDMA(pod *netdev.Namespace, link netlink.Lin
 		return err
 	}
 	defer lock.Unlock()
+	there, err := rdma.Open(pod.NS)
+	if err != nil {
+		return err
+	}
+	defer there.Close()
 	for _, d := range devices {
-		if slices.Contains(d.Netdevs, link.Attrs().Name) {
-			return rdma.Move(d, pod.NS, o.host.NS)
+		if !slices.Contains(d.Netdevs, link.Attrs().Name) {
+			continue
 		}
+		device, ok, err := there.Find(d)
+		if !ok || err != nil {
+			return err
+		}
+		return there.Move(device, host)
 	}
 	return nil
 }
@@ -124,7 +135,7 @@ func (o *operation) unrecordedNIC() (netlink.Link, *netdev.Namespace) {
 		}
 		return nil, nil
 	}
-	links, err := pod.Links()
+	links, err := pod.Links(o.ctx)
 	if err == nil {
 		links = o.unclaimed(links)
 	}
@@ -132,7 +143,7 @@ func (o *operation) unrecordedNIC() (netlink.Link, *netdev.Namespace) {
 	for _, link := range links {
 		id := netdev.IdentityOf(link)
 		r := &attachment.Record{NIC: attachment.NIC{Netdev: id, Address: id.Parent}}
-		if id.Physical() && (sel.key == "device" || sel.names(r)) {
+		if id.Physical() && (sel.key == "device" || sel.isOf(r)) {
 			found = append(found, link)
 		}
 	}

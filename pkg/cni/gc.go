@@ -73,7 +73,7 @@ func (o *operation) collect(r *attachment.Record) error {
 		return fail(codeJournal, r.Host.Name, "lock the NIC", err, "is the state folder writable?")
 	}
 	defer nicLock.Unlock()
-	o.Log.Warn("releasing an attachment that the runtime does not know", "nic", r.Host.Name, "pod", r.Pod.String(), "container", r.ContainerID)
+	o.logFor(r).Warn("releasing an attachment that the runtime does not know", "container", r.ContainerID)
 	return o.release(r)
 }
 

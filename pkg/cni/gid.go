@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,55 +11,53 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/retry"
 )
 
 // gidWait bounds the wait for the kernel to fill the GID table, which it does
 // in the background and within milliseconds.
 const gidWait = 2 * time.Second
 
-// settle tells the neighbours and waits until the addresses are usable for
-// RoCE. What is late is logged; that the RDMA device did not arrive is an
-// error.
-func (o *operation) settle(r *attachment.Record, pod *netdev.Namespace, link netlink.Link, p plan) error {
+// announce tells the neighbours of the pod's addresses.
+func (o *operation) announce(r *attachment.Record, pod *netdev.Namespace, link netlink.Link, p plan) {
 	for _, a := range p.addresses {
 		if err := pod.Announce(link, a.Prefix.Addr()); err != nil {
-			o.Log.Warn("could not announce an address", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
+			o.logFor(r).Warn("could not announce an address", "err", err)
 		}
 	}
-	if r.NIC.RDMA == nil {
-		return nil
-	}
+}
+
+// settle waits until the addresses are usable for RoCE. subsystem is the pod's.
+// What is late is logged; that the RDMA device did not arrive is an error.
+func (o *operation) settle(r *attachment.Record, pod *netdev.Namespace, subsystem *rdma.Namespace, p plan) error {
 	var node rdma.Node
 	if len(p.addresses) > 0 {
 		var done func()
 		var err error
 		if node, done, err = rdma.NodeIn(pod.NS, o.Node.Dev); err != nil {
-			o.Log.Warn("could not wait for the GID table", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
+			o.logFor(r).Warn("could not wait for the GID table", "err", err)
 			return nil
 		}
 		defer done()
 	}
-	deadline := time.Now().Add(gidWait)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := checkGIDs(r, pod, node, p)
-		late := time.Now().After(deadline)
-		switch {
-		case err == nil:
-			return nil
-		case late && errors.Is(err, rdma.ErrNoDevice):
-			return err
-		case late:
-			o.Log.Warn("the GID table is late", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
-			return nil
-		}
-		time.Sleep(pause)
+	ctx, cancel := context.WithTimeout(o.ctx, gidWait)
+	defer cancel()
+	var err error
+	_ = retry.Until(ctx, time.Millisecond, 50*time.Millisecond, func() (bool, error) {
+		err = checkGIDs(r, subsystem, node, p)
+		return err == nil, nil
+	})
+	if err != nil && !errors.Is(err, rdma.ErrNoDevice) {
+		o.logFor(r).Warn("the GID table is late", "err", err)
+		return nil
 	}
+	return err
 }
 
 // checkGIDs tells which address has no RoCE v2 GID. node is the pod's. The
 // error wraps rdma.ErrNoDevice if the pod does not see the device at all.
-func checkGIDs(r *attachment.Record, pod *netdev.Namespace, node rdma.Node, p plan) error {
-	link, ok, err := rdma.Find(pod.NS, *r.NIC.RDMA)
+func checkGIDs(r *attachment.Record, pod *rdma.Namespace, node rdma.Node, p plan) error {
+	link, ok, err := pod.Find(*r.NIC.RDMA)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -54,11 +53,9 @@ func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (stri
 // the kernel would take from the others, too.
 func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 	index := link.Attrs().Index
-	routes, err := netdev.Whole(func() ([]netlink.Route, error) {
-		return o.host.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-	})
+	routes, err := o.host.MainRoutes(o.ctx)
 	if err != nil {
-		return "", fmt.Errorf("list the host's routes: %w", err)
+		return "", err
 	}
 	for _, r := range routes {
 		shared := slices.ContainsFunc(r.MultiPath, func(hop *netlink.NexthopInfo) bool { return hop.LinkIndex == index })
@@ -70,8 +67,7 @@ func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 		case !byDefault || r.Gw == nil:
 			continue
 		}
-		ways, err := o.host.RouteGet(r.Gw)
-		if err == nil && len(ways) == 1 && ways[0].LinkIndex == index {
+		if way, err := o.host.WayTo(r.Gw); err == nil && way.LinkIndex == index {
 			return "it is the host's way to its default gateway " + r.Gw.String(), nil
 		}
 	}
@@ -89,9 +85,9 @@ func (o *operation) hasMaster(link netlink.Link) (string, error) {
 	if index == 0 {
 		return "", nil
 	}
-	master, err := o.host.LinkByIndex(index)
+	master, err := o.host.LinkAt(index)
 	if err != nil {
-		return "", fmt.Errorf("look up its master: %w", err)
+		return "", fmt.Errorf("its master: %w", err)
 	}
 	return fmt.Sprintf("it is a port of %s %s", master.Type(), master.Attrs().Name), nil
 }
@@ -99,14 +95,14 @@ func (o *operation) hasMaster(link netlink.Link) (string, error) {
 // hasUppers: there are VLANs, macvlans and the like on the NIC, which would
 // lose their ground, those of other pods too.
 func (o *operation) hasUppers(link netlink.Link) (string, error) {
-	uppers, err := o.host.Uppers(link)
+	uppers, err := o.host.Uppers(o.ctx, link)
 	if err != nil {
 		return "", err
 	}
 	if len(uppers) > 0 {
 		return uppers[0].String() + " is on top of it", nil
 	}
-	borrowed, err := o.host.BorrowedAddresses(link)
+	borrowed, err := o.host.BorrowedAddresses(o.ctx, link)
 	if err != nil || len(borrowed) == 0 {
 		return "", err
 	}
@@ -139,7 +135,15 @@ func servesOthers(link netlink.Link, device rdma.Device) string {
 // isInUse: a process of the host or a kernel service has queue pairs on the
 // RDMA device.
 func (o *operation) isInUse(device rdma.Device) (string, error) {
-	users, err := rdma.Users(o.host.NS, device)
+	host, err := o.hostRDMA()
+	if err != nil {
+		return "", err
+	}
+	link, ok, err := host.Find(device)
+	if !ok || err != nil {
+		return "", err
+	}
+	users, err := host.Users(link, device.Driver)
 	if err != nil {
 		return "", err
 	}
@@ -159,7 +163,7 @@ func (o *operation) isInUse(device rdma.Device) (string, error) {
 // mode pods see all RDMA devices, and a program may open those of NICs that it
 // does not have: that must not keep them from others.
 func (o *operation) isInPod(user rdma.User) bool {
-	var its unix.Stat_t
-	err := unix.Stat(filepath.Join(o.Proc, strconv.Itoa(user.PID), "ns/net"), &its)
-	return user.Service == "" && err == nil && its.Ino != o.host.ID
+	var st unix.Stat_t
+	err := unix.Stat(filepath.Join(o.Proc, strconv.Itoa(user.PID), "ns/net"), &st)
+	return user.Service == "" && err == nil && st.Ino != o.host.ID
 }

@@ -115,7 +115,7 @@ func (o *operation) freeAddress(ctx context.Context, r *attachment.Record) error
 // DEL could ever close it.
 func (o *operation) freeFailed(r *attachment.Record) {
 	if err := o.freeAddress(o.ctx, r); err != nil {
-		o.Log.Warn("the IPAM plugin's DEL failed like its ADD", "nic", r.Host.Name, "pod", r.Pod.String(), "err", err)
+		o.logFor(r).Warn("the IPAM plugin's DEL failed like its ADD", "err", err)
 	}
 	r.Config = nil
 }

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -63,12 +64,12 @@ func isMAC(s string) bool {
 }
 
 // find looks for the NIC on the host; nil if it is not there.
-func (s selector) find(host *netdev.Namespace, sys string) (netlink.Link, error) {
+func (s selector) find(ctx context.Context, host *netdev.Namespace, sys string) (netlink.Link, error) {
 	switch s.key {
 	case "device":
 		return host.LinkNamed(s.value)
 	case "hwaddr":
-		return findMAC(host, s.value)
+		return findMAC(ctx, host, s.value)
 	case "kernelpath":
 		return findBelow(host, s.value)
 	}
@@ -82,12 +83,12 @@ func (s selector) find(host *netdev.Namespace, sys string) (netlink.Link, error)
 // findMAC finds the NIC with a permanent or, failing that, a current MAC
 // address. VLANs and bonds borrow the address of the NIC below them, so a
 // physical NIC comes first.
-func findMAC(host *netdev.Namespace, mac string) (netlink.Link, error) {
+func findMAC(ctx context.Context, host *netdev.Namespace, mac string) (netlink.Link, error) {
 	want, err := net.ParseMAC(mac)
 	if err != nil {
 		return nil, err
 	}
-	links, err := host.Links()
+	links, err := host.Links(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -144,9 +145,9 @@ func single(links []netlink.Link, what string) (netlink.Link, error) {
 	return nil, fmt.Errorf("several netdevs %s: %s", what, strings.Join(names, ", "))
 }
 
-// names tells whether the selector names the NIC of a record: the NIC that it
-// would have found on the host before the attachment.
-func (s selector) names(r *attachment.Record) bool {
+// isOf tells whether the selector is of a record's NIC: would have found it on
+// the host before the attachment.
+func (s selector) isOf(r *attachment.Record) bool {
 	switch s.key {
 	case "device":
 		return s.value == r.Host.Name || slices.Contains(r.Host.AltNames, s.value)
@@ -159,14 +160,14 @@ func (s selector) names(r *attachment.Record) bool {
 }
 
 // describe reads what the journal must know of a NIC before it moves.
-func (p *Plugin) describe(link netlink.Link, c *Config) (attachment.NIC, error) {
-	name := link.Attrs().Name
+func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
+	name, c := link.Attrs().Name, o.config
 	nic := attachment.NIC{Netdev: netdev.IdentityOf(link)}
-	nic.Bus, nic.Address = p.Node.NetdevAddress(name)
+	nic.Bus, nic.Address = o.Node.NetdevAddress(name)
 	if c.RDMA == rdmaNone {
 		return nic, nil
 	}
-	mode, err := rdma.SystemMode()
+	host, mode, err := o.rdmaMode()
 	switch {
 	case errors.Is(err, rdma.ErrNoSubsystem) && c.RDMA == rdmaOptional && c.RDMAMode == "":
 		return nic, nil
@@ -178,7 +179,7 @@ func (p *Plugin) describe(link netlink.Link, c *Config) (attachment.NIC, error) 
 		return nic, fail(codeRDMAMode, name, fmt.Sprintf("the configuration wants RDMA mode %s, the node is in %s mode", c.RDMAMode, mode), nil,
 			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`, or leave out \"rdmaMode\"", modeNumber(c.RDMAMode)))
 	}
-	device, err := p.Node.DeviceOfNetdev(name)
+	device, err := host.DeviceOf(o.Node, name)
 	switch {
 	case errors.Is(err, rdma.ErrNoDevice) && c.RDMA == rdmaOptional:
 		return nic, nil
@@ -191,6 +192,16 @@ func (p *Plugin) describe(link netlink.Link, c *Config) (attachment.NIC, error) 
 			"leave out \"rdmaDeviceName\", or boot the node with `options ib_core netns_mode=0`; nothing was changed")
 	}
 	return nic, nil
+}
+
+// rdmaMode is the node's RDMA mode, and the host's subsystem.
+func (o *operation) rdmaMode() (*rdma.Namespace, rdma.Mode, error) {
+	host, err := o.hostRDMA()
+	if err != nil {
+		return nil, "", err
+	}
+	mode, err := host.Mode()
+	return host, mode, err
 }
 
 // modeNumber is ib_core's netns_mode parameter for a mode.

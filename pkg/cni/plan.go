@@ -2,6 +2,7 @@ package cni
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -180,9 +181,9 @@ func (p plan) apply(pod *netdev.Namespace, link netlink.Link) error {
 }
 
 // check tells what of the plan does not hold.
-func (p plan) check(pod *netdev.Namespace, link netlink.Link) error {
+func (p plan) check(ctx context.Context, pod *netdev.Namespace, link netlink.Link) error {
 	name := link.Attrs().Name
-	state, err := pod.State(link)
+	state, err := pod.State(ctx, link)
 	if err != nil {
 		return err
 	}
@@ -192,12 +193,12 @@ func (p plan) check(pod *netdev.Namespace, link netlink.Link) error {
 		}
 	}
 	for _, r := range p.routes {
-		if ok, err := pod.HasRoute(link, r); err != nil || !ok {
+		if ok, err := pod.HasRoute(ctx, link, r); err != nil || !ok {
 			return missing("no route "+r.String()+" through "+name, err)
 		}
 	}
 	for _, r := range p.rules {
-		if ok, err := pod.HasRule(r); err != nil || !ok {
+		if ok, err := pod.HasRule(ctx, r); err != nil || !ok {
 			return missing("no rule "+r.String(), err)
 		}
 	}

@@ -38,6 +38,7 @@ type operation struct {
 	config  *Config
 	journal *attachment.Journal
 	host    *netdev.Namespace
+	rdma    *rdma.Namespace // the host's; hostRDMA opens it
 	pod     attachment.Pod
 }
 
@@ -56,7 +57,29 @@ func (p *Plugin) begin(args *skel.CmdArgs, c *Config) (*operation, error) {
 	}, nil
 }
 
-func (o *operation) end() { o.host.Close() }
+func (o *operation) end() {
+	o.rdma.Close()
+	o.host.Close()
+}
+
+// hostRDMA opens the host's RDMA subsystem when it is first asked for. The error
+// wraps rdma.ErrNoSubsystem when the kernel has none.
+func (o *operation) hostRDMA() (host *rdma.Namespace, err error) {
+	if o.rdma == nil {
+		o.rdma, err = rdma.Open(o.host.NS)
+	}
+	return o.rdma, err
+}
+
+// way is the way back to the host for a record's NIC.
+func (o *operation) way(r *attachment.Record) attachment.Returner {
+	return attachment.Returner{Journal: o.journal, Host: o.host, Who: o.who(), Log: o.logFor(r)}
+}
+
+// logFor is the log with what each line about a record says.
+func (o *operation) logFor(r *attachment.Record) *slog.Logger {
+	return o.Log.With("nic", r.Host.Name, "pod", r.Pod.String())
+}
 
 // who names this operation to those who wait for its locks.
 func (o *operation) who() string {

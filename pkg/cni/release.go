@@ -62,12 +62,12 @@ func (o *operation) returnNIC(ctx context.Context, r *attachment.Record) error {
 		return err
 	}
 	if other != nil {
-		o.Log.Warn("another attachment has the NIC by now; leaving it there", "nic", r.Host.Name, "holder", other.Holder())
+		o.logFor(r).Warn("another attachment has the NIC by now; leaving it there", "holder", other.Holder())
 		return nil
 	}
-	err = o.journal.Return(ctx, o.host, r, o.who(), o.Log)
+	err = o.way(r).Return(ctx, r)
 	if errors.Is(err, attachment.ErrOutOfReach) && o.isPulled(r) {
-		o.Log.Warn("the NIC was pulled out of the node", "nic", r.Host.Name, "pod", r.Pod.String(), "address", r.NIC.Address)
+		o.logFor(r).Warn("the NIC was pulled out of the node", "address", r.NIC.Address)
 		return nil
 	}
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
-	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
 // status tells whether an ADD could succeed now. A NIC that a pod holds is no
@@ -37,14 +36,14 @@ func (o *operation) statusNIC() error {
 	if err != nil {
 		return err
 	}
-	link, err := sel.find(o.host, o.Node.Sys)
+	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
 	if err != nil {
 		return fail(codeNotAvailable, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
 	if link != nil {
 		return nil
 	}
-	r, err := o.holder(func(r *attachment.Record) bool { return sel.names(r) })
+	r, err := o.holder(func(r *attachment.Record) bool { return sel.isOf(r) })
 	if err != nil {
 		return err
 	}
@@ -61,7 +60,7 @@ func (o *operation) statusRDMA() error {
 	if o.config.RDMA != rdmaRequired && o.config.RDMAMode == "" {
 		return nil
 	}
-	mode, err := rdma.SystemMode()
+	_, mode, err := o.rdmaMode()
 	switch {
 	case err != nil:
 		return fail(codeNotAvailable, "", "ask for the RDMA mode", err, "load the NIC's RDMA driver")

@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netns"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -112,7 +115,7 @@ func TestInTheLabNICsThatSomebodyMovedStayOffered(t *testing.T) {
 	defer func() {
 		for _, d := range devices {
 			if os.Getenv("ROCE_LAB_MODE") == string(rdma.Exclusive) {
-				n.must(rdma.Move(d, pod.NS, host.NS))
+				n.must(moveRDMA(d, pod, host))
 			}
 			n.command("ip -n pod link set " + d.Netdevs[0] + " netns 1")
 			n.command("ip link set " + d.Netdevs[0] + " up mtu 9000")
@@ -135,6 +138,33 @@ func TestInTheLabNICsThatSomebodyMovedStayOffered(t *testing.T) {
 	n.wait(k, "rdma/rail", labNICs)
 }
 
+func moveRDMA(d rdma.Device, from, to *netdev.Namespace) error {
+	source, err := rdma.Open(from.NS)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := rdma.Open(to.NS)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	link, ok, err := source.Find(d)
+	if err != nil || !ok {
+		return errors.Join(err, rdma.ErrNoDevice)
+	}
+	return source.Move(link, target)
+}
+
+func deviceOf(nic string) (rdma.Device, error) {
+	own, err := rdma.Open(netns.None())
+	if err != nil {
+		return rdma.Device{}, err
+	}
+	defer own.Close()
+	return own.DeviceOf(rdma.Host(), nic)
+}
+
 func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
 	n := newLabNode(t)
 	host, err := netdev.CurrentNamespace()
@@ -144,9 +174,9 @@ func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
 	const nic = "ens12np0"
 	link, err := host.LinkNamed(nic)
 	n.must(err)
-	before, err := host.State(link)
+	before, err := host.State(t.Context(), link)
 	n.must(err)
-	device, err := rdma.Host().DeviceOfNetdev(nic)
+	device, err := deviceOf(nic)
 	n.must(err)
 	n.command("ip netns add pod")
 	pod, err := netdev.OpenNamespace("/run/netns/pod")
@@ -175,7 +205,7 @@ func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
 	if back == nil || back.Attrs().MTU != before.MTU || back.Attrs().Flags&net.FlagUp == 0 {
 		t.Errorf("the netdev: %+v", back)
 	}
-	if d, err := rdma.Host().DeviceOfNetdev(nic); err != nil || d.Name != device.Name {
+	if d, err := deviceOf(nic); err != nil || d.Name != device.Name {
 		t.Errorf("the RDMA device: %v %v", d, err)
 	}
 	record, err = n.journal.Read("pod1", "net1")

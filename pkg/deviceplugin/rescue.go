@@ -94,11 +94,15 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 		return false, err
 	}
 	defer nic.Unlock()
-	link, err := r.host.Link(record.NIC.Netdev)
+	link, err := r.host.Link(ctx, record.NIC.Netdev)
 	if err != nil || link == nil {
 		return false, err
 	}
-	if err := r.journal.Return(ctx, r.host, record, who, r.log); err != nil {
+	way := attachment.Returner{
+		Journal: r.journal, Host: r.host, Who: who,
+		Log: r.log.With("nic", record.Host.Name, "pod", record.Pod.String()),
+	}
+	if err := way.Return(ctx, record); err != nil {
 		return false, err
 	}
 	record.Step = attachment.Returned

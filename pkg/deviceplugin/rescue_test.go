@@ -46,7 +46,7 @@ func newNamespace(t *testing.T) *netdev.Namespace {
 // the kernel leaves a real one.
 func addNIC(t *testing.T, host *netdev.Namespace, name string) netlink.Link {
 	t.Helper()
-	err := host.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1500}, PeerName: name + "w"})
+	err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1500}, PeerName: name + "w"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestANICThatCameBackWithoutADelIsRestored(t *testing.T) {
 	var results []error
 	r := &rescuer{host: host, journal: n.journal, log: slog.New(slog.NewTextHandler(n.logs, nil)), done: func(err error) { results = append(results, err) }}
 	i := n.inventory()
-	i.links = host.Links
+	i.links = func() ([]netlink.Link, error) { return host.Links(t.Context()) }
 	_, err := i.read()
 	n.must(err)
 	r.rescue(n.ctx, stranded(i.held, i.hostLinks))
@@ -139,9 +139,9 @@ func TestANICThatIsWhereItsRecordSaysIsLeftThere(t *testing.T) {
 	link := addNIC(t, host, "net1")
 	record := strandedRecord(link, attachment.Attached)
 	n.must(n.journal.Write(record))
-	n.must(host.LinkDel(link)) // into its pod
+	n.must(netlink.LinkDel(link)) // into its pod
 	i := n.inventory()
-	i.links = host.Links
+	i.links = func() ([]netlink.Link, error) { return host.Links(t.Context()) }
 	_, err := i.read()
 	n.must(err)
 	if found := stranded(i.held, i.hostLinks); len(found) != 0 {
@@ -161,7 +161,7 @@ func TestARescueThatFailsIsTriedAgainLater(t *testing.T) {
 	addNIC(t, host, "ens12np0x")
 	other, err := host.LinkNamed("ens12np0x")
 	n.must(err)
-	n.must(host.LinkSetName(other, "ens12np0")) // the name is taken
+	n.must(netlink.LinkSetName(other, "ens12np0")) // the name is taken
 	record := strandedRecord(link, attachment.Attached)
 	n.must(n.journal.Write(record))
 	var results []error
@@ -174,7 +174,7 @@ func TestARescueThatFailsIsTriedAgainLater(t *testing.T) {
 	if len(results) != 1 || results[0] == nil {
 		t.Fatalf("results %v", results)
 	}
-	n.must(host.LinkDel(other))
+	n.must(netlink.LinkDel(other))
 	clear(r.again)
 	r.rescue(n.ctx, []*attachment.Record{record})
 	if len(results) != 2 || results[1] != nil {

@@ -93,7 +93,9 @@ func newInventory(o Options, journal *attachment.Journal, host *netdev.Namespace
 		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
 	}
 	if host != nil {
-		i.links, i.elsewhere = host.LinkReader().Links, host.LinksElsewhere
+		reader := host.LinkReader()
+		i.links = func() ([]netlink.Link, error) { return reader.Links(context.Background()) }
+		i.elsewhere = func() ([]netlink.Link, error) { return host.LinksElsewhere(context.Background()) }
 	}
 	return i
 }

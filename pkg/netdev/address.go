@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -32,9 +33,9 @@ type Address struct {
 
 // addresses lists those of a link that a State keeps, in the order in which to
 // add them, and the temporary ones that it does not.
-func (n *Namespace) addresses(link netlink.Link) (lasting []Address, temporary []netip.Prefix, err error) {
+func (n *Namespace) addresses(ctx context.Context, link netlink.Link) (lasting []Address, temporary []netip.Prefix, err error) {
 	name := link.Attrs().Name
-	list, err := Whole(func() ([]netlink.Addr, error) { return n.AddrList(link, unix.AF_UNSPEC) })
+	list, err := n.listAddresses(ctx, link)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the addresses of %s: %w", name, err)
 	}
@@ -57,7 +58,7 @@ func (n *Namespace) addresses(link netlink.Link) (lasting []Address, temporary [
 	return lasting, temporary, nil
 }
 
-// AddAddresses puts addresses on a link; one that is there already is no error.
+// AddAddresses puts addresses on a link, where they may be already.
 func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 	var errs []error
 	if slices.ContainsFunc(addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }) {
@@ -76,7 +77,7 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 		if a.Peer.IsValid() {
 			addr.Peer = IPNet(a.Peer)
 		}
-		if err := n.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := n.handle.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
 			errs = append(errs, fmt.Errorf("add address %s: %w", a.Prefix, err))
 		}
 	}

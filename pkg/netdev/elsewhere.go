@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -13,14 +14,14 @@ import (
 // number for: the kernel gives one to each namespace that a link of this one
 // has its peer in, as a pod's eth0 has, or moved to. It takes NET_ADMIN there,
 // and enters none. (IFLA_TARGET_NETNSID, Linux 5.0.)
-func (n *Namespace) LinksElsewhere() ([]netlink.Link, error) {
-	numbers, err := n.namespaceNumbers()
+func (n *Namespace) LinksElsewhere(ctx context.Context) ([]netlink.Link, error) {
+	numbers, err := n.namespaceNumbers(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the namespaces known in %s: %w", n.Path, err)
 	}
 	var all []netlink.Link
 	for _, number := range numbers {
-		links, err := n.links(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
+		links, err := n.links(ctx, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
 		if errors.Is(err, unix.EINVAL) {
 			continue // it ended since
 		}
@@ -33,8 +34,8 @@ func (n *Namespace) LinksElsewhere() ([]netlink.Link, error) {
 }
 
 // namespaceNumbers lists the numbers of other namespaces in this one.
-func (n *Namespace) namespaceNumbers() ([]int32, error) {
-	messages, err := n.list(unix.RTM_GETNSID, nl.NewRtGenMsg())
+func (n *Namespace) namespaceNumbers(ctx context.Context) ([]int32, error) {
+	messages, err := n.list(ctx, unix.RTM_GETNSID, nl.NewRtGenMsg())
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 
@@ -12,11 +13,13 @@ import (
 
 // Links lists the namespace's links, without their counters and virtual
 // functions: on a node with hundreds of links they are most of an answer.
-func (n *Namespace) Links() ([]netlink.Link, error) { return n.LinkReader().Links() }
+func (n *Namespace) Links(ctx context.Context) ([]netlink.Link, error) {
+	return n.LinkReader().Links(ctx)
+}
 
 // links lists links, of another namespace if a number says of which.
-func (n *Namespace) links(where ...nl.NetlinkRequestData) ([]netlink.Link, error) {
-	answers, err := n.listLinks(where...)
+func (n *Namespace) links(ctx context.Context, where ...nl.NetlinkRequestData) ([]netlink.Link, error) {
+	answers, err := n.listLinks(ctx, where...)
 	if err != nil {
 		return nil, err
 	}
@@ -36,9 +39,9 @@ func parseLinks(answers [][]byte) (links []netlink.Link, err error) {
 // skipStats is RTEXT_FILTER_SKIP_STATS of <linux/rtnetlink.h>.
 const skipStats = 1 << 3
 
-func (n *Namespace) listLinks(where ...nl.NetlinkRequestData) ([][]byte, error) {
+func (n *Namespace) listLinks(ctx context.Context, where ...nl.NetlinkRequestData) ([][]byte, error) {
 	about := []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
-	return n.list(unix.RTM_GETLINK, append(about, where...)...)
+	return n.list(ctx, unix.RTM_GETLINK, append(about, where...)...)
 }
 
 // A LinkReader lists a namespace's links again and again. The kernel nearly
@@ -54,8 +57,8 @@ type LinkReader struct {
 func (n *Namespace) LinkReader() *LinkReader { return &LinkReader{namespace: n} }
 
 // Links is as the namespace's. The caller must not change what it gets.
-func (r *LinkReader) Links() ([]netlink.Link, error) {
-	answers, err := r.namespace.listLinks()
+func (r *LinkReader) Links(ctx context.Context) ([]netlink.Link, error) {
+	answers, err := r.namespace.listLinks(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list links in %s: %w", r.namespace.Path, err)
 	}

@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,11 +15,14 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/retry"
 )
 
-// A Namespace is an open network namespace with a socket in it.
+// A Namespace is an open network namespace with sockets in it. Whatever lists
+// something takes a context: such a list is asked for again while others change
+// it, see Complete.
 type Namespace struct {
-	*netlink.Handle
 	NS netns.NsHandle
 	// ID identifies the namespace while it lives: the inode number of its
 	// file in nsfs.
@@ -26,7 +30,9 @@ type Namespace struct {
 	// Path is where it was opened.
 	Path string
 
-	// requests is a socket for the messages that Handle has no method for.
+	handle operations
+	lists  lists
+	// requests is a socket for the messages that handle has no method for.
 	requests *nl.NetlinkSocket
 }
 
@@ -77,13 +83,13 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	return &Namespace{Handle: h, NS: handle, ID: st.Ino, Path: path, requests: requests}, nil
+	return &Namespace{NS: handle, ID: st.Ino, Path: path, handle: h, lists: h, requests: requests}, nil
 }
 
 // Close closes the sockets and the handle on the namespace.
 func (n *Namespace) Close() {
 	n.requests.Close()
-	n.Handle.Close()
+	n.handle.Close()
 	n.NS.Close()
 }
 
@@ -110,24 +116,24 @@ func IsOwn(handle netns.NsHandle) bool {
 	return own.Equal(handle)
 }
 
-// Whole asks for a list until it did not change while the kernel wrote it: what
+// Complete asks for a list until nothing changed while the kernel wrote it: what
 // such a list leaves out, nobody would restore. It lets others go on in between:
-// several that only ask would keep each other from ever being done.
-func Whole[T any](list func() ([]T, error)) ([]T, error) {
-	for pause := time.Millisecond; ; pause = min(2*pause, longestPause) {
-		items, err := list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return items, err
-		}
-		time.Sleep(pause)
+// several that only ask would keep each other from ever being done. When ctx
+// ends first, the error says that the list kept changing.
+func Complete[T any](ctx context.Context, list func() ([]T, error)) (items []T, err error) {
+	ended := retry.Until(ctx, time.Millisecond, 50*time.Millisecond, func() (bool, error) {
+		items, err = list()
+		return !errors.Is(err, netlink.ErrDumpInterrupted), nil
+	})
+	if ended != nil {
+		return nil, fmt.Errorf("%w, until %w", err, ended)
 	}
+	return items, err
 }
 
-const longestPause = 50 * time.Millisecond
-
 // list asks for all of something.
-func (n *Namespace) list(command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
-	return Whole(func() ([][]byte, error) {
+func (n *Namespace) list(ctx context.Context, command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
+	return Complete(ctx, func() ([][]byte, error) {
 		req := nl.NewNetlinkRequest(command, unix.NLM_F_DUMP)
 		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
 		for _, a := range about {
@@ -139,12 +145,12 @@ func (n *Namespace) list(command int, about ...nl.NetlinkRequestData) ([][]byte,
 
 // Link finds the netdev with an identity in this namespace; nil if it is not
 // there.
-func (n *Namespace) Link(id Identity) (netlink.Link, error) {
+func (n *Namespace) Link(ctx context.Context, id Identity) (netlink.Link, error) {
 	// The ifindex mostly survives a move: one request instead of a dump.
-	if link, err := n.LinkByIndex(id.Index); err == nil && id.Matches(link) {
+	if link, err := n.handle.LinkByIndex(id.Index); err == nil && id.Matches(link) {
 		return link, nil
 	}
-	links, err := n.Links()
+	links, err := n.Links(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +165,7 @@ func (n *Namespace) Link(id Identity) (netlink.Link, error) {
 // LinkNamed finds a link by its name or one of its alternative names; nil if
 // there is none.
 func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
-	link, err := n.LinkByName(name)
+	link, err := n.handle.LinkByName(name)
 	if notFound := (netlink.LinkNotFoundError{}); errors.As(err, &notFound) {
 		return nil, nil
 	}
@@ -169,17 +175,32 @@ func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
 	return link, nil
 }
 
+// LinkAt returns the link with an ifindex.
+func (n *Namespace) LinkAt(index int) (netlink.Link, error) {
+	link, err := n.handle.LinkByIndex(index)
+	if err != nil {
+		return nil, fmt.Errorf("look up link %d in %s: %w", index, n.Path, err)
+	}
+	return link, nil
+}
+
+// SetUp sets a link up.
+func (n *Namespace) SetUp(link netlink.Link) error { return n.handle.LinkSetUp(link) }
+
 // AllNamespaces opens, one after another, every network namespace that this
 // process can reach: those with a process in them and those that a container
 // runtime keeps by a bind mount. Each comes once and is closed behind the
-// loop's body. It is the slow way to find a netdev that is in none of the
-// places where it should be.
-func AllNamespaces() iter.Seq[*Namespace] {
+// loop's body; the loop ends early when ctx does. It is the slow way to find a
+// netdev that is in none of the places where it should be.
+func AllNamespaces(ctx context.Context) iter.Seq[*Namespace] {
 	return func(yield func(*Namespace) bool) {
 		seen := map[uint64]bool{}
 		for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/run/netns/*", "/run/docker/netns/*"} {
 			paths, _ := filepath.Glob(pattern)
 			for _, path := range paths {
+				if ctx.Err() != nil {
+					return
+				}
 				var st unix.Stat_t
 				if unix.Stat(path, &st) != nil || seen[st.Ino] {
 					continue

@@ -1,8 +1,10 @@
 package netdev
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -27,11 +29,9 @@ type Route struct {
 
 // routes lists the routes of the main table through a link, without those to
 // link-local addresses.
-func (n *Namespace) routes(link netlink.Link) (routes []Route, err error) {
+func (n *Namespace) routes(ctx context.Context, link netlink.Link) (routes []Route, err error) {
 	a := link.Attrs()
-	list, err := Whole(func() ([]netlink.Route, error) {
-		return n.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	})
+	list, err := n.listRoutes(ctx, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("list the routes through %s: %w", a.Name, err)
 	}
@@ -59,7 +59,7 @@ func (n *Namespace) AddRoutes(link netlink.Link, routes []Route) error {
 			if direct == r.Gateway.IsValid() {
 				continue
 			}
-			if err := n.RouteAdd(r.netlink(link)); err != nil && !errors.Is(err, unix.EEXIST) {
+			if err := n.handle.RouteAdd(r.netlink(link)); err != nil && !errors.Is(err, unix.EEXIST) {
 				errs = append(errs, fmt.Errorf("add route %s: %w", r, err))
 			}
 		}
@@ -67,15 +67,35 @@ func (n *Namespace) AddRoutes(link netlink.Link, routes []Route) error {
 	return errors.Join(errs...)
 }
 
+// MainRoutes lists the routes of the main table, whatever they go through.
+func (n *Namespace) MainRoutes(ctx context.Context) ([]netlink.Route, error) {
+	routes, err := n.listRoutes(ctx, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, fmt.Errorf("list the routes in %s: %w", n.Path, err)
+	}
+	return routes, nil
+}
+
+// WayTo returns the route that a packet to an address takes.
+// Equivalent to: `ip route get $address`.
+func (n *Namespace) WayTo(address net.IP) (netlink.Route, error) {
+	ways, err := n.handle.RouteGet(address)
+	if err == nil && len(ways) == 0 {
+		err = unix.ENETUNREACH
+	}
+	if err != nil {
+		return netlink.Route{}, fmt.Errorf("look up the route to %s: %w", address, err)
+	}
+	return ways[0], nil
+}
+
 // HasRoute tells whether a route is there.
-func (n *Namespace) HasRoute(link netlink.Link, r Route) (bool, error) {
+func (n *Namespace) HasRoute(ctx context.Context, link netlink.Link, r Route) (bool, error) {
 	want := r.netlink(link)
 	if want.Table == 0 {
 		want.Table = unix.RT_TABLE_MAIN
 	}
-	routes, err := Whole(func() ([]netlink.Route, error) {
-		return n.RouteListFiltered(unix.AF_UNSPEC, want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
-	})
+	routes, err := n.listRoutes(ctx, want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
 	if err != nil {
 		return false, fmt.Errorf("list the routes through %s: %w", link.Attrs().Name, err)
 	}

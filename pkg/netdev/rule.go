@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -34,19 +35,19 @@ func (r Rule) netlink() *netlink.Rule {
 // AddRules adds rules to the namespace.
 func (n *Namespace) AddRules(rules []Rule) error {
 	for _, r := range rules {
-		if err := n.RuleAdd(r.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := n.handle.RuleAdd(r.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add rule %s: %w", r, err)
 		}
 	}
 	return nil
 }
 
-// DeleteRules takes rules out of the namespace; one that is gone is no error.
-// Routes go with their netdev, rules do not.
+// DeleteRules takes rules out of the namespace that are still in it. Routes go
+// with their netdev, rules do not.
 func (n *Namespace) DeleteRules(rules []Rule) error {
 	var errs []error
 	for _, r := range rules {
-		if err := n.RuleDel(r.netlink()); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := n.handle.RuleDel(r.netlink()); err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("delete rule %s: %w", r, err))
 		}
 	}
@@ -54,11 +55,9 @@ func (n *Namespace) DeleteRules(rules []Rule) error {
 }
 
 // HasRule tells whether a rule is there.
-func (n *Namespace) HasRule(r Rule) (bool, error) {
+func (n *Namespace) HasRule(ctx context.Context, r Rule) (bool, error) {
 	want := r.netlink()
-	rules, err := Whole(func() ([]netlink.Rule, error) {
-		return n.RuleListFiltered(want.Family, want, netlink.RT_FILTER_SRC|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PRIORITY)
-	})
+	rules, err := n.listRules(ctx, want, netlink.RT_FILTER_SRC|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PRIORITY)
 	if err != nil {
 		return false, fmt.Errorf("list the rules: %w", err)
 	}

@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -41,17 +42,17 @@ func (s State) flags() (set, which uint32) {
 }
 
 // State reads the state of a link in this namespace.
-func (n *Namespace) State(link netlink.Link) (State, error) {
+func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error) {
 	a := link.Attrs()
 	s := State{
 		Name: a.Name, MTU: a.MTU, MAC: a.HardwareAddr.String(), Alias: a.Alias, AltNames: a.AltNames,
 		Up: a.RawFlags&unix.IFF_UP != 0, Promiscuous: a.RawFlags&unix.IFF_PROMISC != 0, AllMulticast: a.RawFlags&unix.IFF_ALLMULTI != 0,
 	}
-	addresses, temporary, err := n.addresses(link)
+	addresses, temporary, err := n.addresses(ctx, link)
 	if err != nil {
 		return State{}, err
 	}
-	routes, err := n.routes(link)
+	routes, err := n.routes(ctx, link)
 	if err != nil {
 		return State{}, err
 	}
@@ -64,7 +65,7 @@ func (n *Namespace) State(link netlink.Link) (State, error) {
 		s.Addresses = append(s.Addresses, address)
 	}
 	for _, r := range routes {
-		if r.Protocol != unix.RTPROT_RA && !s.comesWithAddress(r) && !s.comesWithOneOf(temporary, r) {
+		if r.Protocol != unix.RTPROT_RA && !s.comesWithAddress(r) && !s.needsOneOf(temporary, r) {
 			s.Routes = append(s.Routes, r)
 		}
 	}
@@ -80,9 +81,9 @@ func (s State) comesWithAddress(r Route) bool {
 	})
 }
 
-// comesWithOneOf tells whether a route needs an address that is not kept: the
+// needsOneOf tells whether a route needs an address that is not kept: the
 // kernel refuses it without, and whoever sets the one sets the other.
-func (s State) comesWithOneOf(temporary []netip.Prefix, r Route) bool {
+func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 	reached := slices.ContainsFunc(s.Addresses, func(a Address) bool {
 		return a.Prefix.Contains(r.Gateway) || a.Peer.Contains(r.Gateway)
 	})
@@ -98,12 +99,55 @@ func (s State) comesWithOneOf(temporary []netip.Prefix, r Route) bool {
 // When the recorded name is taken by another link, the netdev still comes
 // back, under the name it has or one that the kernel picks, and the error
 // says so.
-func (n *Namespace) Restore(from *Namespace, link netlink.Link, s State) error {
+func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, s State) error {
+	errs := []error{n.dropAltNames(from, link, s)}
+	name, err := n.nameFor(from, link, s)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if err := n.takeBack(from, link, name, s); err != nil {
+		return errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
+	}
+	back, err := n.Link(ctx, IdentityOf(link))
+	if err != nil || back == nil {
+		return errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
+	}
+	for _, name := range s.AltNames {
+		if !slices.Contains(back.Attrs().AltNames, name) {
+			errs = append(errs, wrap("add alternative name "+name, n.handle.LinkAddAltName(back, name)))
+		}
+	}
+	errs = append(errs, n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
+	return errors.Join(errs...)
+}
+
+// nameFor is what a link shall be called here, "" to leave its name. The error
+// says why that is not the recorded one.
+func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (string, error) {
+	a, away := link.Attrs(), from.ID != n.ID
+	if !away && a.Name == s.Name {
+		return "", nil
+	}
+	name := s.Name
+	holder, err := n.LinkNamed(s.Name)
+	if err == nil && holder != nil && (away || holder.Attrs().Index != a.Index) {
+		err = fmt.Errorf("name %s is taken by another link (ifindex %d)", s.Name, holder.Attrs().Index)
+	}
+	if err != nil {
+		name = ""
+		if away {
+			name = fallbackName
+		}
+	}
+	return name, err
+}
+
+// takeBack is the one message that moves and renames a link and gives it the
+// recorded MTU, MAC address, alias and flags.
+func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s State) error {
 	a := link.Attrs()
-	away := from.ID != n.ID
-	c := Change{Alias: new(string)}
-	*c.Alias = s.Alias
-	if away {
+	c := Change{Name: name, Alias: &s.Alias}
+	if from.ID != n.ID {
 		c.Namespace = n
 	}
 	if a.MTU != s.MTU {
@@ -112,43 +156,15 @@ func (n *Namespace) Restore(from *Namespace, link netlink.Link, s State) error {
 	if mac, err := net.ParseMAC(s.MAC); err == nil && a.HardwareAddr.String() != s.MAC {
 		c.MAC = mac
 	}
-	errs := []error{n.dropAltNames(from, link, s)}
-	if away || a.Name != s.Name {
-		holder, err := n.LinkNamed(s.Name)
-		switch {
-		case err != nil:
-			return err
-		case holder != nil && (away || holder.Attrs().Index != a.Index):
-			errs = append(errs, fmt.Errorf("name %s is taken by another link (ifindex %d)", s.Name, holder.Attrs().Index))
-			if away {
-				c.Name = fallbackName
-			}
-		default:
-			c.Name = s.Name
-		}
-	}
 	// A rename or a new address may need the link to be down, and a move
 	// closes it anyhow.
-	if !away && a.Flags&net.FlagUp != 0 && (c.Name != "" || c.MAC != nil) {
-		if err := n.LinkSetDown(link); err != nil {
-			errs = append(errs, fmt.Errorf("set down: %w", err))
+	if c.Namespace == nil && a.Flags&net.FlagUp != 0 && (c.Name != "" || c.MAC != nil) {
+		if err := n.handle.LinkSetDown(link); err != nil {
+			return fmt.Errorf("set down: %w", err)
 		}
 	}
 	c.Flags, c.Which = s.flags()
-	if err := from.Apply(a.Index, c); err != nil {
-		return errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
-	}
-	back, err := n.Link(IdentityOf(link))
-	if err != nil || back == nil {
-		return errors.Join(append(errs, fmt.Errorf("not on the host after the move"), err)...)
-	}
-	for _, name := range s.AltNames {
-		if !slices.Contains(back.Attrs().AltNames, name) {
-			errs = append(errs, wrap("add alternative name "+name, n.LinkAddAltName(back, name)))
-		}
-	}
-	errs = append(errs, n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
-	return errors.Join(errs...)
+	return from.Apply(a.Index, c)
 }
 
 // dropAltNames takes the alternative names that the host did not give, and
@@ -166,7 +182,7 @@ func (n *Namespace) dropAltNames(from *Namespace, link netlink.Link, s State) er
 				continue
 			}
 		}
-		errs = append(errs, wrap("drop alternative name "+name, from.LinkDelAltName(link, name)))
+		errs = append(errs, wrap("drop alternative name "+name, from.handle.LinkDelAltName(link, name)))
 	}
 	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -18,8 +19,8 @@ func (u Upper) String() string { return u.Kind + " " + u.Name }
 // Uppers lists the netdevs that are on top of a link. It asks for all links of
 // the namespace, of which a node has hundreds, and so reads no more of each
 // than that.
-func (n *Namespace) Uppers(link netlink.Link) ([]Upper, error) {
-	answers, err := n.listLinks()
+func (n *Namespace) Uppers(ctx context.Context, link netlink.Link) ([]Upper, error) {
+	answers, err := n.listLinks(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
@@ -74,12 +75,12 @@ func upperOf(answer []byte) (upper Upper, on int, err error) {
 // BorrowedAddresses are the Ethernet addresses that a link receives for others
 // than itself: those of macvlans on top of it that are up, wherever they are.
 // One that was moved into a pod is in no list of this namespace's links.
-func (n *Namespace) BorrowedAddresses(link netlink.Link) ([]net.HardwareAddr, error) {
+func (n *Namespace) BorrowedAddresses(ctx context.Context, link netlink.Link) ([]net.HardwareAddr, error) {
 	// The kernel knows a dump of the forwarding database by this header, and
 	// its index as the link to which it is limited (rtnl_fdb_dump).
 	header := nl.NewIfInfomsg(unix.AF_BRIDGE)
 	header.Index = int32(link.Attrs().Index)
-	answers, err := n.list(unix.RTM_GETNEIGH, header)
+	answers, err := n.list(ctx, unix.RTM_GETNEIGH, header)
 	if err != nil {
 		return nil, fmt.Errorf("list the address filter of %s: %w", link.Attrs().Name, err)
 	}

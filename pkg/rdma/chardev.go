@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,24 +100,6 @@ func (n Node) CharDevicesOf(d Device) ([]string, error) {
 	return chars.of(function, d.Name), nil
 }
 
-// CharDevicesIn asks the kernel for the character devices of a device that is
-// in a namespace. A move may have renumbered them.
-func (n Node) CharDevicesIn(ns netns.NsHandle, d Device) ([]string, error) {
-	s, err := openAt(ns)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	link, ok, err := s.find(d)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, fmt.Errorf("%w %s in the namespace", ErrNoDevice, d.Name)
-	}
-	return n.askCharDevices(s, link, d)
-}
-
 // From <rdma/rdma_netlink.h>; the netlink package has no names for them.
 const (
 	nldevCmdGetCharDev   = 15
@@ -126,13 +107,13 @@ const (
 	nldevAttrCharDevName = 70
 )
 
-// askCharDevices is some questions about one device, where sysfs has only the
-// list of the character devices of all. Kernels before 5.2 do not understand
-// them.
-func (n Node) askCharDevices(s *socket, link Link, d Device) ([]string, error) {
+// CharDevices asks the kernel for the character devices of a device of this
+// namespace, where sysfs has only the list of those of all devices. Only those
+// below the node's device root count. A move may have renumbered them.
+func (n *Namespace) CharDevices(node Node, link Link, d Device) ([]string, error) {
 	var names []string
 	ask := func(kind string, port ...*nl.RtAttr) error {
-		answers, err := s.ask(nldevCmdGetCharDev, 0, append(port, deviceIndex(link.Index), nl.NewRtAttr(nldevAttrCharDevType, nl.ZeroTerminated(kind)))...)
+		answers, err := n.ask(nldevCmdGetCharDev, 0, append(port, deviceIndex(link.Index), nl.NewRtAttr(nldevAttrCharDevType, nl.ZeroTerminated(kind)))...)
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return nil // the device has none of this kind
 		}
@@ -146,12 +127,12 @@ func (n Node) askCharDevices(s *socket, link Link, d Device) ([]string, error) {
 		return err
 	}
 	if err := ask("uverbs"); errors.Is(err, unix.EINVAL) {
-		return n.CharDevicesOf(d)
+		return node.CharDevicesOf(d) // kernels before 5.2 do not understand the question
 	} else if err != nil {
 		return nil, fmt.Errorf("ask for the character devices of %s: %w", link.Name, err)
 	}
 	// The question alone would have the kernel load the module.
-	if _, err := os.Stat(n.class("infiniband_mad")); err == nil {
+	if _, err := os.Stat(node.class("infiniband_mad")); err == nil {
 		for _, p := range d.Ports {
 			for _, kind := range []string{"umad", "issm"} {
 				if err := ask(kind, nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_PORT_INDEX, nl.Uint32Attr(uint32(p.Number)))); err != nil {
@@ -162,7 +143,7 @@ func (n Node) askCharDevices(s *socket, link Link, d Device) ([]string, error) {
 	}
 	var paths []string
 	for _, name := range names {
-		path := filepath.Join(n.infinibandDir(), name)
+		path := filepath.Join(node.infinibandDir(), name)
 		if _, err := os.Stat(path); err == nil {
 			paths = append(paths, path)
 		}

@@ -2,6 +2,7 @@ package rdma_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -31,6 +32,9 @@ func TestTheInventoryAgreesWithRdmamap(t *testing.T) {
 	if len(names) != 16 || !slices.Equal(names, theirs) {
 		t.Fatalf("devices %v\nrdmamap %v", names, theirs)
 	}
+	own, err := rdma.Open(netns.None())
+	must(t, err)
+	defer own.Close()
 	for _, d := range devices {
 		manager, ok := node.ConnectionManager()
 		if !ok {
@@ -50,8 +54,8 @@ func TestTheInventoryAgreesWithRdmamap(t *testing.T) {
 		if name, err := rdmamap.GetRdmaDeviceForNetdevice(d.Netdevs[0]); err != nil || name != d.Name {
 			t.Errorf("rdmamap finds %q for %s (%v), not %s", name, d.Netdevs[0], err, d.Name)
 		}
-		if found, err := node.DeviceOfNetdev(d.Netdevs[0]); err != nil || found.Name != d.Name || found.Address == "" {
-			t.Errorf("DeviceOfNetdev finds %v for %s (%v), not %s", found, d.Netdevs[0], err, d.Name)
+		if found, err := own.DeviceOf(node, d.Netdevs[0]); err != nil || found.Name != d.Name || found.Address == "" {
+			t.Errorf("DeviceOf finds %v for %s (%v), not %s", found, d.Netdevs[0], err, d.Name)
 		} else if !slices.Equal(found.CharDevices, d.CharDevices) {
 			t.Errorf("%s: the kernel says it has the character devices %v, sysfs %v", d.Name, found.CharDevices, d.CharDevices)
 		}
@@ -69,11 +73,14 @@ func TestALookupMissesNoDeviceWhileOthersMove(t *testing.T) {
 	host, pod := twoNamespaces(t)
 	moving, staying := devices[:len(devices)-1], devices[len(devices)-1]
 
+	looking, err := rdma.Open(host)
+	must(t, err)
+	defer looking.Close()
 	done := make(chan error, 1)
 	go func() { done <- toAndFro(moving, host, pod, 8) }()
 	for looks := 1; ; looks++ {
 		// Without its index it is looked for in a list.
-		if _, ok, err := rdma.Find(host, rdma.Device{NodeGUID: staying.NodeGUID}); err != nil || !ok {
+		if _, ok, err := looking.Find(rdma.Device{NodeGUID: staying.NodeGUID}); err != nil || !ok {
 			t.Errorf("look %d does not find %s (%v)", looks, staying, err)
 		}
 		select {
@@ -86,10 +93,24 @@ func TestALookupMissesNoDeviceWhileOthersMove(t *testing.T) {
 	}
 }
 
-func toAndFro(devices []rdma.Device, from, to netns.NsHandle, rounds int) error {
+func toAndFro(devices []rdma.Device, a, b netns.NsHandle, rounds int) error {
+	from, err := rdma.Open(a)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := rdma.Open(b)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
 	for range 2 * rounds {
 		for _, d := range devices {
-			if err := rdma.Move(d, from, to); err != nil {
+			link, ok, err := from.Find(d)
+			if err != nil || !ok {
+				return fmt.Errorf("find %s: %w", d, errors.Join(err, rdma.ErrNoDevice))
+			}
+			if err := from.Move(link, to); err != nil {
 				return err
 			}
 		}

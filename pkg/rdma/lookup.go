@@ -7,20 +7,19 @@ import (
 	"slices"
 
 	"github.com/Mellanox/rdmamap"
-	"github.com/vishvananda/netns"
 )
 
 // ErrNoDevice says that an RDMA device is not where it was looked for.
 var ErrNoDevice = errors.New("no RDMA device")
 
-// DeviceOfNetdev finds the RDMA device of one netdev of this namespace on the
-// live system. The error wraps ErrNoDevice when there is none.
+// DeviceOf finds the RDMA device of one netdev of this namespace, which must be
+// that of the node's sysfs. The error wraps ErrNoDevice when there is none.
 //
 // It looks one device up instead of reading the inventory: the CNI plugin
 // starts once for every NIC of every pod.
-func (n Node) DeviceOfNetdev(netdev string) (Device, error) {
+func (n *Namespace) DeviceOf(node Node, netdev string) (Device, error) {
 	var candidates []string
-	switch bus, address := n.NetdevAddress(netdev); bus {
+	switch bus, address := node.NetdevAddress(netdev); bus {
 	case BusPCI:
 		candidates = rdmamap.GetRdmaDevicesForPcidev(address)
 	case BusAuxiliary:
@@ -30,16 +29,11 @@ func (n Node) DeviceOfNetdev(netdev string) (Device, error) {
 	if len(candidates) == 0 {
 		// No device on the NIC's own function: a Soft-RoCE device may sit on
 		// the netdev.
-		mac, _ := readString(n.class("net", netdev), "address")
+		mac, _ := readString(node.class("net", netdev), "address")
 		softGUID = eui64(mac)
 	}
-	s, err := openAt(netns.None())
-	if err != nil {
-		return Device{}, err
-	}
-	defer s.Close()
-	i := n.Inventory()
-	for link, err := range s.links() {
+	i := node.Inventory()
+	for link, err := range n.links() {
 		if err != nil {
 			return Device{}, err
 		}
@@ -55,7 +49,7 @@ func (n Node) DeviceOfNetdev(netdev string) (Device, error) {
 		}
 		if slices.Contains(d.Netdevs, netdev) {
 			d.Index = &link.Index
-			d.CharDevices, err = n.askCharDevices(s, link, d)
+			d.CharDevices, err = n.CharDevices(node, link, d)
 			return d, err
 		}
 	}

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,18 +25,35 @@ const (
 // not loaded.
 var ErrNoSubsystem = errors.New("the kernel has no RDMA subsystem (is ib_core loaded?)")
 
-// SystemMode asks the kernel for the mode. The error wraps ErrNoSubsystem
-// when there is no RDMA. Kernels before 5.2 know only shared and do not
-// understand the question.
+// SystemMode is Namespace.Mode for those who ask for nothing else.
 func SystemMode() (Mode, error) {
-	mode, err := netlink.RdmaSystemGetNetnsMode()
-	switch {
-	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.ECONNREFUSED):
-		return "", ErrNoSubsystem
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
-		return Shared, nil
-	case err != nil:
-		return "", fmt.Errorf("read the RDMA namespace mode: %w", err)
+	n, err := Open(netns.None())
+	if err != nil {
+		return "", err
 	}
-	return Mode(mode), nil
+	defer n.Close()
+	return n.Mode()
+}
+
+// Mode asks the kernel for the mode. The error wraps ErrNoSubsystem when there
+// is no RDMA. Kernels before 5.2 know only shared and do not understand the
+// question.
+// Equivalent to: `rdma system show netns`.
+func (n *Namespace) Mode() (mode Mode, err error) {
+	answers, err := n.ask(nl.RDMA_NLDEV_CMD_SYS_GET, 0)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return Shared, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the RDMA namespace mode: %w", explained(err))
+	}
+	mode = Shared
+	for _, answer := range answers {
+		attributes(answer, func(kind uint16, value []byte) {
+			if kind == nl.RDMA_NLDEV_SYS_ATTR_NETNS_MODE && len(value) > 0 && value[0] == 0 {
+				mode = Exclusive
+			}
+		})
+	}
+	return mode, nil
 }

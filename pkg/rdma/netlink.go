@@ -1,7 +1,9 @@
 package rdma
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -14,47 +16,58 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// A Link is an RDMA device as NETLINK_RDMA shows it in one namespace: what a
-// move needs, and no more.
+// A Link is an RDMA device as NETLINK_RDMA shows it in one namespace: what the
+// operations on it need, and no more. A move keeps it true: the index goes with
+// the device, and the name as far as it is free.
 type Link struct {
 	Index    uint32
 	Name     string
 	NodeGUID string
 }
 
-// Find finds a device in a namespace by its identity. ok is false when it is
-// not there.
-func Find(ns netns.NsHandle, d Device) (link Link, ok bool, err error) {
-	s, err := openAt(ns)
-	if err != nil {
-		return Link{}, false, err
-	}
-	defer s.Close()
-	return s.find(d)
+// A Namespace is the RDMA subsystem as one network namespace has it, with a
+// socket in it. It is for one goroutine.
+type Namespace struct {
+	ns     netns.NsHandle
+	socket nl.SocketHandle
 }
 
-// A socket speaks NETLINK_RDMA in one namespace.
-type socket struct{ nl.SocketHandle }
-
-// openAt opens a socket in a namespace. For the caller's own that takes no
-// privilege, as entering any other does.
-func openAt(ns netns.NsHandle) (*socket, error) {
+// Open opens the RDMA subsystem in a namespace, which must stay open. The error
+// wraps ErrNoSubsystem when the kernel has none. For the caller's own namespace
+// it takes no privilege, as entering any other does.
+func Open(ns netns.NsHandle) (*Namespace, error) {
+	at := ns
 	if netdev.IsOwn(ns) {
-		ns = netns.None()
+		at = netns.None()
 	}
-	s, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_RDMA)
+	s, err := nl.GetNetlinkSocketAt(at, netns.None(), unix.NETLINK_RDMA)
 	if err != nil {
-		return nil, fmt.Errorf("open NETLINK_RDMA: %w", err)
+		return nil, fmt.Errorf("open NETLINK_RDMA: %w", explained(err))
 	}
-	return &socket{nl.SocketHandle{Socket: s}}, nil
+	return &Namespace{ns, nl.SocketHandle{Socket: s}}, nil
+}
+
+// Close closes the socket. Calling it on a nil Namespace does nothing.
+func (n *Namespace) Close() {
+	if n != nil {
+		n.socket.Close()
+	}
+}
+
+// explained says in words what the kernel answers that has no RDMA.
+func explained(err error) error {
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ECONNREFUSED) {
+		return ErrNoSubsystem
+	}
+	return err
 }
 
 // ask sends one of the commands of NETLINK_RDMA and returns the answers. A list
 // that the kernel calls interrupted is asked for again; Linux 7.3 calls none so.
-func (s *socket) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
-	return netdev.Whole(func() ([][]byte, error) {
+func (n *Namespace) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
+	return netdev.Complete(context.Background(), func() ([][]byte, error) {
 		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &s.SocketHandle}
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &n.socket}
 		for _, a := range attributes {
 			req.AddData(a)
 		}
@@ -70,10 +83,10 @@ func deviceIndex(index uint32) *nl.RtAttr {
 // them (_nldev_get_dumpit): when one of which it has told leaves, it skips
 // another. So a device in a list is there, and one that is in none of two equal
 // lists in a row is not. Only who goes on to the end waits for the second.
-func (s *socket) links() iter.Seq2[Link, error] {
+func (n *Namespace) links() iter.Seq2[Link, error] {
 	return func(yield func(Link, error) bool) {
 		for before := []Link(nil); ; {
-			links, err := s.listLinks()
+			links, err := n.listLinks()
 			if err != nil {
 				yield(Link{}, err)
 				return
@@ -91,8 +104,8 @@ func (s *socket) links() iter.Seq2[Link, error] {
 	}
 }
 
-func (s *socket) listLinks() ([]Link, error) {
-	answers, err := s.ask(nl.RDMA_NLDEV_CMD_GET, unix.NLM_F_DUMP)
+func (n *Namespace) listLinks() ([]Link, error) {
+	answers, err := n.ask(nl.RDMA_NLDEV_CMD_GET, unix.NLM_F_DUMP)
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
 	}
@@ -103,16 +116,17 @@ func (s *socket) listLinks() ([]Link, error) {
 	return links, nil
 }
 
-// find is one question where the device's index is known; without it, or when
-// the driver has registered the device anew, the kernel lists them all.
-func (s *socket) find(d Device) (link Link, ok bool, err error) {
+// Find finds a device in the namespace by its identity. ok is false when it is
+// not there. It is one question where the device's index is known; without it,
+// or when the driver has registered the device anew, the kernel lists them all.
+func (n *Namespace) Find(d Device) (link Link, ok bool, err error) {
 	if d.Index != nil {
-		answers, err := s.ask(nl.RDMA_NLDEV_CMD_GET, 0, deviceIndex(*d.Index))
+		answers, err := n.ask(nl.RDMA_NLDEV_CMD_GET, 0, deviceIndex(*d.Index))
 		if err == nil && len(answers) == 1 && d.is(linkOf(answers[0])) {
 			return linkOf(answers[0]), true, nil
 		}
 	}
-	for l, err := range s.links() {
+	for l, err := range n.links() {
 		if err != nil || d.is(l) {
 			return l, err == nil, err
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,25 +38,17 @@ func (u User) String() string {
 	return fmt.Sprintf("process %d", u.PID)
 }
 
-// Users says who has queue pairs open on a device, as `rdma resource show qp`
-// does. The queue pairs that the RDMA core and the driver keep for themselves
-// do not count.
-func Users(ns netns.NsHandle, d Device) ([]User, error) {
-	s, err := openAt(ns)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	link, ok, err := s.find(d)
-	if !ok || err != nil {
-		return nil, err
-	}
-	answers, err := s.ask(nldevCmdResQPGet, unix.NLM_F_DUMP, deviceIndex(link.Index))
+// Users says who has queue pairs open on a device of this namespace. The queue
+// pairs that the RDMA core and the driver, such as mlx5_core, keep for
+// themselves do not count.
+// Equivalent to: `rdma resource show qp link $link`.
+func (n *Namespace) Users(link Link, driver string) ([]User, error) {
+	answers, err := n.ask(nldevCmdResQPGet, unix.NLM_F_DUMP, deviceIndex(link.Index))
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil // a kernel without resource tracking
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list the queue pairs of %s: %w", d.Name, err)
+		return nil, fmt.Errorf("list the queue pairs of %s: %w", link.Name, err)
 	}
 	var users []User
 	for _, answer := range answers {
@@ -66,7 +57,7 @@ func Users(ns netns.NsHandle, d Device) ([]User, error) {
 				return
 			}
 			attributes(table, func(_ uint16, entry []byte) {
-				if user, ok := queuePairUser(entry, d.Driver); ok && !slices.Contains(users, user) {
+				if user, ok := queuePairUser(entry, driver); ok && !slices.Contains(users, user) {
 					users = append(users, user)
 				}
 			})

@@ -162,7 +162,7 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	for i, nic := range rails {
 		link, err := host.LinkNamed(nic)
 		must(t, err)
-		state, err := host.State(link)
+		state, err := host.State(t.Context(), link)
 		must(t, err)
 		states = append(states, state)
 		p.add(fmt.Sprintf("net%d", i+1), r.config(nic, old))
@@ -178,7 +178,7 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	for i, nic := range rails {
 		link, err := host.LinkNamed(nic)
 		must(t, err)
-		must(t, host.Restore(host, link, states[i]))
+		must(t, host.Restore(t.Context(), host, link, states[i]))
 	}
 }
 
@@ -192,7 +192,7 @@ func TestLinksOfAnotherNamespaceAreSeenWithoutEnteringIt(t *testing.T) {
 	host, err := netdev.CurrentNamespace()
 	must(t, err)
 	defer host.Close()
-	links, err := host.LinksElsewhere()
+	links, err := host.LinksElsewhere(t.Context())
 	must(t, err)
 	for _, link := range links {
 		if a := link.Attrs(); a.Name == "net1" {

@@ -49,7 +49,12 @@ func measureLab(o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	found, ok, err := rdma.Find(n.host, device)
+	host, err := rdma.Open(n.host)
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	found, ok, err := host.Find(device)
 	if err != nil {
 		return err
 	}
