@@ -37,20 +37,24 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 func (o *operation) attach() (*current.Result, error) {
 	pod, err := netdev.OpenNamespace(o.args.Netns)
 	if err != nil {
-		return nil, fail(types.ErrInvalidNetNS, "", "open the pod's namespace", err, "CNI_NETNS must be the path of a network namespace")
+		return nil, fail(types.ErrInvalidNetNS, "", "the pod", err, "CNI_NETNS must be the path of a network namespace")
 	}
 	defer pod.Close()
 	if pod.ID == o.host.ID {
 		return nil, fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
 			"a pod with hostNetwork has the NIC already")
 	}
-	lock, err := o.journal.LockAttachment(o.ctx, o.args.ContainerID, o.args.IfName, o.who())
+	lock, err := o.lockAttachment(o.id())
 	if err != nil {
-		return nil, fail(codeJournal, "", "lock the attachment", err, "is the state folder writable?")
+		return nil, err
 	}
 	defer lock.Unlock()
-	if reason, err := o.journal.Refused(o.pod); err != nil || reason != "" {
-		return nil, fail(codeMoveRDMA, "", "an earlier ADD of this pod failed: "+reason, err, createAnew)
+	reason, err := o.journal.Refused(o.pod)
+	if err != nil {
+		return nil, fail(codeJournal, "", "", err, "is the state folder readable?")
+	}
+	if reason != "" {
+		return nil, fail(codeMoveRDMA, "", "an earlier ADD of this pod failed: "+reason, nil, createAnew)
 	}
 	if err := o.closeEarlier(); err != nil {
 		return nil, err
@@ -79,9 +83,9 @@ func (o *operation) closeEarlier() error {
 		return err
 	}
 	o.logFor(r).Warn("an earlier ADD of this attachment was not finished; undoing it", "step", r.Step)
-	lock, err := o.journal.LockNIC(o.ctx, r.NIC.Netdev.Key(), r.Host.Name, o.who())
+	lock, err := o.lockNICOf(r)
 	if err != nil {
-		return fail(codeReturn, r.Host.Name, "lock the NIC", err, "is the state folder writable?")
+		return err
 	}
 	defer lock.Unlock()
 	return o.release(r)
@@ -113,9 +117,9 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 		}
 		key = r.NIC.Netdev.Key()
 	}
-	lock, err := o.journal.LockNIC(o.ctx, key, sel.value, o.who())
+	lock, err := o.lockNIC(key, sel.value)
 	if err != nil {
-		return nil, nil, fail(codeJournal, sel.value, "lock the NIC", err, "is the state folder writable?")
+		return nil, nil, err
 	}
 	// Between the look and the lock another pod may have got the NIC, or
 	// given it back.

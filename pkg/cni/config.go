@@ -15,6 +15,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/suggest"
 )
 
 // What "rdma" in the configuration may say.
@@ -100,7 +101,7 @@ func readConfig(stdin []byte) (*Config, error) {
 		c.RDMA = rdmaRequired
 	}
 	if mismatch := (*json.UnmarshalTypeError)(nil); errors.As(err, &mismatch) {
-		return c, invalid("%q is a %s", "it must be of type "+mismatch.Type.String(), mismatch.Field, mismatch.Value)
+		return c, mistyped(mismatch)
 	}
 	if err != nil {
 		return c, fail(types.ErrDecodingFailure, "", "read the network configuration", err,
@@ -111,6 +112,36 @@ func readConfig(stdin []byte) (*Config, error) {
 			"the plugin before this one in the chain printed it: look there")
 	}
 	return c, nil
+}
+
+// mistyped says in JSON's words what is of a wrong type.
+func mistyped(e *json.UnmarshalTypeError) error {
+	got := map[string]string{
+		"string": "a string", "array": "a list", "object": "an object", "bool": "true or false",
+	}[e.Value]
+	if got == "" {
+		got = "a number" // "number", or "number 1.5"
+	}
+	want := "a number"
+	switch e.Type.Kind() {
+	case reflect.String:
+		want = "a string"
+	case reflect.Bool:
+		want = "true or false"
+	case reflect.Slice, reflect.Array:
+		want = "a list"
+	case reflect.Struct, reflect.Map, reflect.Pointer:
+		want = "an object"
+	default:
+		if got == want {
+			want = "a whole number in range"
+		}
+	}
+	where := strings.TrimPrefix(e.Field, "PluginConf.")
+	if where == "" {
+		return invalid("it is %s", "it must be "+want, got)
+	}
+	return invalid("%q is %s", "it must be "+want, where, got)
 }
 
 func (c *Config) validate() error {
@@ -166,7 +197,11 @@ func checkKeys(stdin []byte) error {
 		if slices.Contains(known, key) || strings.Contains(key, "/") {
 			continue
 		}
-		return invalid("unknown key %q", fmt.Sprintf("did you mean %q?", nearest(key, known)), key)
+		advice := "take it out; docs/deploying.md lists the keys"
+		if near, ok := suggest.Nearest(key, known); ok {
+			advice = fmt.Sprintf("did you mean %q?", near)
+		}
+		return invalid("unknown key %q", advice, key)
 	}
 	return nil
 }
@@ -185,31 +220,4 @@ func keysOf(t reflect.Type) []string {
 		}
 	}
 	return keys
-}
-
-// nearest returns the word with the smallest edit distance to key.
-func nearest(key string, words []string) string {
-	return slices.MinFunc(words, func(a, b string) int {
-		return distance(strings.ToLower(key), strings.ToLower(a)) - distance(strings.ToLower(key), strings.ToLower(b))
-	})
-}
-
-// distance is the Levenshtein distance of two strings.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

@@ -32,9 +32,9 @@ func (p *Plugin) del(args *skel.CmdArgs) error {
 }
 
 func (o *operation) detach() error {
-	lock, err := o.journal.LockAttachment(o.ctx, o.args.ContainerID, o.args.IfName, o.who())
+	lock, err := o.lockAttachment(o.id())
 	if err != nil {
-		return fail(codeJournal, "", "lock the attachment", err, "is the state folder writable?")
+		return err
 	}
 	defer lock.Unlock()
 	r, err := o.read(o.args.ContainerID, o.args.IfName)
@@ -44,9 +44,9 @@ func (o *operation) detach() error {
 	if r == nil {
 		return o.detachUnrecorded()
 	}
-	nicLock, err := o.journal.LockNIC(o.ctx, r.NIC.Netdev.Key(), r.Host.Name, o.who())
+	nicLock, err := o.lockNICOf(r)
 	if err != nil {
-		return fail(codeJournal, r.Host.Name, "lock the NIC", err, "is the state folder writable?")
+		return err
 	}
 	defer nicLock.Unlock()
 	return o.release(r)

@@ -37,18 +37,21 @@ const (
 // to do about it.
 func fail(code uint, nic, step string, err error, advice string) *types.Error {
 	var held *attachment.HeldError
-	if errors.As(err, &held) {
+	if errors.As(err, &held) { // it says what is held, and by whom
+		nic, step, err = "", held.Error(), nil
 		code, advice = types.ErrTryAgainLater, "try again"
 	}
-	msg := step
-	if nic != "" {
-		msg = nic + ": " + msg
+	var parts []string
+	for _, part := range []string{nic, step} {
+		if part != "" {
+			parts = append(parts, part)
+		}
 	}
 	if err != nil {
 		// Runtimes put the message into an event: keep it on one line.
-		msg += ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
+		parts = append(parts, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	return types.NewError(code, msg, advice)
+	return types.NewError(code, strings.Join(parts, ": "), advice)
 }
 
 // invalid is a configuration error: what the value is, what it may be.

@@ -60,17 +60,17 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 
 // collect releases one record, unless a DEL was faster.
 func (o *operation) collect(r *attachment.Record) error {
-	lock, err := o.journal.LockAttachment(o.ctx, r.ContainerID, r.IfName, o.who())
+	lock, err := o.lockAttachment(attachment.ID{ContainerID: r.ContainerID, IfName: r.IfName})
 	if err != nil {
-		return fail(codeJournal, r.Host.Name, "lock the attachment", err, "is the state folder writable?")
+		return err
 	}
 	defer lock.Unlock()
 	if r, err = o.read(r.ContainerID, r.IfName); r == nil || err != nil {
 		return err
 	}
-	nicLock, err := o.journal.LockNIC(o.ctx, r.NIC.Netdev.Key(), r.Host.Name, o.who())
+	nicLock, err := o.lockNICOf(r)
 	if err != nil {
-		return fail(codeJournal, r.Host.Name, "lock the NIC", err, "is the state folder writable?")
+		return err
 	}
 	defer nicLock.Unlock()
 	o.logFor(r).Warn("releasing an attachment that the runtime does not know", "container", r.ContainerID)
@@ -80,9 +80,9 @@ func (o *operation) collect(r *attachment.Record) error {
 // clear removes what a crash left of a record that was never written, unless
 // its ADD is still at work.
 func (o *operation) clear(id attachment.ID) error {
-	lock, err := o.journal.LockAttachment(o.ctx, id.ContainerID, id.IfName, o.who())
+	lock, err := o.lockAttachment(id)
 	if err != nil {
-		return fail(codeJournal, id.IfName, "lock the attachment", err, "is the state folder writable?")
+		return err
 	}
 	defer lock.Unlock()
 	if r, err := o.read(id.ContainerID, id.IfName); r != nil || err != nil {

@@ -207,7 +207,7 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		{"the interface name is taken in the pod", "taken", nil, 102, "the pod has an interface taken already (veth)"},
 		{"an unknown key", "net1", map[string]any{"mtuu": 9000}, 7, `unknown key "mtuu"; did you mean "mtu"?`},
 		{"one inside", "net1", map[string]any{"sourceRouting": map[string]any{"tabel": 7}}, 7, `"sourceRouting" is {"tabel":7}; use true, false or {"table": N, "priority": P}`},
-		{"a value of the wrong kind", "net1", map[string]any{"mtu": "9000"}, 7, `"mtu" is a string; it must be of type int`},
+		{"a value of the wrong kind", "net1", map[string]any{"mtu": "9000"}, 7, `"mtu" is a string; it must be a number`},
 		{"an MTU out of range", "net1", map[string]any{"mtu": 20}, 7, `"mtu" is 20; use 68 to 65535 bytes`},
 		{"a word that rdma does not know", "net1", map[string]any{"rdma": "yes"}, 7, `"rdma" is "yes"; use "required", "optional" or "none"`},
 		{"nothing that names the NIC", "net1", map[string]any{"device": nil}, 7, "nothing names the NIC"},
