@@ -1,0 +1,118 @@
+package trusted_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/trusted"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("giving files away needs root")
+	}
+}
+
+func file(t *testing.T, mode fs.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(path, []byte("text"), 0o600))
+	must(t, os.Chmod(path, mode))
+	return path
+}
+
+func TestAFileOfRootIsReadAndOneThatIsNotThereIsMissing(t *testing.T) {
+	needRoot(t)
+	for _, mode := range []fs.FileMode{0o644, 0o600, 0o444, 0o755} {
+		if b, err := trusted.ReadFile(file(t, mode), 4); string(b) != "text" || err != nil {
+			t.Errorf("mode %o: %q, %v", mode, b, err)
+		}
+	}
+	if _, err := trusted.ReadFile(filepath.Join(t.TempDir(), "none"), 4); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("not there: %v", err)
+	}
+}
+
+func TestAFileThatOthersCanHaveWrittenIsNotRead(t *testing.T) {
+	needRoot(t)
+	for name, tt := range map[string]struct {
+		make func(path string)
+		want string
+	}{
+		"of another user": {func(p string) { must(t, os.Chown(p, 1000, 0)) }, "user 1000's, not root's; look who made it, then: chown root"},
+		"of a group":      {func(p string) { must(t, os.Chmod(p, 0o664)) }, "others than root (mode 0664); look who did, then: chmod go-w"},
+		"of all":          {func(p string) { must(t, os.Chmod(p, 0o602)) }, "(mode 0602)"},
+		"a link": {func(p string) {
+			must(t, os.Rename(p, p+".real"))
+			must(t, os.Symlink(p+".real", p))
+		}, "is a symbolic link"},
+		"a link to nothing": {func(p string) {
+			must(t, os.Remove(p))
+			must(t, os.Symlink("/none", p))
+		}, "is a symbolic link"},
+		"a folder": {func(p string) {
+			must(t, os.Remove(p))
+			must(t, os.Mkdir(p, 0o755))
+		}, "is no regular file"},
+		"a FIFO without a writer": {func(p string) {
+			must(t, os.Remove(p))
+			must(t, syscall.Mkfifo(p, 0o600))
+		}, "is no regular file"},
+		"a socket": {func(p string) {
+			must(t, os.Remove(p))
+			must(t, syscall.Mknod(p, syscall.S_IFSOCK|0o600, 0))
+		}, "is no regular file"},
+		"too long": {func(p string) { must(t, os.WriteFile(p, []byte("texts"), 0o600)) }, "more than 4 bytes"},
+	} {
+		path := file(t, 0o600)
+		tt.make(path)
+		b, err := trusted.ReadFile(path, 4)
+		var bad *trusted.Error
+		if b != nil || !errors.As(err, &bad) || !strings.HasPrefix(err.Error(), path) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %q, %v, want %q", name, b, err, tt.want)
+		}
+	}
+}
+
+func TestAFolderInWhichOthersCouldPutFilesIsRefused(t *testing.T) {
+	needRoot(t)
+	for name, tt := range map[string]struct {
+		make func(path string)
+		want string // "" is fine
+	}{
+		"not there yet":   {func(p string) { must(t, os.Remove(p)) }, ""},
+		"of root":         {func(string) {}, ""},
+		"of another user": {func(p string) { must(t, os.Chown(p, 1000, 1000)) }, "user 1000's"},
+		"of a group":      {func(p string) { must(t, os.Chmod(p, 0o775)) }, "(mode 0775)"},
+		"an emptyDir":     {func(p string) { must(t, os.Chmod(p, 0o777|fs.ModeSticky)) }, "(mode 0777)"},
+		"a link": {func(p string) {
+			must(t, os.Rename(p, p+".real"))
+			must(t, os.Symlink(p+".real", p))
+		}, "is a symbolic link"},
+		"a file": {func(p string) {
+			must(t, os.Remove(p))
+			must(t, os.WriteFile(p, nil, 0o600))
+		}, "is no folder"},
+	} {
+		path := filepath.Join(t.TempDir(), "dir")
+		must(t, os.Mkdir(path, 0o755))
+		tt.make(path)
+		err := trusted.CheckDir(path)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
