@@ -1,0 +1,218 @@
+package beneath_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/beneath"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tree lists what is below a folder: path, type, mode, and a file's content or
+// a link's target.
+func tree(t *testing.T, root string) string {
+	t.Helper()
+	var b strings.Builder
+	must(t, filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		must(t, err)
+		info, err := e.Info()
+		must(t, err)
+		rel, _ := filepath.Rel(root, path)
+		fmt.Fprintf(&b, "%s %v", rel, info.Mode())
+		switch {
+		case info.Mode().IsRegular():
+			content, err := os.ReadFile(path)
+			must(t, err)
+			fmt.Fprintf(&b, " %q", content)
+		case info.Mode().Type() == fs.ModeSymlink:
+			target, err := os.Readlink(path)
+			must(t, err)
+			fmt.Fprintf(&b, " -> %s", target)
+		}
+		b.WriteByte('\n')
+		return nil
+	}))
+	return b.String()
+}
+
+func TestAFileIsWrittenWithItsFoldersReplacedAndRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "k8s.cni.cncf.io/devinfo")
+	path := filepath.Join(dir, "cni/default-net1.json")
+	for _, content := range []string{"one", "two, longer", ""} {
+		must(t, beneath.Write(dir, path, []byte(content)))
+		b, err := os.ReadFile(path)
+		must(t, err)
+		info, err := os.Stat(path)
+		must(t, err)
+		if string(b) != content || info.Mode().Perm() != 0o444 {
+			t.Errorf("%q with mode %v, want %q", b, info.Mode(), content)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Dir(path)); len(entries) != 1 || err != nil {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	must(t, beneath.Remove(dir, path))
+	must(t, beneath.Remove(dir, path))
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("still there")
+	}
+}
+
+func TestWhatAnInterruptedWriteLeftIsCleared(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.json")
+	must(t, os.WriteFile(path+".new", []byte("half"), 0o444))
+	must(t, beneath.Write(dir, path, []byte("whole")))
+	must(t, os.WriteFile(path+".new", []byte("half"), 0o444))
+	must(t, beneath.Remove(dir, path))
+	if entries, err := os.ReadDir(dir); len(entries) != 0 || err != nil {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+func TestNothingIsThereToRemoveBelowAFolderThatIsNotThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	for _, path := range []string{dir + "/a", dir + "/b/c"} {
+		must(t, beneath.Remove(dir, path))
+	}
+	if _, err := os.Lstat(dir); err == nil {
+		t.Error("Remove made the folder")
+	}
+}
+
+func TestTheFolderItselfMayLeadThroughALink(t *testing.T) {
+	root := t.TempDir()
+	must(t, os.Mkdir(root+"/run", 0o755))
+	must(t, os.Symlink("run", root+"/var-run"))
+	must(t, beneath.Write(root+"/var-run/devinfo", root+"/var-run/devinfo/a", []byte("x")))
+	if _, err := os.Stat(root + "/run/devinfo/a"); err != nil {
+		t.Error(err)
+	}
+	must(t, beneath.Remove(root+"/var-run/devinfo", root+"/var-run/devinfo/a"))
+}
+
+// Whatever path is asked for, and whatever lies in the folder, nothing changes.
+func TestNothingOutsideTheFolderAndNoFileOfAnotherSortIsTouched(t *testing.T) {
+	for _, tt := range []struct {
+		path string // below root
+		want string
+	}{
+		{"victim", "not a path below"},
+		{"dir", "not a path below"},
+		{"dir/", "not a path below"},
+		{"dir/../victim", "not a path below"},
+		{"dir/sub/../../victim", "not a path below"},
+		{"dir/./file", "not a path below"},
+		{"dir//file", "not a path below"},
+		{"dir2/file", "not a path below"},
+		{"dir/out/victim", `"out" is a symbolic link or no folder`},
+		{"dir/in/file", `"in" is a symbolic link or no folder`},
+		{"dir/proc/self/root/victim", `"proc" is a symbolic link or no folder`},
+		{"dir/file/x", `"file" is a symbolic link or no folder`},
+		{"dir/pipe/x", `"pipe" is a symbolic link or no folder`},
+		{"dir/link", "is no regular file"},
+		{"dir/dangling", "is no regular file"},
+		{"dir/sub", "is no regular file"},
+		{"dir/pipe", "is no regular file"},
+		{"dir/" + strings.Repeat("n", 300), "file name too long"},
+		{"dir/nul\x00byte", "invalid argument"},
+	} {
+		root := t.TempDir()
+		dir := root + "/dir"
+		must(t, os.MkdirAll(dir+"/sub", 0o755))
+		must(t, os.Mkdir(root+"/dir2", 0o755))
+		must(t, os.WriteFile(root+"/victim", []byte("keep"), 0o644))
+		must(t, os.WriteFile(dir+"/file", []byte("keep"), 0o644))
+		must(t, os.Symlink("..", dir+"/out"))
+		must(t, os.Symlink("sub", dir+"/in"))
+		must(t, os.Symlink("/proc", dir+"/proc"))
+		must(t, os.Symlink("../victim", dir+"/link"))
+		must(t, os.Symlink(root+"/new", dir+"/dangling"))
+		must(t, syscall.Mkfifo(dir+"/pipe", 0o600))
+		before := tree(t, root)
+		path := root + "/" + tt.path
+		for what, err := range map[string]error{"write": beneath.Write(dir, path, []byte("x")), "remove": beneath.Remove(dir, path)} {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s %q: %v, want %q", what, tt.path, err, tt.want)
+			}
+		}
+		if after := tree(t, root); after != before {
+			t.Errorf("%q changed\n%s\ninto\n%s", tt.path, before, after)
+		}
+	}
+	for _, path := range []string{"", "file", "../x"} {
+		if beneath.Write(t.TempDir(), path, nil) == nil || beneath.Remove(t.TempDir(), path) == nil {
+			t.Errorf("%q was accepted", path)
+		}
+	}
+}
+
+func TestALinkInPlaceOfTheUnfinishedFileIsNotFollowed(t *testing.T) {
+	root := t.TempDir()
+	dir := root + "/dir"
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(root+"/victim", []byte("keep"), 0o644))
+	must(t, os.Symlink("../victim", dir+"/a.new"))
+	must(t, beneath.Write(dir, dir+"/a", []byte("x")))
+	if b, err := os.ReadFile(root + "/victim"); string(b) != "keep" || err != nil {
+		t.Errorf("the victim has %q, %v", b, err)
+	}
+}
+
+// A hard link to a file elsewhere is replaced, not written through.
+func TestAFileThatIsLinkedElsewhereKeepsItsContentThere(t *testing.T) {
+	root := t.TempDir()
+	dir := root + "/dir"
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(root+"/victim", []byte("keep"), 0o644))
+	must(t, os.Link(root+"/victim", dir+"/a"))
+	must(t, beneath.Write(dir, dir+"/a", []byte("x")))
+	if b, err := os.ReadFile(root + "/victim"); string(b) != "keep" || err != nil {
+		t.Errorf("the victim has %q, %v", b, err)
+	}
+}
+
+// Somebody who may write in the folder swaps a folder for a link, again and
+// again, while files are written and removed through it.
+func TestARaceWithALinkLeadsNowhere(t *testing.T) {
+	root := t.TempDir()
+	dir, outside := root+"/dir", root+"/outside"
+	must(t, os.MkdirAll(dir+"/real", 0o755))
+	must(t, os.Mkdir(outside, 0o755))
+	must(t, os.WriteFile(outside+"/victim", []byte("keep"), 0o644))
+	must(t, os.Symlink("../outside", dir+"/link"))
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Renameat2(unix.AT_FDCWD, dir+"/real", unix.AT_FDCWD, dir+"/link", unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	for range 2000 {
+		_ = beneath.Write(dir, dir+"/real/victim", []byte("x"))
+		_ = beneath.Remove(dir, dir+"/real/victim")
+	}
+	close(stop)
+	<-done
+	if got := tree(t, outside); !strings.Contains(got, `victim -rw-r--r-- "keep"`) || strings.Count(got, "\n") != 2 {
+		t.Errorf("outside became\n%s", got)
+	}
+}
