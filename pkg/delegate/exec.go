@@ -125,11 +125,14 @@ func run(ctx context.Context, cmd *exec.Cmd, stdin []byte) error {
 	// Until now the plugin had the parent death signal only. It gets its
 	// configuration on the leash, so that nothing that it does with that, nor
 	// a child that it has do it, can outlive this process.
+	written := make(chan struct{})
 	go func() {
+		defer close(written)
 		_, _ = in.Write(stdin) // a plugin need not read it
 		_ = in.Close()
 	}()
-	err = cmd.Wait()
+	err = cmd.Wait() // closes the pipe, too, which ends a write
+	<-written
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil // the plugin itself succeeded; a child kept a pipe open
 	}

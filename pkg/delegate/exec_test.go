@@ -203,7 +203,7 @@ func TestHangEndsWithCaller(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			nothingLeft(t)
-			plugin, pids := script(t, "read config; "+test.commands)
+			plugin, pids := script(t, "read config || exit; "+test.commands)
 			caller := startCaller(t, plugin)
 			left := processes(t, pids, test.processes)
 			_ = caller.Process.Kill()
@@ -219,7 +219,7 @@ func TestCallerKilledAnyTime(t *testing.T) {
 	nothingLeft(t)
 	const rounds = 60
 	mark := fmt.Sprintf("10%d", os.Getpid())
-	plugin, _ := script(t, fmt.Sprintf("read config; sleep %s & exec sleep %s", mark, mark))
+	plugin, _ := script(t, fmt.Sprintf("read config || exit; sleep %s & exec sleep %s", mark, mark))
 	for i := range rounds {
 		caller := startCaller(t, plugin)
 		time.Sleep(time.Duration(i) * 250 * time.Microsecond)
