@@ -10,34 +10,59 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
 
-// install copies this program into a CNI plugin folder: an init container's
-// job, in an image that has no shell. The copy appears whole or not at all, and
-// a program that is running is replaced, not written to.
+const installUsage = "roce-host-device install [--to DIR] [--policy FILE [--policy-to DIR]]"
+
+// install copies this program into a CNI plugin folder, and the
+// administrator's policy to where the program looks for it: an init
+// container's job, in an image that has no shell. Files appear whole or not at
+// all, and a program that is running is replaced, not written to.
+//
+// The policy comes first: with a bad one nothing changes, and no program is
+// newer than the policy that it has to obey.
 func install(args []string) error {
 	flags := flag.NewFlagSet("roce-host-device install", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	to := flags.String("to", "/opt/cni/bin", "the CNI plugin `folder`")
+	to := flags.String("to", "/opt/cni/bin", "the CNI plugin `folder`; empty: no program")
+	policyFile := flags.String("policy", "", "the policy `file`; if it is not there, the node's stays as it is")
+	policyTo := flags.String("policy-to", filepath.Dir(policy.File), "the policy's `folder`")
 	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("%w; use: roce-host-device install [--to DIR]", err)
+		return fmt.Errorf("%w; use: %s", err, installUsage)
 	}
-	// What installs left that were killed in the middle.
-	stale, _ := filepath.Glob(filepath.Join(*to, tempPattern))
-	for _, path := range stale {
-		_ = os.Remove(path)
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; use: %s", flags.Arg(0), installUsage)
 	}
-	temp, err := copyTo(*to)
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w; %w", err, owner(*to))
+	if *policyFile != "" {
+		content, err := readPolicy(*policyFile)
+		if err != nil {
+			return err
+		}
+		if content != nil {
+			if err := installPolicy(*policyTo, content); err != nil {
+				return err
+			}
+		}
 	}
+	if *to == "" {
+		return nil
+	}
+	return installProgram(*to)
+}
+
+func installProgram(dir string) error {
+	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(temp, filepath.Join(*to, "roce-host-device")); err != nil {
-		return errors.Join(err, os.Remove(temp))
+	defer self.Close()
+	err = place(dir, "roce-host-device", 0o755, self)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; %w", err, owner(dir))
 	}
-	return syncFolder(*to)
+	return err
 }
 
 // owner explains why root without capabilities may not write to a folder.
@@ -49,33 +74,37 @@ func owner(dir string) error {
 	return fmt.Errorf("the folder is user %d's; run as that user (runAsUser of the init container)", st.Uid)
 }
 
-// tempPattern hides the copy while it is written: runtimes list the folder.
-const tempPattern = ".roce-host-device-*"
+// place puts a file into a folder, in one step.
+func place(dir, name string, mode fs.FileMode, content io.Reader) error {
+	// Runtimes list the folder, and do not see what begins with a dot.
+	pattern := "." + name + "-*"
+	// What installs left that were killed in the middle.
+	stale, _ := filepath.Glob(filepath.Join(dir, pattern))
+	for _, path := range stale {
+		_ = os.Remove(path)
+	}
+	temp, err := os.CreateTemp(dir, pattern)
+	if err != nil {
+		return err
+	}
+	err = fill(temp, mode, content)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
+	}
+	return syncFolder(dir)
+}
 
-// copyTo writes this program to a temporary file in a folder and returns its
-// path.
-func copyTo(dir string) (path string, err error) {
-	from, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return "", err
+func fill(f *os.File, mode fs.FileMode, content io.Reader) error {
+	if _, err := io.Copy(f, content); err != nil {
+		return err
 	}
-	defer from.Close()
-	temp, err := os.CreateTemp(dir, tempPattern)
-	if err != nil {
-		return "", err
+	if err := f.Chmod(mode); err != nil {
+		return err
 	}
-	defer func() {
-		if err = errors.Join(err, temp.Close()); err != nil {
-			err = errors.Join(err, os.Remove(temp.Name()))
-		}
-	}()
-	if _, err := io.Copy(temp, from); err != nil {
-		return "", err
-	}
-	if err := temp.Chmod(0o755); err != nil {
-		return "", err
-	}
-	return temp.Name(), temp.Sync()
+	return f.Sync()
 }
 
 // syncFolder makes a rename in a folder survive a loss of power.

@@ -1,8 +1,9 @@
 // Command roce-host-device is a CNI plugin that gives a pod a RoCE NIC: the
 // netdev and its RDMA device.
 //
-//	roce-host-device                      answer a CNI command (from the environment and stdin)
-//	roce-host-device install [--to DIR]   copy itself into a CNI plugin folder
+//	roce-host-device                   answer a CNI command (from the environment and stdin)
+//	roce-host-device install …         copy itself into a CNI plugin folder, and a policy to where it looks for it
+//	roce-host-device validate [FILE]   check a policy, or the node's
 package main
 
 import (
@@ -22,12 +23,13 @@ import (
 var buildVersion = "devel"
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "install" {
-		if err := install(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "roce-host-device: install:", err)
-			os.Exit(1)
+	if len(os.Args) > 1 {
+		switch command, args := os.Args[1], os.Args[2:]; command {
+		case "install":
+			exit(command, install(args))
+		case "validate":
+			exit(command, validate(args, os.Stdout))
 		}
-		return
 	}
 	// The process lives for some milliseconds and its heap stays small:
 	// collecting garbage would only cost time.
@@ -39,4 +41,13 @@ func main() {
 	}
 	supported := version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 	skel.PluginMainFuncs(plugin.Funcs(), supported, "roce-host-device "+buildVersion)
+}
+
+// exit ends a command that is none of CNI's.
+func exit(command string, err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "roce-host-device: %s: %v\n", command, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
