@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
@@ -313,6 +315,38 @@ func TestAFileThatIsYetToBeInstalledMayBeAnybodysAndALink(t *testing.T) {
 	must(t, policy.Validate(dir+"/policy.json"))
 	if err := policy.Validate(dir + "/none"); err == nil {
 		t.Error("a file that is not there is valid")
+	}
+}
+
+func TestTheExampleKeepsTwoTenantsApart(t *testing.T) {
+	b, err := os.ReadFile("../../deployments/examples/policy-two-tenants.yaml")
+	must(t, err)
+	var configMap struct{ Data map[string]string }
+	must(t, yaml.Unmarshal(b, &configMap))
+	p := parse(t, configMap.Data["policy.json"])
+	for _, tt := range []struct {
+		namespace, address string
+		change             func(r *policy.Request)
+		want               string // "" is allowed
+	}{
+		{"tenant-a", "0000:08:00.0", func(r *policy.Request) {}, ""},
+		{"tenant-b", "0000:8b:00.0", func(r *policy.Request) {}, ""},
+		{"tenant-a", "0000:8b:00.0", func(r *policy.Request) {}, `"nics" of namespace "tenant-a"`},
+		{"tenant-b", "0000:08:00.0", func(r *policy.Request) {}, `"nics" of namespace "tenant-b"`},
+		{"default", "0000:08:00.0", func(r *policy.Request) {}, `"nics" of namespace "*"`},
+		{"", "0000:08:00.0", func(r *policy.Request) {}, `"nics" of namespace "*"`},
+		{"tenant-a", "", func(r *policy.Request) { r.NIC.Virtual = true }, `"virtual" allows`},
+		{"tenant-a", "0000:08:00.0", func(r *policy.Request) { r.Force = true }, `"force" allows`},
+		{"tenant-b", "0000:88:00.0", func(r *policy.Request) { r.MTU = 9000 }, `"mtu" of namespace "tenant-b"`},
+		{"tenant-a", "0000:08:00.0", func(r *policy.Request) { r.MTU = 9000 }, ""},
+	} {
+		r := rail()
+		r.Namespace, r.NIC.Address = tt.namespace, tt.address
+		tt.change(&r)
+		err := p.Check(r)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s, %s: %v, want %s", tt.namespace, tt.address, err, tt.want)
+		}
 	}
 }
 

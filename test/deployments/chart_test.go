@@ -2,7 +2,9 @@ package deployments
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +39,9 @@ func template(t *testing.T, v map[string]any) (objects, error) {
 		return nil, err
 	}
 	files, err := engine.Render(chart, rendering)
-	must(t, err)
+	if err != nil {
+		return nil, err
+	}
 	var manifests bytes.Buffer
 	for name, text := range files {
 		if strings.HasSuffix(name, ".yaml") {
@@ -84,7 +88,14 @@ func TestBadValuesAreRefusedWithTheirPlace(t *testing.T) {
 		"config: {configList: [{rdmaHcaMax: 8}]}": {"/config/configList/0", "resourceName"},
 		"config: {configList: [{resourceName: a, selectors: {ifnames: [a]}}]}": {"/config/configList/0/selectors", "ifnames"},
 		"config: {configList: [{resourceName: a, mode: exclusive}]}":           {"/config/configList/0/mode", "perDevice"},
-		"networks: [{name: a}]": {"/networks/0", "config"},
+		"networks: [{name: a}]":                     {"/networks/0", "config"},
+		"policy: [a]":                               {"/policy", "got array"},
+		"policy: {nisc: []}":                        {"/policy", "nisc"},
+		"policy: {nics: [{}]}":                      {"/policy/nics/0", "minProperties"},
+		"policy: {namespaces: {a: {stateDir: /x}}}": {"/policy/namespaces/a", "stateDir"},
+		"policy: {tables: {min: 0}}":                {"/policy/tables/min", "minimum"},
+		"policy: {stateDir: /srv/a}":                {"policy.stateDir is /srv/a, stateDir is /var/lib/cni/roce-host-device", "one folder"},
+		"policy: 'nics: []'":                        {"policy is no JSON object"},
 	} {
 		_, err := template(t, values(t, text))
 		if err == nil {
@@ -148,5 +159,50 @@ resources: {requests: {cpu: 1m, memory: 1Mi}}
 	}
 	if strings.Contains(text, "tolerations") {
 		t.Error("tolerations, though the values have none")
+	}
+}
+
+// policyOf is the policy that a chart's values or a file have, "" for none.
+func policyOf(o objects) string {
+	for _, c := range all[*corev1.ConfigMap](o) {
+		if c.Name == "roce-host-device-policy" {
+			return c.Data["policy.json"]
+		}
+	}
+	return ""
+}
+
+func TestThePolicyIsAnObjectOrTheTextOfAFile(t *testing.T) {
+	example := policyOf(examples(t)["policy-two-tenants.yaml"])
+	var want map[string]any
+	must(t, json.Unmarshal([]byte(example), &want))
+	for name, policy := range map[string]any{"text": example, "object": want} {
+		o, err := template(t, map[string]any{"policy": policy})
+		must(t, err)
+		var got map[string]any
+		must(t, json.Unmarshal([]byte(policyOf(o)), &got))
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s became %v", name, got)
+		}
+		if daemonSet(t, o).Spec.Template.Annotations["policy"] == "" {
+			t.Errorf("%s: a changed policy would reach no node", name)
+		}
+	}
+}
+
+func TestThereIsAPolicyWhereTheValuesSaySomething(t *testing.T) {
+	for text, want := range map[string]string{
+		"policy: {}":       "",
+		"policy: ''":       "",
+		"policy: '{}'":     "{}",
+		"stateDir: /srv/a": `{"stateDir":"/srv/a"}`,
+		"policy: {force: false, stateDir: /srv/a}\nstateDir: /srv/a": `{"force":false,"stateDir":"/srv/a"}`,
+		"policy: {tables: {max: 4294967295}}":                        `{"tables":{"max":4294967295}}`,
+	} {
+		o, err := template(t, values(t, text))
+		must(t, err)
+		if got := strings.Join(strings.Fields(policyOf(o)), ""); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
 	}
 }

@@ -84,7 +84,7 @@ func meaning(t *testing.T, object metav1.Object) any {
 	must(t, err)
 	m := map[string]any{}
 	must(t, json.Unmarshal(j, &m))
-	for _, path := range [][2]string{{"data", "config.json"}, {"spec", "config"}} {
+	for _, path := range [][2]string{{"data", "config.json"}, {"data", "policy.json"}, {"spec", "config"}} {
 		if inner, ok := m[path[0]].(map[string]any); ok && inner[path[1]] != nil {
 			var config any
 			must(t, json.Unmarshal([]byte(inner[path[1]].(string)), &config))

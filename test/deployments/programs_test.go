@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,50 @@ func TestTheDevicePluginTakesEveryConfiguration(t *testing.T) {
 			if out, err := exec.Command(program(t, "rdma-device-plugin"), "validate", file).CombinedOutput(); err != nil {
 				t.Errorf("%s, %s: %v: %s", dir, name, err, out)
 			}
+		}
+	}
+}
+
+func TestTheCNIPluginTakesThePolicyOfTheExamples(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.json")
+	must(t, os.WriteFile(file, []byte(policyOf(examples(t)["policy-two-tenants.yaml"])), 0o600))
+	if out, err := exec.Command(program(t, "roce-host-device"), "validate", file).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// The command of the init container, with folders of this test.
+func TestTheInitContainerInstallsThePolicyThatItMounts(t *testing.T) {
+	pod := daemonSet(t, kustomize(t, "base")).Spec.Template.Spec
+	c := pod.InitContainers[0]
+	dirs := map[string]string{}
+	for _, m := range c.VolumeMounts {
+		dirs[m.MountPath] = t.TempDir()
+	}
+	args := slices.Clone(c.Command[1:])
+	for i := range args {
+		for mount, dir := range dirs {
+			args[i] = strings.Replace(args[i], "="+mount, "="+dir, 1)
+		}
+	}
+	install := func() []os.DirEntry {
+		if out, err := exec.Command(program(t, "roce-host-device"), args...).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		files, err := os.ReadDir(dirs["/host/etc/cni"])
+		must(t, err)
+		return files
+	}
+	if files := install(); len(files) != 0 { // an optional ConfigMap that is not there
+		t.Errorf("installed %v", files)
+	}
+	must(t, os.WriteFile(filepath.Join(dirs["/policy"], "policy.json"), []byte("{}"), 0o600))
+	if files := install(); len(files) != 1 || files[0].Name() != "roce-host-device.json" {
+		t.Errorf("installed %v", files)
+	}
+	for _, v := range pod.Volumes {
+		if v.Name == "policy" && !*v.ConfigMap.Optional {
+			t.Error("without the ConfigMap no pod would start")
 		}
 	}
 }
