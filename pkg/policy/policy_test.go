@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -347,6 +348,22 @@ func TestTheExampleKeepsTwoTenantsApart(t *testing.T) {
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s, %s: %v, want %s", tt.namespace, tt.address, err, tt.want)
 		}
+	}
+}
+
+func TestTheDocumentHasEveryKeyAndNoOther(t *testing.T) {
+	b, err := os.ReadFile("../../docs/security.md")
+	must(t, err)
+	_, table, _ := strings.Cut(string(b), "| key | default | meaning |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for row := range strings.SplitSeq(table, "\n") {
+		documented = append(documented, strings.Split(row, "`")[1])
+	}
+	slices.Sort(documented)
+	_, err = policy.Parse("p.json", []byte(`{"zzzzzzzz": 1}`))
+	if want := "valid are " + strings.Join(documented, ", "); err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("%v\nthe document: %s", err, want)
 	}
 }
 
