@@ -34,7 +34,7 @@ func (d *decoder) object(v value, what string, keys keys) map[string]bool {
 		read, known := keys[m.key]
 		switch {
 		case !known:
-			d.errorf(m.at, "unknown key %q in %s: %s", m.key, what, suggest(m.key, slices.Sorted(maps.Keys(keys))))
+			d.errorf(m.at, "unknown key %q in %s: %s", m.key, what, suggestion(m.key, slices.Sorted(maps.Keys(keys))))
 		case seen[m.key]:
 			d.errorf(m.at, "key %q is there twice in %s; keep one", m.key, what)
 		default:

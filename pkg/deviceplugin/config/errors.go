@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/roce-k8s/roce-k8s/pkg/suggest"
 )
 
 // A Position is a place in the file; both count from 1. Column counts
@@ -45,42 +47,10 @@ func (e Errors) sort() {
 	})
 }
 
-// suggest is the end of a message about a word that is none of the valid ones.
-func suggest(word string, valid []string) string {
-	best, distance := "", 1+max(2, len(word)/3)
-	for _, v := range valid {
-		a, b := strings.ToLower(word), strings.ToLower(v)
-		d := editDistance(a, b)
-		if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
-			d = min(d, 2)
-		}
-		if d < distance {
-			best, distance = v, d
-		}
-	}
-	if best != "" {
-		return fmt.Sprintf("did you mean %q?", best)
+// suggestion is the end of a message about a word that is none of the valid ones.
+func suggestion(word string, valid []string) string {
+	if meant, ok := suggest.Nearest(word, valid); ok {
+		return fmt.Sprintf("did you mean %q?", meant)
 	}
 	return "valid are " + strings.Join(valid, ", ")
-}
-
-// editDistance counts the insertions, deletions and replacements that turn a
-// into b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -275,6 +275,6 @@ func word[W ~string](d *decoder, v value, what string, valid ...W) W {
 		}
 		names[i] = string(w)
 	}
-	d.errorf(v.at, "%s is %q: %s", what, s, suggest(s, names))
+	d.errorf(v.at, "%s is %q: %s", what, s, suggestion(s, names))
 	return ""
 }
