@@ -23,6 +23,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -144,6 +145,6 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	}
 	c.rest = flags.Args()
 	var err error
-	c.Log, err = deviceplugin.NewLogger(stderr, *level, *format)
+	c.Log, err = logging.New(stderr, *level, *format)
 	return c, err
 }

@@ -50,7 +50,7 @@ func isRDMAEvent(message []byte) bool {
 func (s kernelSource) listen(ctx context.Context, log *slog.Logger, changed func()) {
 	f, err := s.open()
 	if err != nil {
-		log.Debug("no kernel notifications", "source", s.name, "error", err)
+		log.Debug("no kernel notifications", "source", s.name, "err", err)
 		return
 	}
 	s.follow(ctx, f, log, changed)
@@ -78,7 +78,7 @@ func (s kernelSource) follow(ctx context.Context, f *os.File, log *slog.Logger, 
 		case errors.Is(err, unix.ENOBUFS):
 			changed() // more than the socket could hold: something was lost
 		case err != nil:
-			log.Warn("kernel notifications ended", "source", s.name, "error", err)
+			log.Warn("kernel notifications ended", "source", s.name, "err", err)
 			return
 		case s.relevant(buffer[:n]):
 			changed()

@@ -28,7 +28,7 @@ func Explain(o Options, w io.Writer) error {
 	}
 	host, err := netdev.CurrentNamespace()
 	if err != nil {
-		o.Log.Warn("cannot see the host's links", "error", err)
+		o.Log.Warn("cannot see the host's links", "err", err)
 	} else {
 		defer host.Close()
 	}

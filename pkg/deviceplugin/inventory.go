@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -77,10 +79,8 @@ type inventory struct {
 	// elsewhere lists the links of other namespaces.
 	elsewhere func() ([]netlink.Link, error)
 	log       *slog.Logger
-	// reported are the journal files that were complained about, with the
-	// complaint: each is logged once.
-	reported map[string]string
-	blind    string // why other namespaces could not be looked into, as last logged
+	unread    logging.Once // files of the journal that cannot be read
+	blind     logging.Once // other namespaces that cannot be looked into
 
 	// What the last read saw, for the rescue of NICs.
 	held      []*attachment.Record
@@ -94,7 +94,7 @@ func (i *inventory) read() ([]Device, error) {
 		return nil, err
 	}
 	if i.hostLinks, err = i.links(); err != nil {
-		i.log.Warn("cannot list the host's links; going without alternative names, bonds and carriers", "error", err)
+		i.log.Warn("cannot list the host's links; going without alternative names, bonds and carriers", "err", err)
 	}
 	i.held = i.records()
 	all := newCollection(visible)
@@ -135,11 +135,11 @@ func (i *inventory) records() []*attachment.Record {
 		problems[b.Path] = b.Error()
 	}
 	for path, problem := range problems {
-		if i.reported[path] != problem {
-			i.log.Warn("cannot read the journal of attachments", "file", path, "error", problem)
+		if i.unread.News(path, problem) {
+			i.log.Warn("cannot read the journal of attachments", "file", path, "err", problem)
 		}
 	}
-	i.reported = problems
+	maps.DeleteFunc(i.unread, func(path, _ string) bool { return problems[path] == "" })
 	return slices.DeleteFunc(records, func(r *attachment.Record) bool {
 		return !i.journal.Current(r) || r.Step == attachment.Returned
 	})
@@ -156,9 +156,8 @@ func (i *inventory) seek(devices []Device) {
 		return
 	}
 	links, err := i.elsewhere()
-	if why := fmt.Sprint(err); err != nil && why != i.blind {
-		i.blind = why
-		i.log.Warn("cannot look for NICs in pods; some that were moved before this program first ran are not offered", "error", err)
+	if err != nil && i.blind.News("namespaces", err.Error()) {
+		i.log.Warn("cannot look for NICs in pods; some that were moved before this program first ran are not offered", "err", err)
 	}
 	for n := range devices {
 		d := &devices[n]

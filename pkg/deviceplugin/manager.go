@@ -10,6 +10,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/watch"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 )
 
 const (
@@ -42,9 +43,7 @@ type manager struct {
 	events chan struct{} // something may have changed
 	// abandoned is what the end of the program does not wait for.
 	abandoned sync.WaitGroup
-	// What was last logged of these, to log it once: clashes, a failure to
-	// write the CDI spec, a configuration that was refused, the RDMA mode.
-	clashes, cdiError, refused, mode string
+	said      logging.Once
 
 	mu      sync.Mutex // guards what probes read
 	entries map[string]*entry
@@ -164,7 +163,7 @@ func (m *manager) rescan(ctx context.Context) bool {
 	}
 	if err != nil {
 		m.metrics.rescanFailures.Inc()
-		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "error", err)
+		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "err", err)
 		return false
 	}
 	chosen, clashes := assign(m.config.Resources, devices)
@@ -253,10 +252,9 @@ func (m *manager) writeCDI(chosen map[string][]Device, connectionManager bool) {
 	if err := (cdiFile{m.options.CDIDir}).write(m.config.Resources, chosen, connectionManager); err != nil {
 		failure = err.Error()
 	}
-	if failure != m.cdiError && failure != "" {
-		m.log.Error("containers will not get their devices", "error", failure)
+	if m.said.News("CDI spec", failure) && failure != "" {
+		m.log.Error("containers will not get their devices", "err", failure)
 	}
-	m.cdiError = failure
 }
 
 // rescue looks for NICs that came back by themselves, and has them restored in

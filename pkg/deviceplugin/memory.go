@@ -60,7 +60,7 @@ func openMemory(stateDir, bootID string, log *slog.Logger) *memory {
 		err = fmt.Errorf("format version %d, this program writes %d", content.Version, memoryVersion)
 	}
 	if err != nil {
-		log.Warn("starting without the record of earlier devices", "file", m.path, "error", err)
+		log.Warn("starting without the record of earlier devices", "file", m.path, "err", err)
 		return m
 	}
 	if content.BootID == bootID {
@@ -96,7 +96,7 @@ func (m *memory) keep(devices []Device) {
 	m.devices = kept
 	err := m.write()
 	if err != nil && !m.failing {
-		m.log.Warn("cannot write the record of devices; a restart may forget NICs that are away", "error", err)
+		m.log.Warn("cannot write the record of devices; a restart may forget NICs that are away", "err", err)
 	}
 	m.failing = err != nil
 }

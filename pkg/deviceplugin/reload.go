@@ -18,16 +18,18 @@ type entry struct {
 	reported map[string]candidate // the devices as last logged, by key; nil if never
 }
 
+// refused is the subject of why a configuration was refused.
+const refused = "configuration"
+
 // reload takes a changed configuration. One that is no good is reported once,
 // and the old one stays. asked is whether somebody waits for an answer.
 func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked bool) {
 	file, err := readConfigFile(m.config.path)
 	switch {
 	case err == nil && file.text == m.config.text:
-		if asked || m.refused != "" {
+		if m.said.News(refused, "") || asked {
 			m.log.Info("the configuration is the one in force", "file", file.path)
 		}
-		m.refused = ""
 		return
 	case err == nil:
 		err = m.apply(ctx, file)
@@ -36,14 +38,13 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 		return
 	}
 	if err != nil {
-		if asked || m.refused != err.Error() {
+		if m.said.News(refused, err.Error()) || asked {
 			m.metrics.reloadFailures.Inc()
-			m.log.Error("the changed configuration is not good; the old one stays in force", "error", err)
+			m.log.Error("the changed configuration is not good; the old one stays in force", "err", err)
 		}
-		m.refused = err.Error()
 		return
 	}
-	m.refused = ""
+	delete(m.said, refused)
 	m.log.Info("configuration reloaded", "file", file.path)
 	m.startPlugins(ctx, running)
 	m.warnGIDs()
@@ -59,7 +60,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 		return ctx.Err()
 	case lookErr != nil:
 		// The devices may be there later; the configuration is what it is.
-		m.log.Error("cannot read the node's RDMA devices", "error", lookErr)
+		m.log.Error("cannot read the node's RDMA devices", "err", lookErr)
 	}
 	chosen, clashes := assign(file.Resources, devices)
 	if len(clashes) > 0 {

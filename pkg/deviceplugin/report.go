@@ -14,12 +14,11 @@ func (m *manager) reportMode() {
 	if err != nil {
 		now = err.Error()
 	}
-	if now == m.mode {
+	if !m.said.News("RDMA mode", now) {
 		return
 	}
-	m.mode = now
 	if err != nil {
-		m.log.Warn("unknown RDMA namespace mode", "error", err)
+		m.log.Warn("unknown RDMA namespace mode", "err", err)
 		return
 	}
 	m.log.Info("RDMA namespace mode", "mode", mode)
@@ -72,12 +71,12 @@ func (m *manager) reportClashes(clashes []clash) {
 	for _, c := range clashes {
 		now += c.err(m.config.path).Error() + "\n"
 	}
-	if now != m.clashes {
-		for _, c := range clashes {
-			m.log.Error("only the first of two resources gets a device that both select", "error", c.err(m.config.path))
-		}
+	if !m.said.News("clashes", now) {
+		return
 	}
-	m.clashes = now
+	for _, c := range clashes {
+		m.log.Error("only the first of two resources gets a device that both select", "err", c.err(m.config.path))
+	}
 }
 
 // warnGIDs warns of more units than a GID table has room for.

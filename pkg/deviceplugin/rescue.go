@@ -65,7 +65,7 @@ func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) {
 		case err != nil:
 			r.again[id] = time.Now().Add(rescueAgain)
 			r.log.Error("a NIC that came back without its state could not be restored", "nic", record.Host.Name,
-				"was", record.Holder(), "again", rescueAgain.String(), "error", err)
+				"was", record.Holder(), "again", rescueAgain.String(), "err", err)
 		case rescued:
 			r.log.Warn("rescued a NIC whose namespace ended without a DEL", "nic", record.Host.Name, "was", record.Holder())
 		default:

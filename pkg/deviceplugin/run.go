@@ -11,6 +11,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -61,7 +62,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	host, err := netdev.CurrentNamespace()
 	if err != nil {
-		o.Log.Warn("cannot see the host's links: no alternative names, and no rescue", "error", err)
+		o.Log.Warn("cannot see the host's links: no alternative names, and no rescue", "err", err)
 	}
 	m := newManager(o, newInventory(o, journal, host))
 	if host != nil {
@@ -90,7 +91,7 @@ func newInventory(o Options, journal *attachment.Journal, host *netdev.Namespace
 	none := func() ([]netlink.Link, error) { return nil, nil }
 	i := &inventory{
 		node: o.Node, devices: o.Node.Inventory(), journal: journal, links: none, elsewhere: none, log: o.Log,
-		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
+		memory: openMemory(o.StateDir, journal.BootID(), o.Log), unread: logging.Once{}, blind: logging.Once{},
 	}
 	if host != nil {
 		i.links, i.elsewhere = host.LinkReader().Links, host.LinksElsewhere
@@ -109,6 +110,7 @@ func newManager(o Options, i *inventory) *manager {
 		health:    newHealth(settleTime),
 		entries:   map[string]*entry{},
 		events:    make(chan struct{}, 1),
+		said:      logging.Once{},
 	}
 }
 

@@ -171,27 +171,6 @@ func TestABadConfigurationIsNoReasonToTryAgain(t *testing.T) {
 	}
 }
 
-func TestLogsAreWhatTheFlagsSay(t *testing.T) {
-	for _, test := range []struct{ level, format, want string }{
-		{"info", "text", `level=WARN msg=hello`},
-		{"error", "json", ``},
-		{"DEBUG", "json", `"level":"WARN","msg":"hello"`},
-		{"loud", "text", "error: log level \"loud\": use debug, info, warn or error"},
-		{"info", "xml", "error: log format \"xml\": use text or json"},
-	} {
-		var out strings.Builder
-		log, err := NewLogger(&out, test.level, test.format)
-		if err != nil {
-			out.WriteString("error: " + err.Error())
-		} else {
-			log.Warn("hello")
-		}
-		if !strings.Contains(out.String(), test.want) || test.want == "" && out.Len() > 0 {
-			t.Errorf("%s %s: got %q", test.level, test.format, out.String())
-		}
-	}
-}
-
 func TestADriverThatHangsDoesNotKeepTheProgramFromEnding(t *testing.T) {
 	n := newTestNode(t, sysfs.MLX5(0))
 	n.write("config.json", strings.Replace(mlxOnly, `Interval": 0`, `Interval": 1`, 1))
