@@ -9,8 +9,8 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/watch"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
 const (

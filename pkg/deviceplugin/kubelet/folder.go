@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/watch"
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
 const (
