@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,7 +71,7 @@ func explainNode(w *strings.Builder, node rdma.Node, devices []Device) {
 			orDash(strings.Trim(d.Vendor+":"+d.DeviceID, ":")), orDash(d.Driver), orDash(d.LinkType), port, where(d),
 		})
 	}
-	for _, nic := range hardwareNICs(node) {
+	for _, nic := range node.HardwareNetdevs() {
 		if !shown[nic] {
 			_, address := node.NetdevAddress(nic)
 			rows = append(rows, []string{"-", nic, address, "-", "-", "-", "-", "-", "host, no RDMA device"})
@@ -99,18 +97,6 @@ func align(w *strings.Builder, rows [][]string) {
 	}
 }
 
-// hardwareNICs lists the netdevs that are on a bus.
-func hardwareNICs(node rdma.Node) []string {
-	var nics []string
-	entries, _ := os.ReadDir(filepath.Join(node.Sys, "class/net"))
-	for _, e := range entries {
-		if _, address := node.NetdevAddress(e.Name()); address != "" {
-			nics = append(nics, e.Name())
-		}
-	}
-	return nics
-}
-
 func where(d Device) string {
 	if d.Holder != nil {
 		return string(d.Place) + ", " + d.Holder.Holder()
@@ -129,7 +115,7 @@ func explainResources(w *strings.Builder, file *configFile, devices []Device) er
 		for _, d := range devices {
 			verdict := mismatch(r, d)
 			switch {
-			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c Device) bool { return key(c.Device) == key(d.Device) }):
+			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c Device) bool { return c.Key() == d.Key() }):
 				fmt.Fprintf(w, "  out  %s: another resource has it\n", d)
 			case verdict != "":
 				fmt.Fprintf(w, "  out  %s: %s\n", d, verdict)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -55,16 +53,6 @@ func (d Device) String() string {
 		return d.Device.String()
 	}
 	return fmt.Sprintf("%s/%s", d.Netdevs[0], d.Device)
-}
-
-// key identifies the device for as long as the node is up. A Soft-RoCE device
-// has no bus function to itself; a hardware device may have no node GUID of
-// its own (an unconfigured SR-IOV function has zeros).
-func key(d rdma.Device) string {
-	if d.Soft {
-		return d.NodeGUID
-	}
-	return d.Bus + "/" + d.Address
 }
 
 // An inventory reads the devices of the node.
@@ -179,32 +167,10 @@ func (i *inventory) seek(devices []Device) {
 // classes are not namespaced, and another move may have renumbered them.
 func (i *inventory) locate(d *Device) {
 	d.Place = InPod
-	if d.Soft {
-		d.CharDevices, _ = i.node.CharDevicesOf(d.Device)
-	} else {
-		d.CharDevices = i.functionCharDevices(d.Device)
-	}
+	d.CharDevices, _ = i.node.CharDevicesOf(d.Device)
 	if len(d.CharDevices) == 0 {
 		d.Place = Gone
 	}
-}
-
-// functionCharDevices lists the character devices of a bus function, which
-// carries one RDMA device. It is one look, where a search by the device's name
-// reads the classes from end to end.
-func (i *inventory) functionCharDevices(d rdma.Device) []string {
-	var paths []string
-	for _, class := range []string{"infiniband_mad", "infiniband_verbs"} {
-		entries, _ := os.ReadDir(filepath.Join(i.node.Sys, "bus", d.Bus, "devices", d.Address, class))
-		for _, e := range entries {
-			path := filepath.Join(i.node.Dev, "infiniband", e.Name())
-			if _, err := os.Stat(path); err == nil {
-				paths = append(paths, path)
-			}
-		}
-	}
-	slices.Sort(paths)
-	return paths
 }
 
 // describeNetdevs adds what the host's links tell of a device's netdevs.
@@ -242,13 +208,13 @@ func newCollection(visible []rdma.Device) *collection {
 }
 
 func (c *collection) add(d Device) *Device {
-	c.index[key(d.Device)] = len(c.devices)
+	c.index[d.Key()] = len(c.devices)
 	c.devices = append(c.devices, d)
 	return &c.devices[len(c.devices)-1]
 }
 
 func (c *collection) find(d rdma.Device) *Device {
-	if n, ok := c.index[key(d)]; ok {
+	if n, ok := c.index[d.Key()]; ok {
 		return &c.devices[n]
 	}
 	return nil

@@ -216,7 +216,7 @@ func (m *manager) offer(chosen map[string][]Device) {
 		e := m.entries[r.Name]
 		candidates := make([]candidate, len(chosen[r.Name]))
 		for n, d := range chosen[r.Name] {
-			known[key(d.Device)] = true
+			known[d.Key()] = true
 			candidates[n] = m.candidate(r, d)
 		}
 		o := newOffer(r, candidates, connectionManager, m.options.CDIDir != "")
@@ -230,7 +230,7 @@ func (m *manager) offer(chosen map[string][]Device) {
 // candidate judges a device's health, and looks up what only some resources
 // need.
 func (m *manager) candidate(r config.Resource, d Device) candidate {
-	why, news := m.health.judge(key(d.Device), ailment(d, r.HealthPolicy), time.Now())
+	why, news := m.health.judge(d.Key(), ailment(d, r.HealthPolicy), time.Now())
 	switch {
 	case news && why != "":
 		m.log.Warn("device degraded", "resource", r.Name, "device", d.String(), "place", d.Place, "because", why)
@@ -239,10 +239,12 @@ func (m *manager) candidate(r config.Resource, d Device) candidate {
 	}
 	c := candidate{Device: d, healthy: why == "", gid: -1}
 	if r.Mode == config.PerDevice {
-		c.root = pcieRoot(m.options.Node, d.Device)
+		c.root = m.options.Node.PCIeRoot(d.Device)
 	}
 	if r.Env {
-		c.gid = roceV2Index(m.options.Node, d.Device)
+		if index, ok := m.options.Node.IPv4GIDIndex(d.Device); ok {
+			c.gid = index
+		}
 	}
 	return c
 }

@@ -214,8 +214,8 @@ func (g *grant) finish(env bool) {
 	slices.Sort(g.cdi)
 	g.cdi = slices.Compact(g.cdi)
 	slices.SortFunc(g.devices, func(a, b candidate) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(key(a.Device.Device), key(b.Device.Device)))
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Key(), b.Key()))
 	})
-	g.devices = slices.CompactFunc(g.devices, func(a, b candidate) bool { return key(a.Device.Device) == key(b.Device.Device) })
+	g.devices = slices.CompactFunc(g.devices, func(a, b candidate) bool { return a.Key() == b.Key() })
 	g.response = sync.OnceValue(func() *pluginapi.ContainerAllocateResponse { return g.answer(env) })
 }

@@ -87,7 +87,7 @@ func (n *testNode) candidates() []candidate {
 	n.must(err)
 	var all []candidate
 	for _, d := range devices {
-		all = append(all, candidate{Device: d, healthy: true, root: pcieRoot(n.node(), d.Device), gid: -1})
+		all = append(all, candidate{Device: d, healthy: true, root: n.node().PCIeRoot(d.Device), gid: -1})
 	}
 	return all
 }

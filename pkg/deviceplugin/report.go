@@ -29,7 +29,7 @@ func (m *manager) reportMode() {
 func (m *manager) report(e *entry, devices []candidate) {
 	before, now := e.reported, map[string]candidate{}
 	for _, c := range devices {
-		now[key(c.Device.Device)] = c
+		now[c.Key()] = c
 	}
 	e.reported = now
 	if before == nil {
@@ -38,7 +38,7 @@ func (m *manager) report(e *entry, devices []candidate) {
 	}
 	log := m.log.With("resource", e.config.Name)
 	for _, c := range devices {
-		switch was, known := before[key(c.Device.Device)]; {
+		switch was, known := before[c.Key()]; {
 		case !known:
 			log.Info("device joined the resource", "device", c.String(), "place", c.Place)
 		case was.Place != c.Place && c.Holder != nil:
@@ -93,7 +93,7 @@ func (m *manager) warnGIDsOf(r config.Resource, devices []candidate) {
 	// link-local address, and for its IPv4 address.
 	const entriesPerPod = 4
 	for _, c := range devices {
-		if size := gidTableSize(m.options.Node, c.Device.Device); size > 0 && r.Units*entriesPerPod > size {
+		if size := m.options.Node.GIDTableSize(c.Device.Device); size > 0 && r.Units*entriesPerPod > size {
 			m.log.Warn("rdmaHcaMax is more than the GID table of a device has room for, if each pod has a macvlan or ipvlan on it",
 				"resource", r.Name, "rdmaHcaMax", r.Units, "device", c.String(), "gidTable", size, "roomFor", size/entriesPerPod)
 			return

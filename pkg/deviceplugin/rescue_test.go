@@ -225,8 +225,9 @@ func TestTheJournalIsFollowedWithoutRescansAtIntervals(t *testing.T) {
 	n.start()
 	n.wait(k, hcaGPU, 8)
 	n.must(os.MkdirAll(filepath.Join(n.state(), "attachments"), 0o755))
-	d, err := n.node().Device("mlx5_3")
+	devices, err := n.node().Devices()
 	n.must(err)
+	d := devices[3]
 	n.must(n.journal.Write(&attachment.Record{
 		Step: attachment.Attached, ContainerID: "c", IfName: "net1", Host: netdev.State{Name: "ens14np0"},
 		NIC: attachment.NIC{Netdev: netdev.Identity{Index: 1}, Bus: d.Bus, Address: d.Address, RDMA: &d},

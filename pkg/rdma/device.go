@@ -83,6 +83,16 @@ func (d Device) IsRoCE() bool {
 	return false
 }
 
+// Key identifies the device for as long as the node is up. A Soft-RoCE device
+// has no bus function to itself; a hardware device may have no node GUID of
+// its own (an unconfigured SR-IOV function has zeros).
+func (d Device) Key() string {
+	if d.Soft {
+		return d.NodeGUID
+	}
+	return d.Bus + "/" + d.Address
+}
+
 // IsOn tells whether the device is on a netdev with this parent on a bus and
 // this MAC address, wherever that is.
 func (d Device) IsOn(bus, address, mac string) bool {
