@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		c.Reload = reload
 		err = deviceplugin.Run(ctx, c.Options)
 	case "explain":
-		err = deviceplugin.Explain(c.Options, stdout)
+		err = deviceplugin.Explain(ctx, c.Options, stdout)
 	case "validate":
 		if len(c.rest) > 0 {
 			c.ConfigFile = c.rest[0]

@@ -4,12 +4,13 @@ import (
 	"fmt"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
 // A clash is a device that two resources select. The kubelet would give it to
 // two containers that both think they have it.
 type clash struct {
-	device        Device
+	device        inventory.Device
 	first, second config.Resource
 }
 
@@ -21,8 +22,8 @@ func (c clash) err(file string) *config.Error {
 
 // assign distributes devices over resources, in the order of both. A device
 // that several select stays with the first of them.
-func assign(resources []config.Resource, devices []Device) (chosen map[string][]Device, clashes []clash) {
-	chosen = map[string][]Device{}
+func assign(resources []config.Resource, devices []inventory.Device) (chosen map[string][]inventory.Device, clashes []clash) {
+	chosen = map[string][]inventory.Device{}
 	for _, d := range devices {
 		var first *config.Resource
 		for n, r := range resources {

@@ -13,6 +13,7 @@ import (
 	specs "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
 // The kind of our CDI devices is of a vendor of our own, so that no file of
@@ -23,7 +24,7 @@ const (
 )
 
 // cdiName names a device within our kind.
-func cdiName(d Device) string {
+func cdiName(d inventory.Device) string {
 	if d.Soft || d.Address == "" {
 		return d.Name
 	}
@@ -45,7 +46,7 @@ func (c cdiFile) path() string {
 
 // write makes the file say what the resources' devices are now. It writes in
 // one step, and only if the file says anything else.
-func (c cdiFile) write(resources []config.Resource, chosen map[string][]Device, connectionManager bool) error {
+func (c cdiFile) write(resources []config.Resource, chosen map[string][]inventory.Device, connectionManager bool) error {
 	spec := cdiSpec(resources, chosen, connectionManager)
 	if len(spec.Devices) == 0 {
 		// A spec without devices is not valid.
@@ -73,11 +74,11 @@ func (c cdiFile) write(resources []config.Resource, chosen map[string][]Device, 
 
 // cdiSpec has a CDI device for each RDMA device that gives anything, and one
 // for rdma_cm.
-func cdiSpec(resources []config.Resource, chosen map[string][]Device, connectionManager bool) *specs.Spec {
+func cdiSpec(resources []config.Resource, chosen map[string][]inventory.Device, connectionManager bool) *specs.Spec {
 	spec := &specs.Spec{Kind: cdiVendor + "/" + cdiClass}
 	for _, r := range resources {
 		for _, d := range chosen[r.Name] {
-			if paths := charDevicePaths(r, d); len(paths) > 0 && d.Place != Gone {
+			if paths := charDevicePaths(r, d); len(paths) > 0 && d.Place != inventory.Gone {
 				spec.Devices = append(spec.Devices, cdiDevice(cdiName(d), paths))
 			}
 		}

@@ -1,6 +1,7 @@
 package deviceplugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -18,7 +20,7 @@ import (
 // of the configuration has it or not. It changes nothing. A configuration that
 // cannot be used, on this node or at all, does not keep the node from being
 // shown; it is the error.
-func Explain(o Options, w io.Writer) error {
+func Explain(ctx context.Context, o Options, w io.Writer) error {
 	file, configErr := readConfigFile(o.ConfigFile)
 	journal, err := attachment.Open(o.StateDir, o.Proc)
 	if err != nil {
@@ -27,18 +29,17 @@ func Explain(o Options, w io.Writer) error {
 	host, err := netdev.CurrentNamespace()
 	if err != nil {
 		o.Log.Warn("cannot see the host's links", "err", err)
-	} else {
-		defer host.Close()
 	}
 	i := newInventory(o, journal, host)
-	devices, err := i.read()
+	defer closeLater(host, i)
+	seen, err := i.Read(ctx)
 	if err != nil {
 		return err
 	}
 	var text strings.Builder
-	explainNode(&text, o.Node, devices)
+	explainNode(&text, o.Node, seen.Devices)
 	if configErr == nil {
-		configErr = explainResources(&text, file, devices)
+		configErr = explainResources(&text, file, seen.Devices)
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return err
@@ -49,7 +50,7 @@ func Explain(o Options, w io.Writer) error {
 	return nil
 }
 
-func explainNode(w *strings.Builder, node rdma.Node, devices []Device) {
+func explainNode(w *strings.Builder, node rdma.Node, devices []inventory.Device) {
 	mode, err := rdma.SystemMode()
 	if err != nil {
 		fmt.Fprintf(w, "RDMA namespace mode: unknown (%v)\n\n", err)
@@ -97,14 +98,14 @@ func align(w *strings.Builder, rows [][]string) {
 	}
 }
 
-func where(d Device) string {
+func where(d inventory.Device) string {
 	if d.Holder != nil {
 		return string(d.Place) + ", " + d.Holder.Holder()
 	}
 	return string(d.Place)
 }
 
-func explainResources(w *strings.Builder, file *configFile, devices []Device) error {
+func explainResources(w *strings.Builder, file *configFile, devices []inventory.Device) error {
 	chosen, clashes := assign(file.Resources, devices)
 	for _, r := range file.Resources {
 		units := "rdmaHcaMax"
@@ -115,7 +116,7 @@ func explainResources(w *strings.Builder, file *configFile, devices []Device) er
 		for _, d := range devices {
 			verdict := mismatch(r, d)
 			switch {
-			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c Device) bool { return c.Key() == d.Key() }):
+			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c inventory.Device) bool { return c.Key() == d.Key() }):
 				fmt.Fprintf(w, "  out  %s: another resource has it\n", d)
 			case verdict != "":
 				fmt.Fprintf(w, "  out  %s: %s\n", d, verdict)

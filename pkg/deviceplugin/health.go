@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
 // settleTime is how long a device must be well, or ill, before the kubelet
@@ -12,15 +13,15 @@ import (
 const settleTime = 2 * time.Second
 
 // ailment says what is wrong with a device, "" if nothing is.
-func ailment(d Device, policy config.HealthPolicy) string {
+func ailment(d inventory.Device, policy config.HealthPolicy) string {
 	switch {
 	case policy == config.HealthIgnore:
 		return ""
-	case d.Place == Gone:
+	case d.Place == inventory.Gone:
 		return "the hardware or its driver is gone"
 	case d.Uverbs() == "":
 		return "it has no character device uverbs"
-	case d.Place == OnHost && !d.Soft && d.Driver == "":
+	case d.Place == inventory.OnHost && !d.Soft && d.Driver == "":
 		return "no driver is bound to it"
 	case policy == config.HealthLink && d.Visible:
 		// The link of a device that only its pod sees is the pod's to watch.
@@ -30,12 +31,12 @@ func ailment(d Device, policy config.HealthPolicy) string {
 }
 
 // noLink says why a device has no link. One port is enough.
-func noLink(d Device) string {
+func noLink(d inventory.Device) string {
 	why := ""
 	for _, p := range d.Ports {
 		switch {
 		case p.State == "ACTIVE" && (p.PhysState == "LinkUp" || p.PhysState == ""):
-			if d.Place == OnHost && d.IsRoCE() && d.NoCarrier {
+			if d.Place == inventory.OnHost && d.IsRoCE() && d.NoCarrier {
 				return "its netdev has no carrier"
 			}
 			return ""

@@ -10,6 +10,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -20,35 +21,31 @@ func TestWhatIsWrongDependsOnThePolicy(t *testing.T) {
 		ignore, present, link string // what is wrong, in part; "" if nothing
 	}{
 		"nothing": {func(*healthNode) {}, "", "", ""},
-		"the port is down": {func(n *healthNode) { n.must(n.SetPort(h, "DOWN", "Disabled")) },
+		"the port is down": {func(n *healthNode) { n.Must(n.SetPort(h, "DOWN", "Disabled")) },
 			"", "", "its port is DOWN, Disabled"},
-		"the link is not up yet": {func(n *healthNode) { n.must(n.SetPort(h, "ACTIVE", "Polling")) },
+		"the link is not up yet": {func(n *healthNode) { n.Must(n.SetPort(h, "ACTIVE", "Polling")) },
 			"", "", "its port is ACTIVE, Polling"},
 		"the netdev has no carrier": {func(n *healthNode) { n.carrier = false },
 			"", "", "its netdev has no carrier"},
-		"the character devices are missing": {func(n *healthNode) { n.must(n.RemoveCharDevices(h)) },
+		"the character devices are missing": {func(n *healthNode) { n.Must(n.RemoveCharDevices(h)) },
 			"", "no character device", "no character device"},
-		"it is unplugged": {func(n *healthNode) { n.must(n.Unplug(h)) },
+		"it is unplugged": {func(n *healthNode) { n.Must(n.Unplug(h)) },
 			"", "gone", "gone"},
-		"it is in a pod, all devices visible": {func(n *healthNode) { n.attach(rdma.Shared, h) },
+		"it is in a pod, all devices visible": {func(n *healthNode) { n.Attach(rdma.Shared, h) },
 			"", "", ""},
-		"it is in a pod, all devices visible, port down": {func(n *healthNode) { n.attach(rdma.Shared, h); n.must(n.SetPort(h, "DOWN", "Disabled")) },
+		"it is in a pod, all devices visible, port down": {func(n *healthNode) { n.Attach(rdma.Shared, h); n.Must(n.SetPort(h, "DOWN", "Disabled")) },
 			"", "", "its port is DOWN"},
-		"it was moved to a pod with its port down": {func(n *healthNode) { n.must(n.SetPort(h, "DOWN", "Disabled")); n.attach(rdma.Exclusive, h) },
+		"it was moved to a pod with its port down": {func(n *healthNode) { n.Must(n.SetPort(h, "DOWN", "Disabled")); n.Attach(rdma.Exclusive, h) },
 			"", "", ""}, // from there on only the pod sees the port
-		"it is unplugged from a pod": {func(n *healthNode) { n.attach(rdma.Exclusive, h); n.must(n.Unplug(h)) },
+		"it is unplugged from a pod": {func(n *healthNode) { n.Attach(rdma.Exclusive, h); n.Must(n.Unplug(h)) },
 			"", "gone", "gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &healthNode{newTestNode(t, h), true}
-			i := n.inventory()
-			i.links = func() ([]netlink.Link, error) { return n.link(h), nil }
-			before, err := i.read()
-			n.must(err)
-			i.memory.keep(before)
+			i := n.inventory(func() ([]netlink.Link, error) { return n.link(h), nil })
+			i.Remember(n.look(i))
 			test.happens(n)
-			devices, err := i.read()
-			n.must(err)
+			devices := n.look(i).Devices
 			if len(devices) != 1 {
 				t.Fatalf("%d devices", len(devices))
 			}
@@ -130,29 +127,29 @@ func TestADeviceThatStartsIllIsWellAtOnce(t *testing.T) {
 }
 
 func TestADegradedPoolStaysHealthyAndSaysSo(t *testing.T) {
-	hcas := eight()
+	hcas := node.Eight()
 	n := newTestNode(t, hcas...)
-	n.write("config.json", strings.Replace(guide(1), `"rdmaHcaMax": 8,`, `"rdmaHcaMax": 8, "healthPolicy": "link",`, 1))
+	n.Write("config.json", strings.Replace(guide(1), `"rdmaHcaMax": 8,`, `"rdmaHcaMax": 8, "healthPolicy": "link",`, 1))
 	k := n.kubelet()
 	n.start()
 	n.wait(k, hcaGPU, 8)
 	for _, h := range hcas[:7] {
-		n.must(n.SetPort(h, "DOWN", "Disabled"))
+		n.Must(n.SetPort(h, "DOWN", "Disabled"))
 	}
-	n.until("it is logged", func() bool { return strings.Count(n.logs.String(), `msg="device degraded"`) == 7 })
-	if !strings.Contains(n.logs.String(), `device="ens11np0/mlx5_0 (0000:08:00.0)" place=host because="its port is DOWN, Disabled"`) {
-		t.Errorf("logged:\n%s", n.logs)
+	n.Until("it is logged", func() bool { return strings.Count(n.Logs.String(), `msg="device degraded"`) == 7 })
+	if !strings.Contains(n.Logs.String(), `device="ens11np0/mlx5_0 (0000:08:00.0)" place=host because="its port is DOWN, Disabled"`) {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 	if _, allocatable := k.Allocatable(hcaGPU); allocatable != 8 || k.Messages(hcaGPU) != 1 {
 		t.Errorf("%d allocatable, %d messages", allocatable, k.Messages(hcaGPU))
 	}
-	n.must(n.SetPort(hcas[7], "DOWN", "Disabled"))
+	n.Must(n.SetPort(hcas[7], "DOWN", "Disabled"))
 	n.wait(k, hcaGPU, 0)
 	for _, h := range hcas {
-		n.must(n.SetPort(h, "ACTIVE", "LinkUp"))
+		n.Must(n.SetPort(h, "ACTIVE", "LinkUp"))
 	}
 	n.wait(k, hcaGPU, 8)
-	if !strings.Contains(n.logs.String(), `msg="device recovered"`) {
-		t.Errorf("logged:\n%s", n.logs)
+	if !strings.Contains(n.Logs.String(), `msg="device recovered"`) {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 }

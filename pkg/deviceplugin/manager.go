@@ -9,6 +9,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
@@ -33,7 +34,7 @@ const (
 type manager struct {
 	options   Options
 	log       *slog.Logger
-	inventory *inventory
+	inventory *inventory.Inventory
 	folder    *kubelet.Folder
 	metrics   *metrics
 	health    *health
@@ -57,15 +58,8 @@ func (m *manager) run(ctx context.Context) {
 	m.folder.RemoveStale()
 	running.Go(func() { m.folder.Watch(ctx) })
 	m.startPlugins(ctx, &running)
-	for _, s := range kernelSources() {
-		running.Go(func() { s.listen(ctx, m.log, m.notice) })
-	}
-	// Without looks at intervals: those are what periodicUpdateInterval is for.
-	journal := watch.Folder{
-		Dir: m.inventory.journal.RecordsDir(), Log: m.log,
-		Relevant: func(path string) bool { return filepath.Ext(path) == ".json" },
-	}
-	running.Go(func() { journal.Run(ctx, m.notice) })
+	// What it does not notice is what periodicUpdateInterval is for.
+	running.Go(func() { m.inventory.Watch(ctx, m.notice) })
 
 	configChanged := make(chan struct{}, 1)
 	configs := watch.Folder{Dir: filepath.Dir(m.config.path), Every: watchAgain, Log: m.log}
@@ -116,11 +110,12 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		if scan {
 			soon = nil
 			begin := time.Now()
-			if !m.rescan(ctx) {
+			seen, ok := m.rescan(ctx)
+			if !ok {
 				soon = time.After(lookAgain)
 			}
 			last = time.Since(begin)
-			m.rescue(ctx, rescues)
+			m.rescue(ctx, seen, rescues)
 		}
 	}
 }
@@ -153,50 +148,40 @@ func poke(c chan<- struct{}) {
 }
 
 // rescan looks at the node and renews the offers. When the node cannot be
-// read the old ones stay, a failed look is no news of the devices, and it
-// returns false.
-func (m *manager) rescan(ctx context.Context) bool {
+// read the old ones stay, a failed look is no news of the devices, and ok is
+// false.
+func (m *manager) rescan(ctx context.Context) (seen inventory.Snapshot, ok bool) {
 	m.reportMode()
-	devices, err := m.look(ctx)
+	seen, err := m.look(ctx)
 	if ctx.Err() != nil {
-		return false
+		return seen, false
 	}
 	if err != nil {
 		m.metrics.rescanFailures.Inc()
 		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "err", err)
-		return false
+		return seen, false
 	}
-	chosen, clashes := assign(m.config.Resources, devices)
+	chosen, clashes := assign(m.config.Resources, seen.Devices)
 	m.reportClashes(clashes)
 	m.offer(chosen)
-	return true
+	return seen, true
 }
 
-// look reads the inventory, and leaves word that it does. It does not wait for
-// a driver that hangs once the program is to end; nobody may look again then.
-func (m *manager) look(ctx context.Context) ([]Device, error) {
-	type sight struct {
-		devices []Device
-		err     error
-	}
+// look reads the inventory, and leaves word that it does. Nobody may look
+// again once ctx has ended.
+func (m *manager) look(ctx context.Context) (inventory.Snapshot, error) {
 	begin := time.Now()
 	m.setBusy(begin)
 	defer m.setBusy(time.Time{})
-	seen := make(chan sight, 1)
-	m.abandoned.Go(func() {
-		devices, err := m.inventory.read()
-		seen <- sight{devices, err}
-	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case s := <-seen:
-		if s.err == nil {
-			m.inventory.memory.keep(s.devices)
-		}
-		m.metrics.rescanTime.Observe(time.Since(begin).Seconds())
-		return s.devices, s.err
+	seen, err := m.inventory.Read(ctx)
+	if ctx.Err() != nil {
+		return inventory.Snapshot{}, ctx.Err()
 	}
+	if err == nil {
+		m.inventory.Remember(seen)
+	}
+	m.metrics.rescanTime.Observe(time.Since(begin).Seconds())
+	return seen, err
 }
 
 func (m *manager) setBusy(since time.Time) {
@@ -206,7 +191,7 @@ func (m *manager) setBusy(since time.Time) {
 }
 
 // offer makes the offers of all resources from the devices chosen for each.
-func (m *manager) offer(chosen map[string][]Device) {
+func (m *manager) offer(chosen map[string][]inventory.Device) {
 	_, connectionManager := m.options.Node.ConnectionManager()
 	if m.options.CDIDir != "" {
 		m.writeCDI(chosen, connectionManager) // before anybody is told of its devices
@@ -229,7 +214,7 @@ func (m *manager) offer(chosen map[string][]Device) {
 
 // candidate judges a device's health, and looks up what only some resources
 // need.
-func (m *manager) candidate(r config.Resource, d Device) candidate {
+func (m *manager) candidate(r config.Resource, d inventory.Device) candidate {
 	why, news := m.health.judge(d.Key(), ailment(d, r.HealthPolicy), time.Now())
 	switch {
 	case news && why != "":
@@ -249,7 +234,7 @@ func (m *manager) candidate(r config.Resource, d Device) candidate {
 	return c
 }
 
-func (m *manager) writeCDI(chosen map[string][]Device, connectionManager bool) {
+func (m *manager) writeCDI(chosen map[string][]inventory.Device, connectionManager bool) {
 	failure := ""
 	if err := (cdiFile{m.options.CDIDir}).write(m.config.Resources, chosen, connectionManager); err != nil {
 		failure = err.Error()
@@ -261,11 +246,11 @@ func (m *manager) writeCDI(chosen map[string][]Device, connectionManager bool) {
 
 // rescue looks for NICs that came back by themselves, and has them restored in
 // the background: it may have to wait for a CNI operation.
-func (m *manager) rescue(ctx context.Context, free chan struct{}) {
+func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan struct{}) {
 	if m.rescuer == nil {
 		return
 	}
-	found := stranded(m.inventory.held, m.inventory.hostLinks)
+	found := seen.Stranded()
 	if len(found) == 0 {
 		return
 	}

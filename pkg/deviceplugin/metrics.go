@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
 // metrics are what the program tells Prometheus. They are also the observer of
@@ -92,7 +94,7 @@ func (m *metrics) rescued(err error) { m.rescues.WithLabelValues(result(err)).In
 
 // offered sets the gauges of one resource.
 func (m *metrics) offered(resource string, devices []candidate, o offer) {
-	places := map[Place]int{OnHost: 0, InPod: 0, Gone: 0}
+	places := map[inventory.Place]int{inventory.OnHost: 0, inventory.InPod: 0, inventory.Gone: 0}
 	m.degraded.DeletePartialMatch(prometheus.Labels{"resource": resource})
 	for _, c := range devices {
 		places[c.Place]++

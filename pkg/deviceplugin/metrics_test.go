@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -60,7 +61,7 @@ func seriesOf(f *dto.MetricFamily) []string {
 
 // sick is a device that is not healthy.
 func sick(name, netdev string) candidate {
-	return candidate{Device: Device{Device: rdma.Device{Name: name, Netdevs: []string{netdev}}, Place: OnHost}}
+	return candidate{Device: inventory.Device{Device: rdma.Device{Name: name, Netdevs: []string{netdev}}, Place: inventory.OnHost}}
 }
 
 func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {

@@ -12,12 +12,13 @@ import (
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
 // A candidate is a device that is in a resource, with what an offer needs to
 // know of it.
 type candidate struct {
-	Device
+	inventory.Device
 	healthy bool
 	root    string // of its PCIe hierarchy; perDevice mode only
 	gid     int    // see describedDevice; if the resource has Env
@@ -121,7 +122,7 @@ func (o *offer) add(id string, healthy bool, topology *pluginapi.TopologyInfo, g
 func newGrant(r config.Resource, devices []candidate, connectionManager, cdi bool) *grant {
 	g := &grant{}
 	for _, c := range devices {
-		if c.Place == Gone {
+		if c.Place == inventory.Gone {
 			continue
 		}
 		g.devices = append(g.devices, c)
@@ -145,7 +146,7 @@ func newGrant(r config.Resource, devices []candidate, connectionManager, cdi boo
 
 // charDevicePaths are the paths of those character devices of a device that a
 // resource gives.
-func charDevicePaths(r config.Resource, d Device) []string {
+func charDevicePaths(r config.Resource, d inventory.Device) []string {
 	var paths []string
 	for _, path := range d.CharDevices {
 		kind := config.CharDevice(strings.TrimRight(filepath.Base(path), "0123456789"))

@@ -9,7 +9,9 @@ import (
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -27,14 +29,14 @@ const perDevice = `{"periodicUpdateInterval": 1, "configList": [
 {"resourceName": "rail", "mode": "perDevice", "selectors": {"isRoCE": true}}]}`
 
 func TestPerDeviceOffersEachNICUnderItsAddress(t *testing.T) {
-	hcas := eight()
+	hcas := node.Eight()
 	n := newTestNode(t, append(hcas, sysfs.MLX5(8), sysfs.SF(hcas[0], 2, 10), sysfs.RXE(20, sysfs.HCA{}))...)
-	n.write("config.json", perDevice)
+	n.Write("config.json", perDevice)
 	k := n.kubelet()
 	n.start()
 	n.wait(k, "rdma/rail", 11)
 	response, ids, err := k.Allocate("rdma/rail", 11)
-	n.must(err)
+	n.Must(err)
 	want := []string{
 		"0000:08:00.0", "0000:0b:00.0", "0000:0e:00.0", "0000:11:00.0", "0000:14:00.0", "0000:17:00.0",
 		"0000:1a:00.0", "0000:1d:00.0", "0000:20:00.0", "mlx5_core.sf.2", "rxe20",
@@ -50,14 +52,14 @@ func TestPerDeviceOffersEachNICUnderItsAddress(t *testing.T) {
 }
 
 func TestPerDeviceGivesTheCharacterDevicesOfItsNICOnly(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", perDevice)
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", perDevice)
 	k := n.kubelet()
 	n.start()
 	n.wait(k, "rdma/rail", 8)
-	n.attach(rdma.Exclusive, eight()[0]) // also while it is in a pod
+	n.Attach(rdma.Exclusive, node.Eight()[0]) // also while it is in a pod
 	response, ids, err := k.Allocate("rdma/rail", 1)
-	n.must(err)
+	n.Must(err)
 	if !slices.Equal(ids, []string{"0000:08:00.0"}) {
 		t.Fatalf("IDs %v", ids)
 	}
@@ -83,30 +85,28 @@ func TestPerDeviceTellsTheNUMANode(t *testing.T) {
 // candidates are the node's devices, all healthy.
 func (n *testNode) candidates() []candidate {
 	n.Helper()
-	devices, err := n.inventory().read()
-	n.must(err)
 	var all []candidate
-	for _, d := range devices {
-		all = append(all, candidate{Device: d, healthy: true, root: n.node().PCIeRoot(d.Device), gid: -1})
+	for _, d := range n.look(n.inventory(nil)).Devices {
+		all = append(all, candidate{Device: d, healthy: true, root: n.RDMA().PCIeRoot(d.Device), gid: -1})
 	}
 	return all
 }
 
 func TestPerDeviceKeepsItsIDsWhateverHappens(t *testing.T) {
-	hcas := eight()
+	hcas := node.Eight()
 	n := newTestNode(t, hcas...)
-	n.write("config.json", perDevice)
+	n.Write("config.json", perDevice)
 	k := n.kubelet()
 	stop := n.start()
 	n.wait(k, "rdma/rail", 8)
-	n.attach(rdma.Exclusive, hcas[:4]...)
-	n.must(n.Unplug(hcas[7]))
+	n.Attach(rdma.Exclusive, hcas[:4]...)
+	n.Must(n.Unplug(hcas[7]))
 	n.wait(k, "rdma/rail", 7)
 	if capacity, _ := k.Allocatable("rdma/rail"); capacity != 8 {
 		t.Errorf("capacity %d, want 8", capacity)
 	}
-	if !strings.Contains(n.logs.String(), `msg="device degraded" resource=rdma/rail device="ens18np0/mlx5_7 (0000:1d:00.0)" place=gone because="the hardware or its driver is gone"`) {
-		t.Errorf("logged:\n%s", n.logs)
+	if !strings.Contains(n.Logs.String(), `msg="device degraded" resource=rdma/rail device="ens18np0/mlx5_7 (0000:1d:00.0)" place=gone because="the hardware or its driver is gone"`) {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 	stop()
 	n.wait(k, "rdma/rail", 0)
@@ -115,7 +115,7 @@ func TestPerDeviceKeepsItsIDsWhateverHappens(t *testing.T) {
 	if capacity, _ := k.Allocatable("rdma/rail"); capacity != 8 {
 		t.Errorf("capacity %d after a restart, want 8", capacity)
 	}
-	n.must(n.Add(hcas[7]))
+	n.Must(n.Add(hcas[7]))
 	n.wait(k, "rdma/rail", 8)
 }
 
@@ -127,7 +127,7 @@ func TestSeveralUnitsOfADeviceGiveTheSame(t *testing.T) {
 			t.Errorf("ID %s, want %s", o.list[i].ID, want)
 		}
 		response, err := o.allocate([]string{want})
-		n.must(err)
+		n.Must(err)
 		checkDevices(t, response, charDevices("uverbs0"))
 	}
 }
@@ -153,29 +153,29 @@ func TestCharDevicesAreThoseThatTheConfigurationNames(t *testing.T) {
 	} {
 		o := newOffer(config.Resource{Mode: config.Shared, Units: 1, CharDevices: test.kinds}, n.candidates(), true, false)
 		response, err := o.allocate([]string{"0"})
-		n.must(err)
+		n.Must(err)
 		checkDevices(t, response, test.want)
 	}
 }
 
 func TestADeviceThatIsGoneGivesNoPathsThatDoNotExist(t *testing.T) {
-	n := newTestNode(t, eight()...)
+	n := newTestNode(t, node.Eight()...)
 	all := n.candidates()
-	all[3].Place = Gone
+	all[3].Place = inventory.Gone
 	o := newOffer(config.Resource{Mode: config.Shared, Units: 1, CharDevices: []config.CharDevice{config.Uverbs}}, all, true, false)
 	response, err := o.allocate([]string{"0"})
-	n.must(err)
+	n.Must(err)
 	checkDevices(t, response, charDevices("uverbs0", "uverbs1", "uverbs2", "uverbs4", "uverbs5", "uverbs6", "uverbs7"))
 }
 
 func TestEnvDescribesTheDevicesOfTheContainer(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", `{"configList": [{"resourceName": "rail", "mode": "perDevice", "env": true, "selectors": {"isRoCE": true}}]}`)
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", `{"configList": [{"resourceName": "rail", "mode": "perDevice", "env": true, "selectors": {"isRoCE": true}}]}`)
 	k := n.kubelet()
 	n.start()
 	n.wait(k, "rdma/rail", 8)
 	response, _, err := k.Allocate("rdma/rail", 2)
-	n.must(err)
+	n.Must(err)
 	want := map[string]string{
 		"NCCL_IB_HCA": "=mlx5_0,mlx5_1",
 		"RDMA_DEVICES": `[{"rdma":"mlx5_0","netdev":"ens11np0","pci":"0000:08:00.0","numa":0,"gidIndex":3},` +
@@ -229,7 +229,7 @@ func TestPreferredUnitsAreNearEachOther(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := o.preferred(slices.Concat(test.available, test.must), test.must, test.size)
-			n.must(err)
+			n.Must(err)
 			if !slices.Equal(got, test.want) {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
@@ -271,7 +271,7 @@ func TestOnlyPerDeviceAsksToBePreferred(t *testing.T) {
 }
 
 func TestAnOfferThatSaysTheSameIsNoNews(t *testing.T) {
-	n := newTestNode(t, eight()...)
+	n := newTestNode(t, node.Eight()...)
 	c := config.Resource{Mode: config.PerDevice, Units: 1}
 	r := newResource("a")
 	r.replace(newOffer(c, n.candidates(), true, false))

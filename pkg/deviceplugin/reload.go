@@ -54,7 +54,7 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 // a device of this node. Resources that are in the old one too, in the same
 // mode, keep their sockets.
 func (m *manager) apply(ctx context.Context, file *configFile) error {
-	devices, lookErr := m.look(ctx)
+	seen, lookErr := m.look(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -62,7 +62,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 		// The devices may be there later; the configuration is what it is.
 		m.log.Error("cannot read the node's RDMA devices", "err", lookErr)
 	}
-	chosen, clashes := assign(file.Resources, devices)
+	chosen, clashes := assign(file.Resources, seen.Devices)
 	if len(clashes) > 0 {
 		return clashes[0].err(file.path)
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -55,13 +56,13 @@ func (m *manager) report(e *entry, devices []candidate) {
 }
 
 func (m *manager) reportAll(r config.Resource, devices []candidate) {
-	places := map[Place][]string{}
+	places := map[inventory.Place][]string{}
 	for _, c := range devices {
 		places[c.Place] = append(places[c.Place], c.String())
 	}
-	list := func(p Place) string { return strings.Join(places[p], " ") }
+	list := func(p inventory.Place) string { return strings.Join(places[p], " ") }
 	m.log.Info("devices", "resource", r.Name, "mode", r.Mode, "devices", len(devices),
-		"onHost", list(OnHost), "inPods", list(InPod), "gone", list(Gone))
+		"onHost", list(inventory.OnHost), "inPods", list(inventory.InPod), "gone", list(inventory.Gone))
 }
 
 // reportClashes logs clashes that a device brought which was not there when

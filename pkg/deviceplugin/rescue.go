@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
@@ -30,20 +28,6 @@ type rescuer struct {
 	done func(error)
 	// again is when to try the failed ones again, by container and interface.
 	again map[string]time.Time
-}
-
-// stranded returns the records whose netdev is among the host's links.
-func stranded(records []*attachment.Record, links []netlink.Link) []*attachment.Record {
-	var found []*attachment.Record
-	for _, r := range records {
-		for _, link := range links {
-			if r.NIC.Netdev.Matches(link) {
-				found = append(found, r)
-				break
-			}
-		}
-	}
-	return found
 }
 
 // rescue brings back what is stranded. A CNI operation on the same attachment

@@ -1,4 +1,4 @@
-package deviceplugin
+package inventory
 
 import (
 	"encoding/json"
@@ -19,8 +19,8 @@ const (
 	memoryVersion = 1
 )
 
-// A memory is the plugin's own record of what the host saw of each device,
-// kept over restarts of the plugin and for one boot: what the selectors chose
+// A memory is the program's own record of what the host saw of each device,
+// kept over restarts of the program and for one boot: what the selectors chose
 // stays chosen, whoever moved it, and is told apart from what never was there.
 type memory struct {
 	path   string

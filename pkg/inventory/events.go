@@ -1,4 +1,4 @@
-package deviceplugin
+package inventory
 
 import (
 	"bytes"
@@ -7,9 +7,29 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
+
+// Watch calls changed whenever something may have changed, until ctx ends: the
+// kernel says so, or the journal is another. What neither tells of is for
+// whoever reads at intervals.
+func (i *Inventory) Watch(ctx context.Context, changed func()) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, s := range kernelSources() {
+		running.Go(func() { s.listen(ctx, i.log, changed) })
+	}
+	journal := watch.Folder{
+		Dir: i.journal.RecordsDir(), Log: i.log,
+		Relevant: func(path string) bool { return filepath.Ext(path) == ".json" },
+	}
+	running.Go(func() { journal.Run(ctx, changed) })
+}
 
 // rdmaNotifications is the multicast group RDMA_NL_GROUP_NOTIFY of
 // NETLINK_RDMA (rdma/rdma_netlink.h, Linux 6.12 and later).
