@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -49,26 +48,17 @@ func TestADeviceThatClashesWhenItComesStaysWithTheFirstResource(t *testing.T) {
 		response, ids, err := k.Allocate("rdma/even", 1)
 		n.Must(err)
 		k.Free("rdma/even", ids...)
-		return len(response.Devices) == len(charDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
+		return len(response.Devices) == len(node.CharDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
 	})
 	response, _, err := k.Allocate("rdma/even", 1)
 	n.Must(err)
-	checkDevices(t, response, charDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
+	node.CheckDevices(t, response, node.CharDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
 	response, _, err = k.Allocate("rdma/odd", 1)
 	n.Must(err)
-	checkDevices(t, response, charDevices("uverbs1", "umad1", "issm1", "rdma_cm"))
+	node.CheckDevices(t, response, node.CharDevices("uverbs1", "umad1", "issm1", "rdma_cm"))
 	n.Must(n.Add(sysfs.MLX5(3))) // no news of the clash
 	n.Must(n.Unplug(sysfs.MLX5(3)))
 	if c := strings.Count(n.Logs.String(), "both select ens13np0"); c != 1 {
 		t.Errorf("logged %d times:\n%s", c, n.Logs)
-	}
-}
-
-func TestDevicesOfNoResourceAreLeftAlone(t *testing.T) {
-	n := newTestNode(t, node.Eight()...)
-	devices := n.look(n.inventory(nil)).Devices
-	chosen, clashes := assign([]config.Resource{{Name: "a", Selectors: config.Selectors{RDMADevices: []string{"mlx5_[67]"}}}}, devices)
-	if names(chosen["a"]) != "mlx5_6 mlx5_7" || len(chosen) != 1 || len(clashes) != 0 {
-		t.Errorf("got %v %v", chosen, clashes)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
@@ -84,7 +85,7 @@ func TestACDIFolderThatCannotBeWrittenIsReportedOnce(t *testing.T) {
 func TestASpecWithoutDevicesIsNoFile(t *testing.T) {
 	n := newTestNode(t)
 	f := cdiFile{n.Dir}
-	n.Must(f.write(nil, nil, true))
+	n.Must(f.write(offer.CDISpec(nil, nil, true)))
 	if _, err := os.Stat(f.path()); !os.IsNotExist(err) {
 		t.Errorf("got %v", err)
 	}

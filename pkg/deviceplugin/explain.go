@@ -11,6 +11,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -106,7 +107,7 @@ func where(d inventory.Device) string {
 }
 
 func explainResources(w *strings.Builder, file *configFile, devices []inventory.Device) error {
-	chosen, clashes := assign(file.Resources, devices)
+	chosen, clashes := offer.Assign(file.Resources, devices)
 	for _, r := range file.Resources {
 		units := "rdmaHcaMax"
 		if r.Mode == config.PerDevice {
@@ -114,7 +115,7 @@ func explainResources(w *strings.Builder, file *configFile, devices []inventory.
 		}
 		fmt.Fprintf(w, "\n%s (%s, %s %d): %d of %d devices\n", r.Name, r.Mode, units, r.Units, len(chosen[r.Name]), len(devices))
 		for _, d := range devices {
-			verdict := mismatch(r, d)
+			verdict := offer.Mismatch(r, d)
 			switch {
 			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c inventory.Device) bool { return c.Key() == d.Key() }):
 				fmt.Fprintf(w, "  out  %s: another resource has it\n", d)
@@ -122,7 +123,7 @@ func explainResources(w *strings.Builder, file *configFile, devices []inventory.
 				fmt.Fprintf(w, "  out  %s: %s\n", d, verdict)
 			default:
 				state := "healthy"
-				if why := ailment(d, r.HealthPolicy); why != "" {
+				if why := offer.Ailment(d, r.HealthPolicy); why != "" {
 					state = "unhealthy: " + why
 				}
 				fmt.Fprintf(w, "  in   %s: %s\n", d, state)
@@ -130,7 +131,7 @@ func explainResources(w *strings.Builder, file *configFile, devices []inventory.
 		}
 	}
 	if len(clashes) > 0 {
-		return clashes[0].err(file.path)
+		return clashes[0].Err(file.path)
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func TestInTheLabAUnitGivesTheCharacterDevicesOfItsNIC(t *testing.T) {
 	for range labNICs {
 		response, ids, err := k.Allocate("rdma/rail", 1)
 		n.Must(err)
-		checkDevices(t, response, []string{"/dev/infiniband/rdma_cm", want[ids[0]]})
+		node.CheckDevices(t, response, []string{"/dev/infiniband/rdma_cm", want[ids[0]]})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/watch"
@@ -37,7 +38,7 @@ type manager struct {
 	inventory *inventory.Inventory
 	folder    *kubelet.Folder
 	metrics   *metrics
-	health    *health
+	health    *offer.Health
 	rescuer   *rescuer // nil to rescue nothing
 
 	config *configFile
@@ -79,7 +80,7 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 	last := time.Duration(0) // what the last rescan took
 	for {
 		tick, stopTick := after(m.config.PeriodicUpdateInterval)
-		due := m.health.next()
+		due := m.health.Next()
 		if soon != nil {
 			due = time.Time{} // it will be seen to
 		}
@@ -161,7 +162,7 @@ func (m *manager) rescan(ctx context.Context) (seen inventory.Snapshot, ok bool)
 		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "err", err)
 		return seen, false
 	}
-	chosen, clashes := assign(m.config.Resources, seen.Devices)
+	chosen, clashes := offer.Assign(m.config.Resources, seen.Devices)
 	m.reportClashes(clashes)
 	m.offer(chosen)
 	return seen, true
@@ -199,36 +200,36 @@ func (m *manager) offer(chosen map[string][]inventory.Device) {
 	known := map[string]bool{}
 	for _, r := range m.config.Resources {
 		e := m.entries[r.Name]
-		candidates := make([]candidate, len(chosen[r.Name]))
+		candidates := make([]offer.Candidate, len(chosen[r.Name]))
 		for n, d := range chosen[r.Name] {
 			known[d.Key()] = true
 			candidates[n] = m.candidate(r, d)
 		}
-		o := newOffer(r, candidates, connectionManager, m.options.CDIDir != "")
-		e.resource.replace(o)
+		o := offer.New(r, candidates, connectionManager, m.options.CDIDir != "")
+		e.resource.Replace(o)
 		m.metrics.offered(r.Name, candidates, o)
 		m.report(e, candidates)
 	}
-	m.health.forget(known)
+	m.health.Forget(known)
 }
 
 // candidate judges a device's health, and looks up what only some resources
 // need.
-func (m *manager) candidate(r config.Resource, d inventory.Device) candidate {
-	why, news := m.health.judge(d.Key(), ailment(d, r.HealthPolicy), time.Now())
+func (m *manager) candidate(r config.Resource, d inventory.Device) offer.Candidate {
+	why, news := m.health.Judge(d.Key(), offer.Ailment(d, r.HealthPolicy), time.Now())
 	switch {
 	case news && why != "":
 		m.log.Warn("device degraded", "resource", r.Name, "device", d.String(), "place", d.Place, "because", why)
 	case news:
 		m.log.Info("device recovered", "resource", r.Name, "device", d.String(), "place", d.Place)
 	}
-	c := candidate{Device: d, healthy: why == "", gid: -1}
+	c := offer.Candidate{Device: d, Healthy: why == "", GIDIndex: -1}
 	if r.Mode == config.PerDevice {
-		c.root = m.options.Node.PCIeRoot(d.Device)
+		c.Root = m.options.Node.PCIeRoot(d.Device)
 	}
 	if r.Env {
 		if index, ok := m.options.Node.IPv4GIDIndex(d.Device); ok {
-			c.gid = index
+			c.GIDIndex = index
 		}
 	}
 	return c
@@ -236,7 +237,7 @@ func (m *manager) candidate(r config.Resource, d inventory.Device) candidate {
 
 func (m *manager) writeCDI(chosen map[string][]inventory.Device, connectionManager bool) {
 	failure := ""
-	if err := (cdiFile{m.options.CDIDir}).write(m.config.Resources, chosen, connectionManager); err != nil {
+	if err := (cdiFile{m.options.CDIDir}).write(offer.CDISpec(m.config.Resources, chosen, connectionManager)); err != nil {
 		failure = err.Error()
 	}
 	if m.said.News("CDI spec", failure) && failure != "" {

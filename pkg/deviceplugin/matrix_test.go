@@ -8,6 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -69,7 +70,7 @@ func newFleet(t *testing.T, devices int) *fleet {
 func (f *fleet) plugin() *manager {
 	f.Helper()
 	m := newManager(f.options(), f.inventory(node.Links(f.links...)))
-	m.health = newHealth(0)
+	m.health = offer.NewHealth(0)
 	file, err := readConfigFile(f.options().ConfigFile)
 	f.Must(err)
 	f.Must(m.apply(f.Ctx, file))
@@ -177,7 +178,7 @@ func (f *fleet) unitsGiveTheirDevice(m *manager) {
 			}
 			response, err := r.Allocate([]string{id})
 			f.Must(err)
-			checkDevices(f.T, response, []string{"/dev/infiniband/rdma_cm", fmt.Sprintf("/dev/infiniband/uverbs%d", h.Number)})
+			node.CheckDevices(f.T, response, []string{"/dev/infiniband/rdma_cm", fmt.Sprintf("/dev/infiniband/uverbs%d", h.Number)})
 			if nodes := topology[id].GetNodes(); len(nodes) != 1 || nodes[0].ID != int64(numa) {
 				f.Errorf("%s: NUMA nodes %v, want %d", id, nodes, numa)
 			}

@@ -130,11 +130,3 @@ func guide(seconds int) string {
        ]
 }`, seconds)
 }
-
-func names(devices []inventory.Device) string {
-	var s []string
-	for _, d := range devices {
-		s = append(s, d.Name)
-	}
-	return strings.Join(s, " ")
-}

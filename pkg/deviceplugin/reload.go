@@ -7,15 +7,16 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 )
 
 // An entry is a resource with the plugin that keeps it registered.
 type entry struct {
 	config   config.Resource
-	resource *resource
+	resource *offer.Resource
 	plugin   *kubelet.Plugin
-	stop     context.CancelFunc   // nil while the plugin is not running
-	reported map[string]candidate // the devices as last logged, by key; nil if never
+	stop     context.CancelFunc         // nil while the plugin is not running
+	reported map[string]offer.Candidate // the devices as last logged, by key; nil if never
 }
 
 // refused is the subject of why a configuration was refused.
@@ -62,9 +63,9 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 		// The devices may be there later; the configuration is what it is.
 		m.log.Error("cannot read the node's RDMA devices", "err", lookErr)
 	}
-	chosen, clashes := assign(file.Resources, seen.Devices)
+	chosen, clashes := offer.Assign(file.Resources, seen.Devices)
 	if len(clashes) > 0 {
-		return clashes[0].err(file.path)
+		return clashes[0].Err(file.path)
 	}
 	m.mu.Lock()
 	old := m.entries
@@ -72,7 +73,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 	for _, r := range file.Resources {
 		e := old[r.Name]
 		if e == nil || e.config.Mode != r.Mode {
-			e = &entry{resource: newResource(r.Name)}
+			e = &entry{resource: offer.NewResource(r.Name)}
 			e.plugin = kubelet.NewPlugin(m.folder, e.offered(r.Mode), m.metrics, m.log)
 		}
 		if !reflect.DeepEqual(e.config, r) {
@@ -99,7 +100,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 // offered is the resource with the abilities that it has in a mode.
 func (e *entry) offered(mode config.Mode) kubelet.Resource {
 	if mode == config.PerDevice {
-		return preferring{e.resource}
+		return offer.Preferring{Resource: e.resource}
 	}
 	return e.resource
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -27,8 +28,8 @@ func (m *manager) reportMode() {
 
 // report logs the devices of a resource: all of them at first, and then each
 // that comes, leaves or is elsewhere.
-func (m *manager) report(e *entry, devices []candidate) {
-	before, now := e.reported, map[string]candidate{}
+func (m *manager) report(e *entry, devices []offer.Candidate) {
+	before, now := e.reported, map[string]offer.Candidate{}
 	for _, c := range devices {
 		now[c.Key()] = c
 	}
@@ -55,7 +56,7 @@ func (m *manager) report(e *entry, devices []candidate) {
 	}
 }
 
-func (m *manager) reportAll(r config.Resource, devices []candidate) {
+func (m *manager) reportAll(r config.Resource, devices []offer.Candidate) {
 	places := map[inventory.Place][]string{}
 	for _, c := range devices {
 		places[c.Place] = append(places[c.Place], c.String())
@@ -67,16 +68,16 @@ func (m *manager) reportAll(r config.Resource, devices []candidate) {
 
 // reportClashes logs clashes that a device brought which was not there when
 // the configuration came into force. The device stays with the first resource.
-func (m *manager) reportClashes(clashes []clash) {
+func (m *manager) reportClashes(clashes []offer.Clash) {
 	now := ""
 	for _, c := range clashes {
-		now += c.err(m.config.path).Error() + "\n"
+		now += c.Err(m.config.path).Error() + "\n"
 	}
 	if !m.said.News("clashes", now) {
 		return
 	}
 	for _, c := range clashes {
-		m.log.Error("only the first of two resources gets a device that both select", "err", c.err(m.config.path))
+		m.log.Error("only the first of two resources gets a device that both select", "err", c.Err(m.config.path))
 	}
 }
 
@@ -84,12 +85,12 @@ func (m *manager) reportClashes(clashes []clash) {
 func (m *manager) warnGIDs() {
 	for _, r := range m.config.Resources {
 		if r.Mode == config.Shared {
-			m.warnGIDsOf(r, m.entries[r.Name].resource.snapshot().devices())
+			m.warnGIDsOf(r, m.entries[r.Name].resource.Offer().Devices())
 		}
 	}
 }
 
-func (m *manager) warnGIDsOf(r config.Resource, devices []candidate) {
+func (m *manager) warnGIDsOf(r config.Resource, devices []offer.Candidate) {
 	// A pod's macvlan on an HCA takes an entry of RoCE v1 and v2 for its
 	// link-local address, and for its IPv4 address.
 	const entriesPerPod = 4

@@ -9,6 +9,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -112,7 +113,7 @@ func newManager(o Options, i *inventory.Inventory) *manager {
 		inventory: i,
 		folder:    kubelet.NewFolder(o.KubeletDir, o.Log),
 		metrics:   newMetrics(o.Version),
-		health:    newHealth(settleTime),
+		health:    offer.NewHealth(offer.SettleTime),
 		entries:   map[string]*entry{},
 		events:    make(chan struct{}, 1),
 		said:      logging.Once{},

@@ -10,9 +10,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
@@ -34,20 +32,6 @@ func eightHCAs() []string {
 	return paths
 }
 
-func checkDevices(t *testing.T, response *pluginapi.ContainerAllocateResponse, want []string) {
-	t.Helper()
-	var got []string
-	for _, d := range response.GetDevices() {
-		got = append(got, d.HostPath)
-		if d.ContainerPath != d.HostPath || d.Permissions != "rw" {
-			t.Errorf("%v", d)
-		}
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got  %v\nwant %v", got, want)
-	}
-}
-
 func TestTheGuidesNodeOffersEightUnitsOfAllDevices(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	n.Write("config.json", guide(300))
@@ -59,7 +43,7 @@ func TestTheGuidesNodeOffersEightUnitsOfAllDevices(t *testing.T) {
 	if !slices.Equal(ids, []string{"0", "1", "2", "3", "4", "5", "6", "7"}) {
 		t.Errorf("IDs %v", ids)
 	}
-	checkDevices(t, response, eightHCAs())
+	node.CheckDevices(t, response, eightHCAs())
 }
 
 func TestTheCountStaysTrueWhilePodsHaveTheNICs(t *testing.T) {
@@ -76,7 +60,7 @@ func TestTheCountStaysTrueWhilePodsHaveTheNICs(t *testing.T) {
 			n.wait(k, hcaGPU, 8)
 			response, _, err := k.Allocate(hcaGPU, 1)
 			n.Must(err)
-			checkDevices(t, response, eightHCAs())
+			node.CheckDevices(t, response, eightHCAs())
 			if k.Messages(hcaGPU) != 1 {
 				t.Errorf("%d messages though nothing changed for the kubelet", k.Messages(hcaGPU))
 			}
@@ -88,7 +72,7 @@ func TestTheCountStaysTrueWhilePodsHaveTheNICs(t *testing.T) {
 			if response, _, err = k.Allocate(hcaGPU, 1); err != nil {
 				t.Fatal(err)
 			}
-			checkDevices(t, response, eightHCAs())
+			node.CheckDevices(t, response, eightHCAs())
 		})
 	}
 }
@@ -115,7 +99,7 @@ func TestANICThatSomebodyElseMovedStaysChosen(t *testing.T) {
 			n.wait(k, hcaGPU, 8)
 			response, _, err := k.Allocate(hcaGPU, 1)
 			n.Must(err)
-			checkDevices(t, response, eightHCAs())
+			node.CheckDevices(t, response, eightHCAs())
 		})
 	}
 }
@@ -168,22 +152,7 @@ func TestAllocateGivesEachDeviceOnceWhateverIsMissing(t *testing.T) {
 	n.wait(k, "example.com/any", 1000)
 	response, _, err := k.Allocate("example.com/any", 3)
 	n.Must(err)
-	checkDevices(t, response, []string{"/dev/infiniband/issm1", "/dev/infiniband/umad1", "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1"})
-}
-
-func TestAnUnknownDeviceIDIsAnError(t *testing.T) {
-	n := newTestNode(t, node.Eight()...)
-	var candidates []candidate
-	for _, d := range n.look(n.inventory(nil)).Devices {
-		candidates = append(candidates, candidate{Device: d, healthy: true})
-	}
-	r := newResource(hcaGPU)
-	r.replace(newOffer(config.Resource{Name: hcaGPU, Mode: config.Shared, Units: 8}, candidates, false, false))
-	for _, id := range []string{"8", "-1", "07", "", "0000:08:00.0"} {
-		if _, err := r.Allocate([]string{"0", id}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", id)) {
-			t.Errorf("%q: %v", id, err)
-		}
-	}
+	node.CheckDevices(t, response, []string{"/dev/infiniband/issm1", "/dev/infiniband/umad1", "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1"})
 }
 
 func TestABadConfigurationIsNoReasonToTryAgain(t *testing.T) {
@@ -233,5 +202,5 @@ func TestANodeThatCannotBeReadKeepsItsOffers(t *testing.T) {
 	}
 	response, _, err := k.Allocate(hcaGPU, 1)
 	n.Must(err)
-	checkDevices(t, response, eightHCAs())
+	node.CheckDevices(t, response, eightHCAs())
 }

@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"testing"
@@ -23,7 +23,7 @@ func TestSelectorsChoose(t *testing.T) {
 		netlink.LinkAttrs{Index: 3, Name: pf.Netdev, MasterIndex: 5},
 		netlink.LinkAttrs{Index: 4, Name: sysfs.BNXT(1).Netdev, MasterIndex: 5},
 		netlink.LinkAttrs{Index: 5, Name: "bond0"},
-	))).Devices
+	)))
 	yes, no := true, false
 	for name, test := range map[string]struct {
 		selectors config.Selectors
@@ -59,7 +59,7 @@ func TestSelectorsChoose(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var chosen []inventory.Device
 			for _, d := range devices {
-				if mismatch(config.Resource{Selectors: test.selectors, Exclude: test.exclude}, d) == "" {
+				if Mismatch(config.Resource{Selectors: test.selectors, Exclude: test.exclude}, d) == "" {
 					chosen = append(chosen, d)
 				}
 			}

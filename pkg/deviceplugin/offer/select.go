@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
-// mismatch says why a resource's selectors leave a device out, "" if they
+// Mismatch says why a resource's selectors leave a device out, "" if they
 // choose it.
-func mismatch(r config.Resource, d inventory.Device) string {
+func Mismatch(r config.Resource, d inventory.Device) string {
 	for _, c := range criteria(r.Selectors, d) {
 		if c.asked && !c.met {
 			return fmt.Sprintf("%s: it has %s", c.key, c.has)
