@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		err = deviceplugin.Probe(ctx, c.ProbeSocket, c.rest[0])
 	default:
-		err = fmt.Errorf("no command %q; there are explain, validate and probe, and none to run", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate or probe, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError

@@ -154,6 +154,8 @@ func TestAProbeAsksTheInstanceOfItsSocketAndNoOther(t *testing.T) {
 	stop()
 	if err := Probe(n.Ctx, successor.ProbeSocket, "/healthz"); err == nil {
 		t.Error("alive after its end")
+	} else if text := err.Error(); !strings.Contains(text, "no instance answers: dial unix "+successor.ProbeSocket) || strings.Contains(text, "http:") {
+		t.Errorf("got %v", err)
 	}
 	successor.KubeletDir = n.Dir
 	n.startWith(successor)

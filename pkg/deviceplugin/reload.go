@@ -111,8 +111,8 @@ func (m *manager) startPlugins(ctx context.Context, running *sync.WaitGroup) {
 		if e.stop != nil {
 			continue
 		}
-		var its context.Context
-		its, e.stop = context.WithCancel(ctx)
-		running.Go(func() { e.plugin.Run(its) })
+		var pluginCtx context.Context
+		pluginCtx, e.stop = context.WithCancel(ctx)
+		running.Go(func() { e.plugin.Run(pluginCtx) })
 	}
 }

@@ -35,11 +35,11 @@ func (c charIndex) of(function, device string) []string {
 // without a node below the device root are left out: nobody could open them.
 func (i *Inventory) charDevices() (charIndex, error) {
 	for _, f := range []*folder{&i.nodes, &i.verbs, &i.mad} {
-		others, err := i.look(f)
+		changed, err := i.look(f)
 		if err != nil {
 			return nil, fmt.Errorf("list character devices: %w", err)
 		}
-		if others {
+		if changed {
 			i.chars = nil
 		}
 	}

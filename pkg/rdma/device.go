@@ -13,8 +13,8 @@ const (
 
 // Link layers as the kernel prints them in ports/<n>/link_layer.
 const (
-	LinkLayerEthernet   = "Ethernet"
-	LinkLayerInfiniBand = "InfiniBand"
+	linkLayerEthernet   = "Ethernet"
+	linkLayerInfiniBand = "InfiniBand"
 )
 
 // A Device is one RDMA device: an HCA function such as mlx5_0, or a Soft-RoCE
@@ -76,7 +76,7 @@ type Port struct {
 // do too; the kernel gives both the same link layer.)
 func (d Device) IsRoCE() bool {
 	for _, p := range d.Ports {
-		if p.LinkLayer == LinkLayerEthernet {
+		if p.LinkLayer == linkLayerEthernet {
 			return true
 		}
 	}

@@ -57,11 +57,11 @@ type portState struct{ state, physState string }
 
 // Devices is as the node's.
 func (i *Inventory) Devices() ([]Device, error) {
-	others, err := i.look(&i.class)
+	changed, err := i.look(&i.class)
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
 	}
-	if others { // one came, left or was renamed
+	if changed { // one came, left or was renamed
 		clear(i.devices)
 		i.chars = nil
 	}
@@ -125,13 +125,13 @@ func (i *Inventory) read(name string, chars charIndex) (Device, error) {
 }
 
 // readNetdevs looks which netdevs a function has now. What they are is read
-// again only when they are others.
+// again only when they have changed.
 func (i *Inventory) readNetdevs(d *Device, known *constant) error {
-	others, err := i.look(&known.net)
+	changed, err := i.look(&known.net)
 	if err != nil {
 		return err
 	}
-	if others || known.linkType == "" {
+	if changed || known.linkType == "" {
 		d.Netdevs = i.node.netdevs(known.net)
 		known.netdevs, known.linkType = d.Netdevs, i.node.linkType(*d)
 	}
@@ -174,18 +174,18 @@ func (n Node) constant(name string) (*constant, error) {
 
 // ports lists a device's ports, without their states.
 func (n Node) ports(dir string) ([]Port, error) {
-	numbers, err := readDir(filepath.Join(dir, "ports"))
+	names, err := readDir(filepath.Join(dir, "ports"))
 	if err != nil {
 		return nil, err
 	}
-	ports := make([]Port, 0, len(numbers))
-	for _, number := range numbers {
-		i, err := strconv.Atoi(number)
+	ports := make([]Port, 0, len(names))
+	for _, name := range names {
+		number, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		p := Port{Number: i}
-		p.LinkLayer, _ = readString(filepath.Join(dir, "ports", number), "link_layer")
+		p := Port{Number: number}
+		p.LinkLayer, _ = readString(filepath.Join(dir, "ports", name), "link_layer")
 		ports = append(ports, p)
 	}
 	slices.SortFunc(ports, func(a, b Port) int { return a.Number - b.Number })
@@ -228,9 +228,9 @@ func (n Node) linkType(d Device) string {
 	}
 	for _, p := range d.Ports {
 		switch p.LinkLayer {
-		case LinkLayerEthernet:
+		case linkLayerEthernet:
 			return "ether"
-		case LinkLayerInfiniBand:
+		case linkLayerInfiniBand:
 			return "infiniband"
 		}
 	}
