@@ -23,6 +23,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -78,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		c.Reload = reload
 		err = deviceplugin.Run(ctx, c.Options)
 	case "explain":
-		err = deviceplugin.Explain(c.Options, stdout)
+		err = deviceplugin.Explain(ctx, c.Options, stdout)
 	case "validate":
 		if len(c.rest) > 0 {
 			c.ConfigFile = c.rest[0]
@@ -90,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		err = deviceplugin.Probe(ctx, c.ProbeSocket, c.rest[0])
 	default:
-		err = fmt.Errorf("no command %q; there are explain, validate and probe, and none to run", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate or probe, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
@@ -144,6 +145,6 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	}
 	c.rest = flags.Args()
 	var err error
-	c.Log, err = deviceplugin.NewLogger(stderr, *level, *format)
+	c.Log, err = logging.New(stderr, *level, *format)
 	return c, err
 }

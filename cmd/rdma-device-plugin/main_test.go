@@ -20,7 +20,7 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		want string
 	}{
 		"unknown flag":        {[]string{"--kubelet-folder=/x"}, "flag provided but not defined: -kubelet-folder"},
-		"unknown command":     {[]string{"run"}, `no command "run"; there are explain, validate and probe`},
+		"unknown command":     {[]string{"run"}, `unknown command "run": use explain, validate or probe, or leave it out to run the device plugin`},
 		"stray argument":      {[]string{"--log-level=info", "run"}, `unexpected argument "run"`},
 		"validate, bad":       {[]string{"validate", bad}, bad + ":1:2: unknown key"},
 		"validate, two files": {[]string{"validate", bad, bad}, "unexpected argument"},

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -15,9 +15,9 @@ const clashing = `{"periodicUpdateInterval": 1, "configList": [
 {"resourceName": "odd", "rdmaHcaMax": 3, "selectors": {"ifNames": ["ens12np0", "ens13np0"]}}]}`
 
 func TestADeviceInTwoResourcesIsAConfigurationErrorThatNamesBoth(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", clashing)
-	err := Run(n.ctx, n.options())
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", clashing)
+	err := Run(n.Ctx, n.options())
 	want := `config.json:3:1: resources rdma/even (line 2) and rdma/odd both select ens13np0/mlx5_2 (0000:0e:00.0); a device can be in one only`
 	var bad *ConfigError
 	if !errors.As(err, &bad) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -26,49 +26,39 @@ func TestADeviceInTwoResourcesIsAConfigurationErrorThatNamesBoth(t *testing.T) {
 }
 
 func TestADeviceInAPodClashesAsItWouldOnTheHost(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.attach(rdma.Exclusive, eight()...)
-	n.write("config.json", clashing)
-	if err := Run(n.ctx, n.options()); err == nil || !strings.Contains(err.Error(), "both select ens13np0/mlx5_2") {
+	n := newTestNode(t, node.Eight()...)
+	n.Attach(rdma.Exclusive, node.Eight()...)
+	n.Write("config.json", clashing)
+	if err := Run(n.Ctx, n.options()); err == nil || !strings.Contains(err.Error(), "both select ens13np0/mlx5_2") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestADeviceThatClashesWhenItComesStaysWithTheFirstResource(t *testing.T) {
 	n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(1))
-	n.write("config.json", clashing)
+	n.Write("config.json", clashing)
 	k := n.kubelet()
 	n.start()
 	n.wait(k, "rdma/even", 2)
 	n.wait(k, "rdma/odd", 3)
-	n.must(n.Add(sysfs.MLX5(2)))
-	n.until("the clash is logged", func() bool { return strings.Contains(n.logs.String(), "both select ens13np0/mlx5_2") })
+	n.Must(n.Add(sysfs.MLX5(2)))
+	n.Until("the clash is logged", func() bool { return strings.Contains(n.Logs.String(), "both select ens13np0/mlx5_2") })
 	// The HCA came file by file, and a look in between sees a part of it.
-	n.until("the first resource has all of it", func() bool {
+	n.Until("the first resource has all of it", func() bool {
 		response, ids, err := k.Allocate("rdma/even", 1)
-		n.must(err)
+		n.Must(err)
 		k.Free("rdma/even", ids...)
-		return len(response.Devices) == len(charDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
+		return len(response.Devices) == len(node.CharDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
 	})
 	response, _, err := k.Allocate("rdma/even", 1)
-	n.must(err)
-	checkDevices(t, response, charDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
+	n.Must(err)
+	node.CheckDevices(t, response, node.CharDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
 	response, _, err = k.Allocate("rdma/odd", 1)
-	n.must(err)
-	checkDevices(t, response, charDevices("uverbs1", "umad1", "issm1", "rdma_cm"))
-	n.must(n.Add(sysfs.MLX5(3))) // no news of the clash
-	n.must(n.Unplug(sysfs.MLX5(3)))
-	if c := strings.Count(n.logs.String(), "both select ens13np0"); c != 1 {
-		t.Errorf("logged %d times:\n%s", c, n.logs)
-	}
-}
-
-func TestDevicesOfNoResourceAreLeftAlone(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	devices, err := n.inventory().read()
-	n.must(err)
-	chosen, clashes := assign([]config.Resource{{Name: "a", Selectors: config.Selectors{RDMADevices: []string{"mlx5_[67]"}}}}, devices)
-	if names(chosen["a"]) != "mlx5_6 mlx5_7" || len(chosen) != 1 || len(clashes) != 0 {
-		t.Errorf("got %v %v", chosen, clashes)
+	n.Must(err)
+	node.CheckDevices(t, response, node.CharDevices("uverbs1", "umad1", "issm1", "rdma_cm"))
+	n.Must(n.Add(sysfs.MLX5(3))) // no news of the clash
+	n.Must(n.Unplug(sysfs.MLX5(3)))
+	if c := strings.Count(n.Logs.String(), "both select ens13np0"); c != 1 {
+		t.Errorf("logged %d times:\n%s", c, n.Logs)
 	}
 }

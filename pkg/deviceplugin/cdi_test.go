@@ -8,26 +8,28 @@ import (
 
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
 func TestCDIDevicesStandForCharacterDevices(t *testing.T) {
 	pf := sysfs.MLX5(0)
 	n := newTestNode(t, pf, sysfs.SF(pf, 2, 10), sysfs.IRDMA(1))
-	n.write("config.json", `{"periodicUpdateInterval": 1, "configList": [
+	n.Write("config.json", `{"periodicUpdateInterval": 1, "configList": [
 {"resourceName": "mlx", "rdmaHcaMax": 4, "selectors": {"vendors": ["15b3"]}},
 {"resourceName": "intel", "mode": "perDevice", "selectors": {"vendors": ["8086"]}}]}`)
-	n.write("cdi/nvidia.com-gpu.json", "another product's file, whatever is in it")
-	n.write("cdi/roce-k8s.io-nic.json", "not ours either")
+	n.Write("cdi/nvidia.com-gpu.json", "another product's file, whatever is in it")
+	n.Write("cdi/roce-k8s.io-nic.json", "not ours either")
 	o := n.options()
-	o.CDIDir = filepath.Join(n.dir, "cdi")
+	o.CDIDir = filepath.Join(n.Dir, "cdi")
 	k := n.kubelet()
 	stop := n.startWith(o)
 	n.wait(k, "rdma/mlx", 4)
 	n.wait(k, "rdma/intel", 1)
 
 	response, _, err := k.Allocate("rdma/mlx", 1)
-	n.must(err)
+	n.Must(err)
 	var given []string
 	for _, d := range response.CdiDevices {
 		given = append(given, d.Name)
@@ -39,7 +41,7 @@ func TestCDIDevicesStandForCharacterDevices(t *testing.T) {
 	// A runtime finds them.
 	nodes := func() string {
 		cache, err := cdi.NewCache(cdi.WithSpecDirs(o.CDIDir), cdi.WithAutoRefresh(false))
-		n.must(err)
+		n.Must(err)
 		var all []string
 		for _, name := range cache.ListDevices() {
 			for _, node := range cache.GetDevice(name).ContainerEdits.DeviceNodes {
@@ -52,38 +54,38 @@ func TestCDIDevicesStandForCharacterDevices(t *testing.T) {
 		t.Errorf("CDI devices: %s", got)
 	}
 
-	n.must(n.Unplug(sysfs.IRDMA(1)))
-	n.until("the spec forgets what is gone", func() bool { return nodes() == "issm0 umad0 uverbs0 issm10 umad10 uverbs10 rdma_cm" })
-	n.must(os.Remove(filepath.Join(o.CDIDir, "roce-k8s.io-hca.json")))
-	n.until("the spec is written again", func() bool { return strings.HasPrefix(nodes(), "issm0") })
+	n.Must(n.Unplug(sysfs.IRDMA(1)))
+	n.Until("the spec forgets what is gone", func() bool { return nodes() == "issm0 umad0 uverbs0 issm10 umad10 uverbs10 rdma_cm" })
+	n.Must(os.Remove(filepath.Join(o.CDIDir, "roce-k8s.io-hca.json")))
+	n.Until("the spec is written again", func() bool { return strings.HasPrefix(nodes(), "issm0") })
 	stop()
 	entries, err := os.ReadDir(o.CDIDir)
-	n.must(err)
+	n.Must(err)
 	if len(entries) != 3 {
 		t.Errorf("files: %v", entries)
 	}
 }
 
 func TestACDIFolderThatCannotBeWrittenIsReportedOnce(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", guide(1))
-	n.write("cdi", "a file where the folder should be")
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(1))
+	n.Write("cdi", "a file where the folder should be")
 	o := n.options()
-	o.CDIDir = filepath.Join(n.dir, "cdi")
+	o.CDIDir = filepath.Join(n.Dir, "cdi")
 	k := n.kubelet()
 	n.startWith(o)
 	n.wait(k, hcaGPU, 8)
-	n.must(n.Add(sysfs.MLX5(8)))
-	n.must(n.SetPort(sysfs.MLX5(8), "DOWN", "Disabled"))
-	if c := strings.Count(n.logs.String(), "containers will not get their devices"); c != 1 {
-		t.Errorf("logged %d times:\n%s", c, n.logs)
+	n.Must(n.Add(sysfs.MLX5(8)))
+	n.Must(n.SetPort(sysfs.MLX5(8), "DOWN", "Disabled"))
+	if c := strings.Count(n.Logs.String(), "containers will not get their devices"); c != 1 {
+		t.Errorf("logged %d times:\n%s", c, n.Logs)
 	}
 }
 
 func TestASpecWithoutDevicesIsNoFile(t *testing.T) {
 	n := newTestNode(t)
-	f := cdiFile{n.dir}
-	n.must(f.write(nil, nil, true))
+	f := cdiFile{n.Dir}
+	n.Must(f.write(offer.CDISpec(nil, nil, true)))
 	if _, err := os.Stat(f.path()); !os.IsNotExist(err) {
 		t.Errorf("got %v", err)
 	}

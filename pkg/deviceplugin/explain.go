@@ -1,17 +1,18 @@
 package deviceplugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -20,7 +21,7 @@ import (
 // of the configuration has it or not. It changes nothing. A configuration that
 // cannot be used, on this node or at all, does not keep the node from being
 // shown; it is the error.
-func Explain(o Options, w io.Writer) error {
+func Explain(ctx context.Context, o Options, w io.Writer) error {
 	file, configErr := readConfigFile(o.ConfigFile)
 	journal, err := attachment.Open(o.StateDir, o.Proc)
 	if err != nil {
@@ -28,19 +29,18 @@ func Explain(o Options, w io.Writer) error {
 	}
 	host, err := netdev.CurrentNamespace()
 	if err != nil {
-		o.Log.Warn("cannot see the host's links", "error", err)
-	} else {
-		defer host.Close()
+		o.Log.Warn("cannot see the host's links", "err", err)
 	}
 	i := newInventory(o, journal, host)
-	devices, err := i.read()
+	defer closeLater(host, i)
+	seen, err := i.Read(ctx)
 	if err != nil {
 		return err
 	}
 	var text strings.Builder
-	explainNode(&text, o.Node, devices)
+	explainNode(&text, o.Node, seen.Devices)
 	if configErr == nil {
-		configErr = explainResources(&text, file, devices)
+		configErr = explainResources(&text, file, seen.Devices)
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return err
@@ -51,7 +51,7 @@ func Explain(o Options, w io.Writer) error {
 	return nil
 }
 
-func explainNode(w *strings.Builder, node rdma.Node, devices []Device) {
+func explainNode(w *strings.Builder, node rdma.Node, devices []inventory.Device) {
 	mode, err := rdma.SystemMode()
 	if err != nil {
 		fmt.Fprintf(w, "RDMA namespace mode: unknown (%v)\n\n", err)
@@ -73,7 +73,7 @@ func explainNode(w *strings.Builder, node rdma.Node, devices []Device) {
 			orDash(strings.Trim(d.Vendor+":"+d.DeviceID, ":")), orDash(d.Driver), orDash(d.LinkType), port, where(d),
 		})
 	}
-	for _, nic := range hardwareNICs(node) {
+	for _, nic := range node.HardwareNetdevs() {
 		if !shown[nic] {
 			_, address := node.NetdevAddress(nic)
 			rows = append(rows, []string{"-", nic, address, "-", "-", "-", "-", "-", "host, no RDMA device"})
@@ -99,27 +99,15 @@ func align(w *strings.Builder, rows [][]string) {
 	}
 }
 
-// hardwareNICs lists the netdevs that are on a bus.
-func hardwareNICs(node rdma.Node) []string {
-	var nics []string
-	entries, _ := os.ReadDir(filepath.Join(node.Sys, "class/net"))
-	for _, e := range entries {
-		if _, address := node.NetdevAddress(e.Name()); address != "" {
-			nics = append(nics, e.Name())
-		}
-	}
-	return nics
-}
-
-func where(d Device) string {
+func where(d inventory.Device) string {
 	if d.Holder != nil {
 		return string(d.Place) + ", " + d.Holder.Holder()
 	}
 	return string(d.Place)
 }
 
-func explainResources(w *strings.Builder, file *configFile, devices []Device) error {
-	chosen, clashes := assign(file.Resources, devices)
+func explainResources(w *strings.Builder, file *configFile, devices []inventory.Device) error {
+	chosen, clashes := offer.Assign(file.Resources, devices)
 	for _, r := range file.Resources {
 		units := "rdmaHcaMax"
 		if r.Mode == config.PerDevice {
@@ -127,15 +115,15 @@ func explainResources(w *strings.Builder, file *configFile, devices []Device) er
 		}
 		fmt.Fprintf(w, "\n%s (%s, %s %d): %d of %d devices\n", r.Name, r.Mode, units, r.Units, len(chosen[r.Name]), len(devices))
 		for _, d := range devices {
-			verdict := mismatch(r, d)
+			verdict := offer.Mismatch(r, d)
 			switch {
-			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c Device) bool { return key(c.Device) == key(d.Device) }):
+			case verdict == "" && !slices.ContainsFunc(chosen[r.Name], func(c inventory.Device) bool { return c.Key() == d.Key() }):
 				fmt.Fprintf(w, "  out  %s: another resource has it\n", d)
 			case verdict != "":
 				fmt.Fprintf(w, "  out  %s: %s\n", d, verdict)
 			default:
 				state := "healthy"
-				if why := ailment(d, r.HealthPolicy); why != "" {
+				if why := offer.Ailment(d, r.HealthPolicy); why != "" {
 					state = "unhealthy: " + why
 				}
 				fmt.Fprintf(w, "  in   %s: %s\n", d, state)
@@ -143,7 +131,7 @@ func explainResources(w *strings.Builder, file *configFile, devices []Device) er
 		}
 	}
 	if len(clashes) > 0 {
-		return clashes[0].err(file.path)
+		return clashes[0].Err(file.path)
 	}
 	return nil
 }

@@ -6,18 +6,19 @@ import (
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
 func TestExplainTellsWhyEachDeviceIsInOrOut(t *testing.T) {
 	nic := sysfs.NIC(5)
 	n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(1), sysfs.IRDMA(2), nic)
-	n.attach(rdma.Exclusive, sysfs.MLX5(0))
-	n.write("config.json", `{"configList": [
+	n.Attach(rdma.Exclusive, sysfs.MLX5(0))
+	n.Write("config.json", `{"configList": [
 {"resourceName": "a", "rdmaHcaMax": 8, "selectors": {"vendors": ["15b3"], "exclude": {"ifNames": ["ens12*"]}}},
 {"resourceName": "b", "mode": "perDevice", "selectors": {"drivers": ["ice", "mlx5_core"], "numaNodes": [0]}}]}`)
 	var out strings.Builder
-	err := Explain(n.options(), &out)
+	err := Explain(n.Ctx, n.options(), &out)
 	if err == nil || !strings.Contains(err.Error(), "resources rdma/a (line 2) and rdma/b both select ens11np0/mlx5_0") {
 		t.Errorf("got %v", err)
 	}
@@ -42,9 +43,9 @@ func TestExplainTellsWhyEachDeviceIsInOrOut(t *testing.T) {
 }
 
 func TestExplainShowsTheNodeWithoutAConfiguration(t *testing.T) {
-	n := newTestNode(t, eight()...)
+	n := newTestNode(t, node.Eight()...)
 	var out strings.Builder
-	err := Explain(n.options(), &out)
+	err := Explain(n.Ctx, n.options(), &out)
 	var bad *ConfigError
 	if !errors.As(err, &bad) || !strings.Contains(out.String(), "mlx5_7") {
 		t.Errorf("got %v and\n%s", err, out.String())
@@ -53,13 +54,13 @@ func TestExplainShowsTheNodeWithoutAConfiguration(t *testing.T) {
 
 func TestValidateListsAllMistakesOneALine(t *testing.T) {
 	n := newTestNode(t)
-	n.write("config.json", guide(300))
+	n.Write("config.json", guide(300))
 	file := n.options().ConfigFile
 	var out strings.Builder
 	if err := Validate(file, &out); err != nil || out.String() != file+": good, 1 resources\n" {
 		t.Errorf("got %v, %q", err, out.String())
 	}
-	n.write("config.json", `{"periodicUpdateInterval": -1,
+	n.Write("config.json", `{"periodicUpdateInterval": -1,
 "configList": [{"resourceName": "a!", "rdmaHcaMax": 0, "devices": ["x"]}]}`)
 	out.Reset()
 	err := Validate(file, &out)

@@ -3,156 +3,34 @@ package deviceplugin
 import (
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
-	"github.com/roce-k8s/roce-k8s/pkg/rdma"
-	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
-func TestWhatIsWrongDependsOnThePolicy(t *testing.T) {
-	h := sysfs.MLX5(0)
-	for name, test := range map[string]struct {
-		happens               func(n *healthNode)
-		ignore, present, link string // what is wrong, in part; "" if nothing
-	}{
-		"nothing": {func(*healthNode) {}, "", "", ""},
-		"the port is down": {func(n *healthNode) { n.must(n.SetPort(h, "DOWN", "Disabled")) },
-			"", "", "its port is DOWN, Disabled"},
-		"the link is not up yet": {func(n *healthNode) { n.must(n.SetPort(h, "ACTIVE", "Polling")) },
-			"", "", "its port is ACTIVE, Polling"},
-		"the netdev has no carrier": {func(n *healthNode) { n.carrier = false },
-			"", "", "its netdev has no carrier"},
-		"the character devices are missing": {func(n *healthNode) { n.must(n.RemoveCharDevices(h)) },
-			"", "no character device", "no character device"},
-		"it is unplugged": {func(n *healthNode) { n.must(n.Unplug(h)) },
-			"", "gone", "gone"},
-		"it is in a pod, all devices visible": {func(n *healthNode) { n.attach(rdma.Shared, h) },
-			"", "", ""},
-		"it is in a pod, all devices visible, port down": {func(n *healthNode) { n.attach(rdma.Shared, h); n.must(n.SetPort(h, "DOWN", "Disabled")) },
-			"", "", "its port is DOWN"},
-		"it was moved to a pod with its port down": {func(n *healthNode) { n.must(n.SetPort(h, "DOWN", "Disabled")); n.attach(rdma.Exclusive, h) },
-			"", "", ""}, // from there on only the pod sees the port
-		"it is unplugged from a pod": {func(n *healthNode) { n.attach(rdma.Exclusive, h); n.must(n.Unplug(h)) },
-			"", "gone", "gone"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := &healthNode{newTestNode(t, h), true}
-			i := n.inventory()
-			i.links = func() ([]netlink.Link, error) { return n.link(h), nil }
-			before, err := i.read()
-			n.must(err)
-			i.memory.keep(before)
-			test.happens(n)
-			devices, err := i.read()
-			n.must(err)
-			if len(devices) != 1 {
-				t.Fatalf("%d devices", len(devices))
-			}
-			for policy, want := range map[config.HealthPolicy]string{
-				config.HealthIgnore: test.ignore, config.HealthPresent: test.present, config.HealthLink: test.link,
-			} {
-				if got := ailment(devices[0], policy); (got == "") != (want == "") || !strings.Contains(got, want) {
-					t.Errorf("%s: got %q, want %q", policy, got, want)
-				}
-			}
-		})
-	}
-}
-
-// A healthNode has a link with a carrier, or without.
-type healthNode struct {
-	*testNode
-	carrier bool
-}
-
-func (n *healthNode) link(h sysfs.HCA) []netlink.Link {
-	a := netlink.LinkAttrs{Index: 2, Name: h.Netdev}
-	if n.carrier {
-		a.RawFlags = unix.IFF_LOWER_UP
-	}
-	return []netlink.Link{&netlink.Device{LinkAttrs: a}}
-}
-
-func TestHealthSettlesBeforeItIsBelieved(t *testing.T) {
-	h := newHealth(2 * time.Second)
-	begin := time.Now()
-	for n, step := range []struct {
-		at      time.Duration
-		why     string
-		settled string
-		news    bool
-	}{
-		{0, "", "", false},
-		{1 * time.Second, "down", "", false},
-		{2 * time.Second, "", "", false}, // it was a flap
-		{3 * time.Second, "down", "", false},
-		{4 * time.Second, "still down", "", false},
-		{5 * time.Second, "down", "down", true},
-		{6 * time.Second, "gone", "gone", false}, // ill is ill
-		{7 * time.Second, "", "gone", false},
-		{8 * time.Second, "down", "down", false},
-		{9 * time.Second, "", "down", false},
-		{11 * time.Second, "", "", true},
-	} {
-		settled, news := h.judge("a", step.why, begin.Add(step.at))
-		if settled != step.settled || news != step.news {
-			t.Errorf("step %d: got %q %v, want %q %v", n, settled, news, step.settled, step.news)
-		}
-	}
-	if !h.next().IsZero() {
-		t.Errorf("next at %s", h.next().Sub(begin))
-	}
-}
-
-func TestADeviceThatStartsIllIsWellAtOnce(t *testing.T) {
-	h := newHealth(time.Hour)
-	now := time.Now()
-	if settled, news := h.judge("a", "no driver", now); settled == "" || !news {
-		t.Error("an ill device is taken for well")
-	}
-	if settled, news := h.judge("a", "", now); settled != "" || !news {
-		t.Error("a driver that has started has to wait")
-	}
-	if settled, news := h.judge("a", "down", now); settled != "" || news {
-		t.Error("from then on it has to settle")
-	}
-	if got := h.next(); !got.Equal(now.Add(time.Hour)) {
-		t.Errorf("next at %s", got)
-	}
-	h.forget(map[string]bool{})
-	if len(h.states) != 0 || !h.next().IsZero() {
-		t.Error("not forgotten")
-	}
-}
-
 func TestADegradedPoolStaysHealthyAndSaysSo(t *testing.T) {
-	hcas := eight()
+	hcas := node.Eight()
 	n := newTestNode(t, hcas...)
-	n.write("config.json", strings.Replace(guide(1), `"rdmaHcaMax": 8,`, `"rdmaHcaMax": 8, "healthPolicy": "link",`, 1))
+	n.Write("config.json", strings.Replace(guide(1), `"rdmaHcaMax": 8,`, `"rdmaHcaMax": 8, "healthPolicy": "link",`, 1))
 	k := n.kubelet()
 	n.start()
 	n.wait(k, hcaGPU, 8)
 	for _, h := range hcas[:7] {
-		n.must(n.SetPort(h, "DOWN", "Disabled"))
+		n.Must(n.SetPort(h, "DOWN", "Disabled"))
 	}
-	n.until("it is logged", func() bool { return strings.Count(n.logs.String(), `msg="device degraded"`) == 7 })
-	if !strings.Contains(n.logs.String(), `device="ens11np0/mlx5_0 (0000:08:00.0)" place=host because="its port is DOWN, Disabled"`) {
-		t.Errorf("logged:\n%s", n.logs)
+	n.Until("it is logged", func() bool { return strings.Count(n.Logs.String(), `msg="device degraded"`) == 7 })
+	if !strings.Contains(n.Logs.String(), `device="ens11np0/mlx5_0 (0000:08:00.0)" place=host because="its port is DOWN, Disabled"`) {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 	if _, allocatable := k.Allocatable(hcaGPU); allocatable != 8 || k.Messages(hcaGPU) != 1 {
 		t.Errorf("%d allocatable, %d messages", allocatable, k.Messages(hcaGPU))
 	}
-	n.must(n.SetPort(hcas[7], "DOWN", "Disabled"))
+	n.Must(n.SetPort(hcas[7], "DOWN", "Disabled"))
 	n.wait(k, hcaGPU, 0)
 	for _, h := range hcas {
-		n.must(n.SetPort(h, "ACTIVE", "LinkUp"))
+		n.Must(n.SetPort(h, "ACTIVE", "LinkUp"))
 	}
 	n.wait(k, hcaGPU, 8)
-	if !strings.Contains(n.logs.String(), `msg="device recovered"`) {
-		t.Errorf("logged:\n%s", n.logs)
+	if !strings.Contains(n.Logs.String(), `msg="device recovered"`) {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 }

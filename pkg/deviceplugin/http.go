@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 )
 
 // listenAgain is the pause after an address could not be had: another instance
@@ -40,7 +42,8 @@ func serveHTTP(ctx context.Context, network, address string, h http.Handler, log
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	for said := false; ctx.Err() == nil; said = true {
+	said := logging.Once{}
+	for ctx.Err() == nil {
 		if network == "unix" {
 			_ = os.Remove(address) // of an instance before this one, which was killed
 		}
@@ -51,8 +54,8 @@ func serveHTTP(ctx context.Context, network, address string, h http.Handler, log
 				return
 			}
 		}
-		if !said {
-			log.Warn("no metrics and probes yet", "address", address, "again", listenAgain.String(), "error", err)
+		if said.News(address, err.Error()) {
+			log.Warn("no metrics and probes yet", "address", address, "again", listenAgain.String(), "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -69,7 +72,7 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 		return m.entries[resource] != nil
 	})
 	if err != nil {
-		m.log.Warn("no metrics of who holds units", "error", err)
+		m.log.Warn("no metrics of who holds units", "err", err)
 	} else {
 		m.metrics.registry.MustRegister(holders)
 		context.AfterFunc(ctx, func() { _ = conn.Close() })

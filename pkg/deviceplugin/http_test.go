@@ -13,6 +13,7 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
 // freeAddress is one that nobody listens on.
@@ -42,11 +43,11 @@ func (lister) List(context.Context, *podresources.ListPodResourcesRequest) (*pod
 }
 
 func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", guide(1))
-	n.must(os.MkdirAll(filepath.Join(n.dir, "pod-resources"), 0o755))
-	l, err := net.Listen("unix", podResourcesSocket(n.dir))
-	n.must(err)
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(1))
+	n.Must(os.MkdirAll(filepath.Join(n.Dir, "pod-resources"), 0o755))
+	l, err := net.Listen("unix", podResourcesSocket(n.Dir))
+	n.Must(err)
 	pods := grpc.NewServer()
 	podresources.RegisterPodResourcesListerServer(pods, lister{})
 	go func() { _ = pods.Serve(l) }()
@@ -54,17 +55,17 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 
 	o := n.options()
 	o.MetricsAddress, o.Version = freeAddress(t), "v1.2.3"
-	n.attach(rdma.Exclusive, eight()[0])
+	n.Attach(rdma.Exclusive, node.Eight()[0])
 	n.startWith(o)
-	n.until("it is alive", func() bool { status, _ := n.ask(o.MetricsAddress, "/healthz"); return status == 200 })
+	n.Until("it is alive", func() bool { status, _ := n.ask(o.MetricsAddress, "/healthz"); return status == 200 })
 	if status, body := n.ask(o.MetricsAddress, "/readyz"); status != 503 || !strings.Contains(body, "the kubelet has no stream of "+hcaGPU) {
 		t.Errorf("ready without a kubelet: %d %s", status, body)
 	}
 	k := n.kubelet()
-	n.until("it is ready", func() bool { status, _ := n.ask(o.MetricsAddress, "/readyz"); return status == 200 })
+	n.Until("it is ready", func() bool { status, _ := n.ask(o.MetricsAddress, "/readyz"); return status == 200 })
 	n.wait(k, hcaGPU, 8)
 	_, _, err = k.Allocate(hcaGPU, 1)
-	n.must(err)
+	n.Must(err)
 	_, metrics := n.ask(o.MetricsAddress, "/metrics")
 	for _, line := range []string{
 		`rdma_device_plugin_build_info{version="v1.2.3"} 1`,
@@ -92,27 +93,27 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 	if strings.Contains(metrics, "GPU-1") {
 		t.Error("another product's devices are told of")
 	}
-	n.must(n.Unplug(eight()[1]))
-	n.until("a lost device is degraded", func() bool {
+	n.Must(n.Unplug(node.Eight()[1]))
+	n.Until("a lost device is degraded", func() bool {
 		_, metrics := n.ask(o.MetricsAddress, "/metrics")
 		return strings.Contains(metrics, `rdma_device_plugin_device_degraded{device="mlx5_1",netdev="ens12np0",resource="rdma/hca_gpu"} 1`)
 	})
 	k.Close()
-	n.until("it is not ready", func() bool { status, _ := n.ask(o.MetricsAddress, "/readyz"); return status == 503 })
+	n.Until("it is not ready", func() bool { status, _ := n.ask(o.MetricsAddress, "/readyz"); return status == 503 })
 }
 
 func TestAnAddressInUseIsWaitedFor(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", guide(0))
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(0))
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	n.must(err)
+	n.Must(err)
 	defer taken.Close()
 	o := n.options()
 	o.MetricsAddress = taken.Addr().String()
 	k := n.kubelet()
 	n.startWith(o)
 	n.wait(k, hcaGPU, 8)
-	n.until("it is reported", func() bool { return strings.Contains(n.logs.String(), "no metrics and probes yet") })
+	n.Until("it is reported", func() bool { return strings.Contains(n.Logs.String(), "no metrics and probes yet") })
 }
 
 func TestAHangingDriverIsUnhealthy(t *testing.T) {
@@ -133,29 +134,31 @@ func TestAHangingDriverIsUnhealthy(t *testing.T) {
 // As in a DaemonSet's update with maxSurge: the network address is the other
 // instance's.
 func TestAProbeAsksTheInstanceOfItsSocketAndNoOther(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", guide(0))
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(0))
 	k := n.kubelet()
 	old := n.options()
 	old.MetricsAddress = freeAddress(t)
 	n.startWith(old)
-	n.until("the old one is ready", func() bool { status, _ := n.ask(old.MetricsAddress, "/readyz"); return status == 200 })
+	n.Until("the old one is ready", func() bool { status, _ := n.ask(old.MetricsAddress, "/readyz"); return status == 200 })
 
 	successor := n.options()
-	successor.MetricsAddress, successor.ProbeSocket = old.MetricsAddress, filepath.Join(n.dir, "probe.sock")
-	successor.KubeletDir = filepath.Join(n.dir, "none") // it cannot register
-	n.write("probe.sock", "what a killed instance left")
+	successor.MetricsAddress, successor.ProbeSocket = old.MetricsAddress, filepath.Join(n.Dir, "probe.sock")
+	successor.KubeletDir = filepath.Join(n.Dir, "none") // it cannot register
+	n.Write("probe.sock", "what a killed instance left")
 	stop := n.startWith(successor)
-	n.until("the new one is alive", func() bool { return Probe(n.ctx, successor.ProbeSocket, "/healthz") == nil })
-	if err := Probe(n.ctx, successor.ProbeSocket, "/readyz"); err == nil || !strings.Contains(err.Error(), "the kubelet has no stream of "+hcaGPU) {
+	n.Until("the new one is alive", func() bool { return Probe(n.Ctx, successor.ProbeSocket, "/healthz") == nil })
+	if err := Probe(n.Ctx, successor.ProbeSocket, "/readyz"); err == nil || !strings.Contains(err.Error(), "the kubelet has no stream of "+hcaGPU) {
 		t.Errorf("ready though not registered: %v", err)
 	}
 	stop()
-	if err := Probe(n.ctx, successor.ProbeSocket, "/healthz"); err == nil {
+	if err := Probe(n.Ctx, successor.ProbeSocket, "/healthz"); err == nil {
 		t.Error("alive after its end")
+	} else if text := err.Error(); !strings.Contains(text, "no instance answers: dial unix "+successor.ProbeSocket) || strings.Contains(text, "http:") {
+		t.Errorf("got %v", err)
 	}
-	successor.KubeletDir = n.dir
+	successor.KubeletDir = n.Dir
 	n.startWith(successor)
-	n.until("the new one is ready", func() bool { return Probe(n.ctx, successor.ProbeSocket, "/readyz") == nil })
+	n.Until("the new one is ready", func() bool { return Probe(n.Ctx, successor.ProbeSocket, "/readyz") == nil })
 	n.wait(k, hcaGPU, 8)
 }

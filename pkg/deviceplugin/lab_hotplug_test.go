@@ -19,15 +19,15 @@ type machineMonitor struct {
 func (n *testNode) machineMonitor() machineMonitor {
 	n.Helper()
 	ports, err := filepath.Glob("/sys/class/virtio-ports/*/name")
-	n.must(err)
+	n.Must(err)
 	for _, name := range ports {
 		b, err := os.ReadFile(name)
-		n.must(err)
+		n.Must(err)
 		if strings.TrimSpace(string(b)) != "monitor" {
 			continue
 		}
 		port, err := os.OpenFile(filepath.Join("/dev", filepath.Base(filepath.Dir(name))), os.O_RDWR, 0)
-		n.must(err)
+		n.Must(err)
 		n.Cleanup(func() { port.Close() })
 		m := machineMonitor{n, port, json.NewDecoder(port)}
 		m.execute("qmp_capabilities", nil)
@@ -44,10 +44,10 @@ func (m machineMonitor) execute(command string, arguments map[string]any) {
 	if arguments != nil {
 		request["arguments"] = arguments
 	}
-	m.must(json.NewEncoder(m.port).Encode(request))
+	m.Must(json.NewEncoder(m.port).Encode(request))
 	for {
 		var answer map[string]any
-		m.must(m.answers.Decode(&answer))
+		m.Must(m.answers.Decode(&answer))
 		if failed, ok := answer["error"]; ok {
 			m.Fatalf("%s %v: %v", command, arguments, failed)
 		}
@@ -81,11 +81,11 @@ func TestInTheLabAPulledCableAndAPulledNICAreNoticedAndSoIsTheirReturn(t *testin
 	if capacity, _ := k.Allocatable("rdma/rail"); capacity != labNICs {
 		t.Errorf("a NIC that was pulled is forgotten at once: capacity %d", capacity)
 	}
-	n.until("the slot is empty", func() bool { return netdevWith(lastMAC) == "" })
+	n.Until("the slot is empty", func() bool { return netdevWith(lastMAC) == "" })
 
 	m.execute("device_add", map[string]any{"driver": "virtio-net-pci", "id": "nic15", "bus": "port15", "netdev": "net15",
 		"mac": lastMAC, "host_mtu": 9000, "romfile": ""})
-	n.until("the NIC is back", func() bool { return netdevWith(lastMAC) != "" })
+	n.Until("the NIC is back", func() bool { return netdevWith(lastMAC) != "" })
 	n.command("ip link set " + netdevWith(lastMAC) + " name " + lastNIC + " mtu 9000 up")
 	n.command("rdma link add " + lastRDMA + " type rxe netdev " + lastNIC)
 	n.wait(k, "rdma/rail", labNICs)

@@ -14,8 +14,10 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
 // The tests in this file need the lab VM: 16 virtio NICs with a Soft-RoCE
@@ -30,14 +32,14 @@ func newLabNode(t *testing.T) *testNode {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	n := &testNode{T: t, ctx: ctx, logs: &syncBuffer{}}
+	n := &testNode{&node.Node{T: t, Ctx: ctx, Logs: &node.Logs{}}}
 	var err error
-	n.dir, err = os.MkdirTemp("", "dp")
-	n.must(err)
-	t.Cleanup(func() { os.RemoveAll(n.dir) })
-	n.journal, err = attachment.Open(n.state(), "/proc")
-	n.must(err)
-	n.write("config.json", `{"periodicUpdateInterval": 0, "configList": [
+	n.Dir, err = os.MkdirTemp("", "dp")
+	n.Must(err)
+	t.Cleanup(func() { os.RemoveAll(n.Dir) })
+	n.Journal, err = attachment.Open(n.State(), "/proc")
+	n.Must(err)
+	n.Write("config.json", `{"periodicUpdateInterval": 0, "configList": [
 {"resourceName": "rail", "mode": "perDevice", "healthPolicy": "link", "selectors": {"ifNames": ["ens*np0"]}}]}`)
 	return n
 }
@@ -87,15 +89,15 @@ func TestInTheLabAUnitGivesTheCharacterDevicesOfItsNIC(t *testing.T) {
 	n.startInLab()
 	n.wait(k, "rdma/rail", labNICs)
 	devices, err := rdma.Host().Devices()
-	n.must(err)
+	n.Must(err)
 	want := map[string]string{} // PCI address to uverbs
 	for _, d := range devices {
 		want[d.Address] = d.Uverbs()
 	}
 	for range labNICs {
 		response, ids, err := k.Allocate("rdma/rail", 1)
-		n.must(err)
-		checkDevices(t, response, []string{"/dev/infiniband/rdma_cm", want[ids[0]]})
+		n.Must(err)
+		node.CheckDevices(t, response, []string{"/dev/infiniband/rdma_cm", want[ids[0]]})
 	}
 }
 
@@ -105,17 +107,17 @@ func TestInTheLabNICsThatSomebodyMovedStayOffered(t *testing.T) {
 	stop := n.startInLab()
 	n.wait(k, "rdma/rail", labNICs)
 	devices, err := rdma.Host().Devices()
-	n.must(err)
+	n.Must(err)
 	host, err := netdev.CurrentNamespace()
-	n.must(err)
+	n.Must(err)
 	defer host.Close()
 	n.command("ip netns add pod")
 	pod, err := netdev.OpenNamespace("/run/netns/pod")
-	n.must(err)
+	n.Must(err)
 	defer func() {
 		for _, d := range devices {
 			if os.Getenv("ROCE_LAB_MODE") == string(rdma.Exclusive) {
-				n.must(moveRDMA(d, pod, host))
+				n.Must(moveRDMA(d, pod, host))
 			}
 			n.command("ip -n pod link set " + d.Netdevs[0] + " netns 1")
 			n.command("ip link set " + d.Netdevs[0] + " up mtu 9000")
@@ -130,7 +132,7 @@ func TestInTheLabNICsThatSomebodyMovedStayOffered(t *testing.T) {
 		}
 		n.command("ip -n pod link set " + d.Netdevs[0] + " up")
 	}
-	n.until("all are seen in a pod", func() bool { return n.reported(len(devices), InPod) })
+	n.Until("all are seen in a pod", func() bool { return n.reported(len(devices), inventory.InPod) })
 	n.wait(k, "rdma/rail", labNICs)
 	stop()
 	n.wait(k, "rdma/rail", 0)
@@ -168,19 +170,19 @@ func deviceOf(nic string) (rdma.Device, error) {
 func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
 	n := newLabNode(t)
 	host, err := netdev.CurrentNamespace()
-	n.must(err)
+	n.Must(err)
 	defer host.Close()
 	n.startInLab()
 	const nic = "ens12np0"
 	link, err := host.LinkNamed(nic)
-	n.must(err)
+	n.Must(err)
 	before, err := host.State(t.Context(), link)
-	n.must(err)
+	n.Must(err)
 	device, err := deviceOf(nic)
-	n.must(err)
+	n.Must(err)
 	n.command("ip netns add pod")
 	pod, err := netdev.OpenNamespace("/run/netns/pod")
-	n.must(err)
+	n.Must(err)
 	record := &attachment.Record{
 		Step: attachment.Attached, ContainerID: "pod1", IfName: "net1",
 		Netns: attachment.Namespace{Path: "/run/netns/pod", ID: pod.ID},
@@ -196,20 +198,20 @@ func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
 		n.command("rdma dev set " + device.Name + " netns pod")
 	}
 	// Only now: a record of a NIC that is on the host would be rescued at once.
-	n.must(n.journal.Write(record))
+	n.Must(n.Journal.Write(record))
 	n.command("ip netns delete pod") // and nobody calls DEL
 
-	n.until("the NIC is rescued", func() bool { return strings.Contains(n.logs.String(), "rescued a NIC") })
+	n.Until("the NIC is rescued", func() bool { return strings.Contains(n.Logs.String(), "rescued a NIC") })
 	back, err := host.LinkNamed(nic)
-	n.must(err)
+	n.Must(err)
 	if back == nil || back.Attrs().MTU != before.MTU || back.Attrs().Flags&net.FlagUp == 0 {
 		t.Errorf("the netdev: %+v", back)
 	}
 	if d, err := deviceOf(nic); err != nil || d.Name != device.Name {
 		t.Errorf("the RDMA device: %v %v", d, err)
 	}
-	record, err = n.journal.Read("pod1", "net1")
-	n.must(err)
+	record, err = n.Journal.Read("pod1", "net1")
+	n.Must(err)
 	if record == nil || record.Step != attachment.Returned {
 		t.Errorf("the record: %+v", record)
 	}

@@ -9,7 +9,10 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/watch"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
 const (
@@ -32,19 +35,17 @@ const (
 type manager struct {
 	options   Options
 	log       *slog.Logger
-	inventory *inventory
+	inventory *inventory.Inventory
 	folder    *kubelet.Folder
 	metrics   *metrics
-	health    *health
+	health    *offer.Health
 	rescuer   *rescuer // nil to rescue nothing
 
 	config *configFile
 	events chan struct{} // something may have changed
 	// abandoned is what the end of the program does not wait for.
 	abandoned sync.WaitGroup
-	// What was last logged of these, to log it once: clashes, a failure to
-	// write the CDI spec, a configuration that was refused, the RDMA mode.
-	clashes, cdiError, refused, mode string
+	said      logging.Once
 
 	mu      sync.Mutex // guards what probes read
 	entries map[string]*entry
@@ -58,15 +59,8 @@ func (m *manager) run(ctx context.Context) {
 	m.folder.RemoveStale()
 	running.Go(func() { m.folder.Watch(ctx) })
 	m.startPlugins(ctx, &running)
-	for _, s := range kernelSources() {
-		running.Go(func() { s.listen(ctx, m.log, m.notice) })
-	}
-	// Without looks at intervals: those are what periodicUpdateInterval is for.
-	journal := watch.Folder{
-		Dir: m.inventory.journal.RecordsDir(), Log: m.log,
-		Relevant: func(path string) bool { return filepath.Ext(path) == ".json" },
-	}
-	running.Go(func() { journal.Run(ctx, m.notice) })
+	// What it does not notice is what periodicUpdateInterval is for.
+	running.Go(func() { m.inventory.Watch(ctx, m.notice) })
 
 	configChanged := make(chan struct{}, 1)
 	configs := watch.Folder{Dir: filepath.Dir(m.config.path), Every: watchAgain, Log: m.log}
@@ -86,7 +80,7 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 	last := time.Duration(0) // what the last rescan took
 	for {
 		tick, stopTick := after(m.config.PeriodicUpdateInterval)
-		due := m.health.next()
+		due := m.health.Next()
 		if soon != nil {
 			due = time.Time{} // it will be seen to
 		}
@@ -117,11 +111,12 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		if scan {
 			soon = nil
 			begin := time.Now()
-			if !m.rescan(ctx) {
+			seen, ok := m.rescan(ctx)
+			if !ok {
 				soon = time.After(lookAgain)
 			}
 			last = time.Since(begin)
-			m.rescue(ctx, rescues)
+			m.rescue(ctx, seen, rescues)
 		}
 	}
 }
@@ -154,50 +149,40 @@ func poke(c chan<- struct{}) {
 }
 
 // rescan looks at the node and renews the offers. When the node cannot be
-// read the old ones stay, a failed look is no news of the devices, and it
-// returns false.
-func (m *manager) rescan(ctx context.Context) bool {
+// read the old ones stay, a failed look is no news of the devices, and ok is
+// false.
+func (m *manager) rescan(ctx context.Context) (seen inventory.Snapshot, ok bool) {
 	m.reportMode()
-	devices, err := m.look(ctx)
+	seen, err := m.look(ctx)
 	if ctx.Err() != nil {
-		return false
+		return seen, false
 	}
 	if err != nil {
 		m.metrics.rescanFailures.Inc()
-		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "error", err)
-		return false
+		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "err", err)
+		return seen, false
 	}
-	chosen, clashes := assign(m.config.Resources, devices)
+	chosen, clashes := offer.Assign(m.config.Resources, seen.Devices)
 	m.reportClashes(clashes)
 	m.offer(chosen)
-	return true
+	return seen, true
 }
 
-// look reads the inventory, and leaves word that it does. It does not wait for
-// a driver that hangs once the program is to end; nobody may look again then.
-func (m *manager) look(ctx context.Context) ([]Device, error) {
-	type sight struct {
-		devices []Device
-		err     error
-	}
+// look reads the inventory, and leaves word that it does. Nobody may look
+// again once ctx has ended.
+func (m *manager) look(ctx context.Context) (inventory.Snapshot, error) {
 	begin := time.Now()
 	m.setBusy(begin)
 	defer m.setBusy(time.Time{})
-	seen := make(chan sight, 1)
-	m.abandoned.Go(func() {
-		devices, err := m.inventory.read()
-		seen <- sight{devices, err}
-	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case s := <-seen:
-		if s.err == nil {
-			m.inventory.memory.keep(s.devices)
-		}
-		m.metrics.rescanTime.Observe(time.Since(begin).Seconds())
-		return s.devices, s.err
+	seen, err := m.inventory.Read(ctx)
+	if ctx.Err() != nil {
+		return inventory.Snapshot{}, ctx.Err()
 	}
+	if err == nil {
+		m.inventory.Remember(seen)
+	}
+	m.metrics.rescanTime.Observe(time.Since(begin).Seconds())
+	return seen, err
 }
 
 func (m *manager) setBusy(since time.Time) {
@@ -207,7 +192,7 @@ func (m *manager) setBusy(since time.Time) {
 }
 
 // offer makes the offers of all resources from the devices chosen for each.
-func (m *manager) offer(chosen map[string][]Device) {
+func (m *manager) offer(chosen map[string][]inventory.Device) {
 	_, connectionManager := m.options.Node.ConnectionManager()
 	if m.options.CDIDir != "" {
 		m.writeCDI(chosen, connectionManager) // before anybody is told of its devices
@@ -215,57 +200,58 @@ func (m *manager) offer(chosen map[string][]Device) {
 	known := map[string]bool{}
 	for _, r := range m.config.Resources {
 		e := m.entries[r.Name]
-		candidates := make([]candidate, len(chosen[r.Name]))
+		candidates := make([]offer.Candidate, len(chosen[r.Name]))
 		for n, d := range chosen[r.Name] {
-			known[key(d.Device)] = true
+			known[d.Key()] = true
 			candidates[n] = m.candidate(r, d)
 		}
-		o := newOffer(r, candidates, connectionManager, m.options.CDIDir != "")
-		e.resource.replace(o)
+		o := offer.New(r, candidates, connectionManager, m.options.CDIDir != "")
+		e.resource.Replace(o)
 		m.metrics.offered(r.Name, candidates, o)
 		m.report(e, candidates)
 	}
-	m.health.forget(known)
+	m.health.Forget(known)
 }
 
 // candidate judges a device's health, and looks up what only some resources
 // need.
-func (m *manager) candidate(r config.Resource, d Device) candidate {
-	why, news := m.health.judge(key(d.Device), ailment(d, r.HealthPolicy), time.Now())
+func (m *manager) candidate(r config.Resource, d inventory.Device) offer.Candidate {
+	why, news := m.health.Judge(d.Key(), offer.Ailment(d, r.HealthPolicy), time.Now())
 	switch {
 	case news && why != "":
 		m.log.Warn("device degraded", "resource", r.Name, "device", d.String(), "place", d.Place, "because", why)
 	case news:
 		m.log.Info("device recovered", "resource", r.Name, "device", d.String(), "place", d.Place)
 	}
-	c := candidate{Device: d, healthy: why == "", gid: -1}
+	c := offer.Candidate{Device: d, Healthy: why == "", GIDIndex: -1}
 	if r.Mode == config.PerDevice {
-		c.root = pcieRoot(m.options.Node, d.Device)
+		c.Root = m.options.Node.PCIeRoot(d.Device)
 	}
 	if r.Env {
-		c.gid = roceV2Index(m.options.Node, d.Device)
+		if index, ok := m.options.Node.IPv4GIDIndex(d.Device); ok {
+			c.GIDIndex = index
+		}
 	}
 	return c
 }
 
-func (m *manager) writeCDI(chosen map[string][]Device, connectionManager bool) {
+func (m *manager) writeCDI(chosen map[string][]inventory.Device, connectionManager bool) {
 	failure := ""
-	if err := (cdiFile{m.options.CDIDir}).write(m.config.Resources, chosen, connectionManager); err != nil {
+	if err := (cdiFile{m.options.CDIDir}).write(offer.CDISpec(m.config.Resources, chosen, connectionManager)); err != nil {
 		failure = err.Error()
 	}
-	if failure != m.cdiError && failure != "" {
-		m.log.Error("containers will not get their devices", "error", failure)
+	if m.said.News("CDI spec", failure) && failure != "" {
+		m.log.Error("containers will not get their devices", "err", failure)
 	}
-	m.cdiError = failure
 }
 
 // rescue looks for NICs that came back by themselves, and has them restored in
 // the background: it may have to wait for a CNI operation.
-func (m *manager) rescue(ctx context.Context, free chan struct{}) {
+func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan struct{}) {
 	if m.rescuer == nil {
 		return
 	}
-	found := stranded(m.inventory.held, m.inventory.hostLinks)
+	found := seen.Stranded()
 	if len(found) == 0 {
 		return
 	}

@@ -8,7 +8,9 @@ import (
 	"github.com/vishvananda/netlink"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -34,8 +36,8 @@ type fleet struct {
 
 func newFleet(t *testing.T, devices int) *fleet {
 	f := &fleet{testNode: newTestNode(t), of: map[string][]sysfs.HCA{}}
-	f.ctx = t.Context() // hundreds of devices take their time
-	f.write("config.json", fleetConfig)
+	f.Ctx = t.Context() // hundreds of devices take their time
+	f.Write("config.json", fleetConfig)
 	f.links = []netlink.LinkAttrs{{Index: 1000, Name: "bond0"}}
 	for i := range devices {
 		kind := kinds[i%len(kinds)]
@@ -51,14 +53,14 @@ func newFleet(t *testing.T, devices int) *fleet {
 			h = sysfs.IRDMA(i)
 		case "soft":
 			nic := sysfs.NIC(i)
-			f.must(f.Add(nic))
+			f.Must(f.Add(nic))
 			h = sysfs.RXE(i, nic)
 		case "ib":
 			h.LinkLayer, h.Netdev = "InfiniBand", fmt.Sprintf("ib%d", i)
 		case "bond":
 			f.links = append(f.links, netlink.LinkAttrs{Index: i + 1, Name: h.Netdev, MasterIndex: 1000})
 		}
-		f.must(f.Add(h))
+		f.Must(f.Add(h))
 		f.of[kind] = append(f.of[kind], h)
 	}
 	return f
@@ -67,13 +69,11 @@ func newFleet(t *testing.T, devices int) *fleet {
 // plugin is the program without a kubelet, which looks when it is told to.
 func (f *fleet) plugin() *manager {
 	f.Helper()
-	i := newInventory(f.options(), f.journal, nil)
-	i.links = fakeLinks(f.links...)
-	m := newManager(f.options(), i)
-	m.health = newHealth(0)
+	m := newManager(f.options(), f.inventory(node.Links(f.links...)))
+	m.health = offer.NewHealth(0)
 	file, err := readConfigFile(f.options().ConfigFile)
-	f.must(err)
-	f.must(m.apply(f.ctx, file))
+	f.Must(err)
+	f.Must(m.apply(f.Ctx, file))
 	return m
 }
 
@@ -82,7 +82,7 @@ func (f *fleet) plugin() *manager {
 func (f *fleet) healthy(m *manager) map[string][2]int {
 	f.Helper()
 	for range 2 { // the second look believes what the first one saw
-		if !m.rescan(f.ctx) {
+		if _, ok := m.rescan(f.Ctx); !ok {
 			f.Fatal("the rescan failed")
 		}
 	}
@@ -126,29 +126,29 @@ func TestEveryKindOfDeviceIsOfferedOnceWhereverItGoes(t *testing.T) {
 				for _, kind := range []string{"pf", "vf", "sf", "bnxt", "intel", "ib", "bond"} {
 					moved = append(moved, f.of[kind]...)
 				}
-				f.attach(mode, moved...)
+				f.Attach(mode, moved...)
 				check("all in pods")
 				f.unitsGiveTheirDevice(m)
 				m = f.plugin()
 				check("all in pods, another plugin")
 
 				for i, h := range moved {
-					f.must(f.ReturnNetdev(h))
+					f.Must(f.ReturnNetdev(h))
 					if mode == rdma.Exclusive {
-						f.must(f.ReturnRDMA(h))
+						f.Must(f.ReturnRDMA(h))
 					}
-					f.must(f.journal.Remove("pod1", fmt.Sprintf("net%d", i+1)))
+					f.Must(f.Journal.Remove("pod1", fmt.Sprintf("net%d", i+1)))
 				}
 				check("all back")
 
 				for _, kind := range []string{"vf", "intel"} {
 					for _, h := range f.of[kind] {
-						f.must(f.Unplug(h))
+						f.Must(f.Unplug(h))
 					}
 				}
 				check("some pulled", "vf", "intel")
 				for _, kind := range []string{"vf", "intel"} {
-					f.must(f.Add(f.of[kind]...))
+					f.Must(f.Add(f.of[kind]...))
 				}
 				check("all plugged in again")
 				f.unitsGiveTheirDevice(m)
@@ -177,8 +177,8 @@ func (f *fleet) unitsGiveTheirDevice(m *manager) {
 				id, numa = sysfs.NIC(h.Number).PCI, sysfs.NIC(h.Number).NUMA
 			}
 			response, err := r.Allocate([]string{id})
-			f.must(err)
-			checkDevices(f.T, response, []string{"/dev/infiniband/rdma_cm", fmt.Sprintf("/dev/infiniband/uverbs%d", h.Number)})
+			f.Must(err)
+			node.CheckDevices(f.T, response, []string{"/dev/infiniband/rdma_cm", fmt.Sprintf("/dev/infiniband/uverbs%d", h.Number)})
 			if nodes := topology[id].GetNodes(); len(nodes) != 1 || nodes[0].ID != int64(numa) {
 				f.Errorf("%s: NUMA nodes %v, want %d", id, nodes, numa)
 			}

@@ -7,6 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
 // metrics are what the program tells Prometheus. They are also the observer of
@@ -91,12 +94,12 @@ func (m *metrics) Allocated(resource string, took time.Duration, err error) {
 func (m *metrics) rescued(err error) { m.rescues.WithLabelValues(result(err)).Inc() }
 
 // offered sets the gauges of one resource.
-func (m *metrics) offered(resource string, devices []candidate, o offer) {
-	places := map[Place]int{OnHost: 0, InPod: 0, Gone: 0}
+func (m *metrics) offered(resource string, devices []offer.Candidate, o offer.Offer) {
+	places := map[inventory.Place]int{inventory.OnHost: 0, inventory.InPod: 0, inventory.Gone: 0}
 	m.degraded.DeletePartialMatch(prometheus.Labels{"resource": resource})
 	for _, c := range devices {
 		places[c.Place]++
-		if !c.healthy {
+		if !c.Healthy {
 			netdev := ""
 			if len(c.Netdevs) > 0 {
 				netdev = c.Netdevs[0]
@@ -108,7 +111,7 @@ func (m *metrics) offered(resource string, devices []candidate, o offer) {
 		m.devices.WithLabelValues(resource, string(place)).Set(float64(n))
 	}
 	healths := map[string]int{"Healthy": 0, "Unhealthy": 0}
-	for _, u := range o.list {
+	for _, u := range o.Units() {
 		healths[u.Health]++
 	}
 	for health, n := range healths {

@@ -14,8 +14,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -59,8 +61,8 @@ func seriesOf(f *dto.MetricFamily) []string {
 }
 
 // sick is a device that is not healthy.
-func sick(name, netdev string) candidate {
-	return candidate{Device: Device{Device: rdma.Device{Name: name, Netdevs: []string{netdev}}, Place: OnHost}}
+func sick(name, netdev string) offer.Candidate {
+	return offer.Candidate{Device: inventory.Device{Device: rdma.Device{Name: name, Netdevs: []string{netdev}}, Place: inventory.OnHost}}
 }
 
 func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
@@ -73,7 +75,7 @@ func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 	m.Allocated(hcaGPU, time.Minute, errors.New("no such unit"))
 	m.rescued(nil)
 	m.rescanFailures.Inc()
-	m.offered(hcaGPU, []candidate{sick("mlx5_0", "ens0")}, offer{list: []*pluginapi.Device{{ID: "0", Health: pluginapi.Healthy}}})
+	m.offered(hcaGPU, []offer.Candidate{sick("mlx5_0", "ens0")}, offer.New(config.Resource{Mode: config.Shared, Units: 1}, []offer.Candidate{{Healthy: true}}, false, false))
 	types := map[string]dto.MetricType{}
 	got := scrape(t, m)
 	for name, f := range got {
@@ -118,9 +120,9 @@ func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 
 func TestWhatIsNotOfferedAnyMoreIsNotToldOf(t *testing.T) {
 	m := newMetrics("")
-	m.offered("rdma/a", []candidate{sick("mlx5_0", "ens0"), sick("mlx5_1", "ens1")}, offer{})
-	m.offered("rdma/b", []candidate{sick("mlx5_2", "ens2")}, offer{})
-	m.offered("rdma/a", []candidate{sick("mlx5_1", "ens1")}, offer{})
+	m.offered("rdma/a", []offer.Candidate{sick("mlx5_0", "ens0"), sick("mlx5_1", "ens1")}, offer.Offer{})
+	m.offered("rdma/b", []offer.Candidate{sick("mlx5_2", "ens2")}, offer.Offer{})
+	m.offered("rdma/a", []offer.Candidate{sick("mlx5_1", "ens1")}, offer.Offer{})
 	want := []string{"device=mlx5_1 netdev=ens1 resource=rdma/a", "device=mlx5_2 netdev=ens2 resource=rdma/b"}
 	if got := seriesOf(scrape(t, m)["device_degraded"]); !slices.Equal(got, want) {
 		t.Errorf("degraded are %q", got)
@@ -137,7 +139,7 @@ func TestWhatIsNotOfferedAnyMoreIsNotToldOf(t *testing.T) {
 // A pod may call its NIC what it likes.
 func TestANameOfAnyBytesDoesNotSpoilTheAnswer(t *testing.T) {
 	m := newMetrics("")
-	m.offered(hcaGPU, []candidate{sick("mlx5_0", "a \"quoted\\\" {one},\nand more\xff")}, offer{})
+	m.offered(hcaGPU, []offer.Candidate{sick("mlx5_0", "a \"quoted\\\" {one},\nand more\xff")}, offer.Offer{})
 	want := []string{"device=mlx5_0 netdev=a \"quoted\\\" {one},\nand more\uFFFD resource=" + hcaGPU}
 	if got := seriesOf(scrape(t, m)["device_degraded"]); !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
@@ -156,7 +158,7 @@ func TestScrapesAndCountingGoOnAtOnce(t *testing.T) {
 		})
 	}
 	for range 50 {
-		m.offered(hcaGPU, []candidate{sick("mlx5_0", "ens0")}, offer{})
+		m.offered(hcaGPU, []offer.Candidate{sick("mlx5_0", "ens0")}, offer.Offer{})
 		m.forget(hcaGPU)
 	}
 	running.Wait()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -21,11 +22,15 @@ func Probe(ctx context.Context, socket, path string) error {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
+	// The host is not asked for: the socket is the address.
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://instance/"+strings.TrimPrefix(path, "/"), nil)
 	if err != nil {
 		return err
 	}
 	response, err := client.Do(request)
+	if invented := (*url.Error)(nil); errors.As(err, &invented) {
+		err = invented.Err // names the socket, and not a URL that nobody wrote
+	}
 	if err != nil {
 		return fmt.Errorf("no instance answers: %w", err)
 	}

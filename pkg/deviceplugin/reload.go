@@ -7,16 +7,20 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 )
 
 // An entry is a resource with the plugin that keeps it registered.
 type entry struct {
 	config   config.Resource
-	resource *resource
+	resource *offer.Resource
 	plugin   *kubelet.Plugin
-	stop     context.CancelFunc   // nil while the plugin is not running
-	reported map[string]candidate // the devices as last logged, by key; nil if never
+	stop     context.CancelFunc         // nil while the plugin is not running
+	reported map[string]offer.Candidate // the devices as last logged, by key; nil if never
 }
+
+// refused is the subject of why a configuration was refused.
+const refused = "configuration"
 
 // reload takes a changed configuration. One that is no good is reported once,
 // and the old one stays. asked is whether somebody waits for an answer.
@@ -24,10 +28,9 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 	file, err := readConfigFile(m.config.path)
 	switch {
 	case err == nil && file.text == m.config.text:
-		if asked || m.refused != "" {
+		if m.said.News(refused, "") || asked {
 			m.log.Info("the configuration is the one in force", "file", file.path)
 		}
-		m.refused = ""
 		return
 	case err == nil:
 		err = m.apply(ctx, file)
@@ -36,14 +39,13 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 		return
 	}
 	if err != nil {
-		if asked || m.refused != err.Error() {
+		if m.said.News(refused, err.Error()) || asked {
 			m.metrics.reloadFailures.Inc()
-			m.log.Error("the changed configuration is not good; the old one stays in force", "error", err)
+			m.log.Error("the changed configuration is not good; the old one stays in force", "err", err)
 		}
-		m.refused = err.Error()
 		return
 	}
-	m.refused = ""
+	delete(m.said, refused)
 	m.log.Info("configuration reloaded", "file", file.path)
 	m.startPlugins(ctx, running)
 	m.warnGIDs()
@@ -53,17 +55,17 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 // a device of this node. Resources that are in the old one too, in the same
 // mode, keep their sockets.
 func (m *manager) apply(ctx context.Context, file *configFile) error {
-	devices, lookErr := m.look(ctx)
+	seen, lookErr := m.look(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case lookErr != nil:
 		// The devices may be there later; the configuration is what it is.
-		m.log.Error("cannot read the node's RDMA devices", "error", lookErr)
+		m.log.Error("cannot read the node's RDMA devices", "err", lookErr)
 	}
-	chosen, clashes := assign(file.Resources, devices)
+	chosen, clashes := offer.Assign(file.Resources, seen.Devices)
 	if len(clashes) > 0 {
-		return clashes[0].err(file.path)
+		return clashes[0].Err(file.path)
 	}
 	m.mu.Lock()
 	old := m.entries
@@ -71,7 +73,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 	for _, r := range file.Resources {
 		e := old[r.Name]
 		if e == nil || e.config.Mode != r.Mode {
-			e = &entry{resource: newResource(r.Name)}
+			e = &entry{resource: offer.NewResource(r.Name)}
 			e.plugin = kubelet.NewPlugin(m.folder, e.offered(r.Mode), m.metrics, m.log)
 		}
 		if !reflect.DeepEqual(e.config, r) {
@@ -98,7 +100,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 // offered is the resource with the abilities that it has in a mode.
 func (e *entry) offered(mode config.Mode) kubelet.Resource {
 	if mode == config.PerDevice {
-		return preferring{e.resource}
+		return offer.Preferring{Resource: e.resource}
 	}
 	return e.resource
 }
@@ -109,8 +111,8 @@ func (m *manager) startPlugins(ctx context.Context, running *sync.WaitGroup) {
 		if e.stop != nil {
 			continue
 		}
-		var its context.Context
-		its, e.stop = context.WithCancel(ctx)
-		running.Go(func() { e.plugin.Run(its) })
+		var pluginCtx context.Context
+		pluginCtx, e.stop = context.WithCancel(ctx)
+		running.Go(func() { e.plugin.Run(pluginCtx) })
 	}
 }

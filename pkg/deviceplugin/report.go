@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -14,12 +16,11 @@ func (m *manager) reportMode() {
 	if err != nil {
 		now = err.Error()
 	}
-	if now == m.mode {
+	if !m.said.News("RDMA mode", now) {
 		return
 	}
-	m.mode = now
 	if err != nil {
-		m.log.Warn("unknown RDMA namespace mode", "error", err)
+		m.log.Warn("unknown RDMA namespace mode", "err", err)
 		return
 	}
 	m.log.Info("RDMA namespace mode", "mode", mode)
@@ -27,10 +28,10 @@ func (m *manager) reportMode() {
 
 // report logs the devices of a resource: all of them at first, and then each
 // that comes, leaves or is elsewhere.
-func (m *manager) report(e *entry, devices []candidate) {
-	before, now := e.reported, map[string]candidate{}
+func (m *manager) report(e *entry, devices []offer.Candidate) {
+	before, now := e.reported, map[string]offer.Candidate{}
 	for _, c := range devices {
-		now[key(c.Device.Device)] = c
+		now[c.Key()] = c
 	}
 	e.reported = now
 	if before == nil {
@@ -39,7 +40,7 @@ func (m *manager) report(e *entry, devices []candidate) {
 	}
 	log := m.log.With("resource", e.config.Name)
 	for _, c := range devices {
-		switch was, known := before[key(c.Device.Device)]; {
+		switch was, known := before[c.Key()]; {
 		case !known:
 			log.Info("device joined the resource", "device", c.String(), "place", c.Place)
 		case was.Place != c.Place && c.Holder != nil:
@@ -55,46 +56,46 @@ func (m *manager) report(e *entry, devices []candidate) {
 	}
 }
 
-func (m *manager) reportAll(r config.Resource, devices []candidate) {
-	places := map[Place][]string{}
+func (m *manager) reportAll(r config.Resource, devices []offer.Candidate) {
+	places := map[inventory.Place][]string{}
 	for _, c := range devices {
 		places[c.Place] = append(places[c.Place], c.String())
 	}
-	list := func(p Place) string { return strings.Join(places[p], " ") }
+	list := func(p inventory.Place) string { return strings.Join(places[p], " ") }
 	m.log.Info("devices", "resource", r.Name, "mode", r.Mode, "devices", len(devices),
-		"onHost", list(OnHost), "inPods", list(InPod), "gone", list(Gone))
+		"onHost", list(inventory.OnHost), "inPods", list(inventory.InPod), "gone", list(inventory.Gone))
 }
 
 // reportClashes logs clashes that a device brought which was not there when
 // the configuration came into force. The device stays with the first resource.
-func (m *manager) reportClashes(clashes []clash) {
+func (m *manager) reportClashes(clashes []offer.Clash) {
 	now := ""
 	for _, c := range clashes {
-		now += c.err(m.config.path).Error() + "\n"
+		now += c.Err(m.config.path).Error() + "\n"
 	}
-	if now != m.clashes {
-		for _, c := range clashes {
-			m.log.Error("only the first of two resources gets a device that both select", "error", c.err(m.config.path))
-		}
+	if !m.said.News("clashes", now) {
+		return
 	}
-	m.clashes = now
+	for _, c := range clashes {
+		m.log.Error("only the first of two resources gets a device that both select", "err", c.Err(m.config.path))
+	}
 }
 
 // warnGIDs warns of more units than a GID table has room for.
 func (m *manager) warnGIDs() {
 	for _, r := range m.config.Resources {
 		if r.Mode == config.Shared {
-			m.warnGIDsOf(r, m.entries[r.Name].resource.snapshot().devices())
+			m.warnGIDsOf(r, m.entries[r.Name].resource.Offer().Devices())
 		}
 	}
 }
 
-func (m *manager) warnGIDsOf(r config.Resource, devices []candidate) {
+func (m *manager) warnGIDsOf(r config.Resource, devices []offer.Candidate) {
 	// A pod's macvlan on an HCA takes an entry of RoCE v1 and v2 for its
 	// link-local address, and for its IPv4 address.
 	const entriesPerPod = 4
 	for _, c := range devices {
-		if size := gidTableSize(m.options.Node, c.Device.Device); size > 0 && r.Units*entriesPerPod > size {
+		if size := m.options.Node.GIDTableSize(c.Device.Device); size > 0 && r.Units*entriesPerPod > size {
 			m.log.Warn("rdmaHcaMax is more than the GID table of a device has room for, if each pod has a macvlan or ipvlan on it",
 				"resource", r.Name, "rdmaHcaMax", r.Units, "device", c.String(), "gidTable", size, "roomFor", size/entriesPerPod)
 			return

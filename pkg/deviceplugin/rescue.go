@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
@@ -32,20 +30,6 @@ type rescuer struct {
 	again map[string]time.Time
 }
 
-// stranded returns the records whose netdev is among the host's links.
-func stranded(records []*attachment.Record, links []netlink.Link) []*attachment.Record {
-	var found []*attachment.Record
-	for _, r := range records {
-		for _, link := range links {
-			if r.NIC.Netdev.Matches(link) {
-				found = append(found, r)
-				break
-			}
-		}
-	}
-	return found
-}
-
 // rescue brings back what is stranded. A CNI operation on the same attachment
 // goes first: after it there may be nothing left to do.
 func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) {
@@ -65,7 +49,7 @@ func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) {
 		case err != nil:
 			r.again[id] = time.Now().Add(rescueAgain)
 			r.log.Error("a NIC that came back without its state could not be restored", "nic", record.Host.Name,
-				"was", record.Holder(), "again", rescueAgain.String(), "error", err)
+				"was", record.Holder(), "again", rescueAgain.String(), "err", err)
 		case rescued:
 			r.log.Warn("rescued a NIC whose namespace ended without a DEL", "nic", record.Host.Name, "was", record.Holder())
 		default:

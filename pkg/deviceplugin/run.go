@@ -6,11 +6,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -61,15 +62,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	host, err := netdev.CurrentNamespace()
 	if err != nil {
-		o.Log.Warn("cannot see the host's links: no alternative names, and no rescue", "error", err)
+		o.Log.Warn("cannot see the host's links: no alternative names, and no rescue", "err", err)
 	}
-	m := newManager(o, newInventory(o, journal, host))
-	if host != nil {
-		// Whoever still looks at the host when the program ends needs it.
-		defer func() {
-			go func() { m.abandoned.Wait(); host.Close() }()
-		}()
-	}
+	i := newInventory(o, journal, host)
+	m := newManager(o, i)
+	defer closeLater(host, i, &m.abandoned)
 	// The offers are there before the kubelet can ask for them.
 	if err := m.apply(ctx, file); ctx.Err() != nil {
 		return nil
@@ -86,31 +83,40 @@ func Run(ctx context.Context, o Options) error {
 
 // newInventory makes the inventory of a node; host is nil if the host's links
 // cannot be seen.
-func newInventory(o Options, journal *attachment.Journal, host *netdev.Namespace) *inventory {
-	none := func() ([]netlink.Link, error) { return nil, nil }
-	i := &inventory{
-		node: o.Node, devices: o.Node.Inventory(), journal: journal, links: none, elsewhere: none, log: o.Log,
-		memory: openMemory(o.StateDir, journal.BootID(), o.Log),
-	}
+func newInventory(o Options, journal *attachment.Journal, host *netdev.Namespace) *inventory.Inventory {
+	i := inventory.Options{Node: o.Node, Journal: journal, StateDir: o.StateDir, Log: o.Log}
 	if host != nil {
-		reader := host.LinkReader()
-		i.links = func() ([]netlink.Link, error) { return reader.Links(context.Background()) }
-		i.elsewhere = func() ([]netlink.Link, error) { return host.LinksElsewhere(context.Background()) }
+		i.Links, i.Elsewhere = host.LinkReader().Links, host.LinksElsewhere
 	}
-	return i
+	return inventory.New(i)
+}
+
+// closeLater closes the host's namespace, if there is one, when those who may
+// still look at it are done. It does not wait for them.
+func closeLater(host *netdev.Namespace, users ...interface{ Wait() }) {
+	if host == nil {
+		return
+	}
+	go func() {
+		for _, u := range users {
+			u.Wait()
+		}
+		host.Close()
+	}()
 }
 
 // newManager makes a manager without resources.
-func newManager(o Options, i *inventory) *manager {
+func newManager(o Options, i *inventory.Inventory) *manager {
 	return &manager{
 		options:   o,
 		log:       o.Log,
 		inventory: i,
 		folder:    kubelet.NewFolder(o.KubeletDir, o.Log),
 		metrics:   newMetrics(o.Version),
-		health:    newHealth(settleTime),
+		health:    offer.NewHealth(offer.SettleTime),
 		entries:   map[string]*entry{},
 		events:    make(chan struct{}, 1),
+		said:      logging.Once{},
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -32,49 +32,35 @@ func eightHCAs() []string {
 	return paths
 }
 
-func checkDevices(t *testing.T, response *pluginapi.ContainerAllocateResponse, want []string) {
-	t.Helper()
-	var got []string
-	for _, d := range response.GetDevices() {
-		got = append(got, d.HostPath)
-		if d.ContainerPath != d.HostPath || d.Permissions != "rw" {
-			t.Errorf("%v", d)
-		}
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got  %v\nwant %v", got, want)
-	}
-}
-
 func TestTheGuidesNodeOffersEightUnitsOfAllDevices(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", guide(300))
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(300))
 	k := n.kubelet()
 	n.start()
 	n.wait(k, hcaGPU, 8)
 	response, ids, err := k.Allocate(hcaGPU, 8)
-	n.must(err)
+	n.Must(err)
 	if !slices.Equal(ids, []string{"0", "1", "2", "3", "4", "5", "6", "7"}) {
 		t.Errorf("IDs %v", ids)
 	}
-	checkDevices(t, response, eightHCAs())
+	node.CheckDevices(t, response, eightHCAs())
 }
 
 func TestTheCountStaysTrueWhilePodsHaveTheNICs(t *testing.T) {
 	for _, mode := range []rdma.Mode{rdma.Shared, rdma.Exclusive} {
 		t.Run(string(mode), func(t *testing.T) {
-			n := newTestNode(t, eight()...)
-			n.write("config.json", guide(1))
+			n := newTestNode(t, node.Eight()...)
+			n.Write("config.json", guide(1))
 			k := n.kubelet()
 			stop := n.start()
 			n.wait(k, hcaGPU, 8)
 
-			n.attach(mode, eight()...)
-			n.until("a rescan has seen all NICs in a pod", func() bool { return n.reported(8, InPod) })
+			n.Attach(mode, node.Eight()...)
+			n.Until("a rescan has seen all NICs in a pod", func() bool { return n.reported(8, inventory.InPod) })
 			n.wait(k, hcaGPU, 8)
 			response, _, err := k.Allocate(hcaGPU, 1)
-			n.must(err)
-			checkDevices(t, response, eightHCAs())
+			n.Must(err)
+			node.CheckDevices(t, response, eightHCAs())
 			if k.Messages(hcaGPU) != 1 {
 				t.Errorf("%d messages though nothing changed for the kubelet", k.Messages(hcaGPU))
 			}
@@ -86,123 +72,112 @@ func TestTheCountStaysTrueWhilePodsHaveTheNICs(t *testing.T) {
 			if response, _, err = k.Allocate(hcaGPU, 1); err != nil {
 				t.Fatal(err)
 			}
-			checkDevices(t, response, eightHCAs())
+			node.CheckDevices(t, response, eightHCAs())
+		})
+	}
+}
+
+func TestANICThatSomebodyElseMovedStaysChosen(t *testing.T) {
+	for _, mode := range []rdma.Mode{rdma.Shared, rdma.Exclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			hcas := node.Eight()
+			n := newTestNode(t, hcas...)
+			n.Write("config.json", guide(1))
+			k := n.kubelet()
+			stop := n.start()
+			n.wait(k, hcaGPU, 8)
+			for _, h := range hcas { // as host-device and rdma-cni do, without a journal
+				n.Must(n.TakeNetdev(h))
+				if mode == rdma.Exclusive {
+					n.Must(n.TakeRDMA(h))
+				}
+			}
+			n.Until("all are seen away", func() bool { return n.reported(8, inventory.InPod) })
+			stop()
+			n.wait(k, hcaGPU, 0)
+			n.start()
+			n.wait(k, hcaGPU, 8)
+			response, _, err := k.Allocate(hcaGPU, 1)
+			n.Must(err)
+			node.CheckDevices(t, response, eightHCAs())
 		})
 	}
 }
 
 func TestANodeWithoutSuchDevicesOffersNothing(t *testing.T) {
 	n := newTestNode(t)
-	n.write("config.json", guide(1))
+	n.Write("config.json", guide(1))
 	k := n.kubelet()
 	n.start()
-	n.until("the kubelet has a list", func() bool { return k.Messages(hcaGPU) == 1 })
+	n.Until("the kubelet has a list", func() bool { return k.Messages(hcaGPU) == 1 })
 	if capacity, allocatable := k.Allocatable(hcaGPU); capacity != 0 || allocatable != 0 {
 		t.Errorf("capacity %d, allocatable %d", capacity, allocatable)
 	}
-	n.must(n.Add(eight()...)) // the driver is loaded late
+	n.Must(n.Add(node.Eight()...)) // the driver is loaded late
 	n.wait(k, hcaGPU, 8)
-	n.until("the log names them", func() bool {
-		return strings.Count(n.logs.String(), `msg="device joined the resource" resource=rdma/hca_gpu`) == 8
+	n.Until("the log names them", func() bool {
+		return strings.Count(n.Logs.String(), `msg="device joined the resource" resource=rdma/hca_gpu`) == 8
 	})
 }
 
 func TestAPoolIsUnhealthyOnlyWhenNoDeviceOfItWorks(t *testing.T) {
-	hcas := eight()
+	hcas := node.Eight()
 	n := newTestNode(t, hcas...)
-	n.write("config.json", guide(1))
+	n.Write("config.json", guide(1))
 	k := n.kubelet()
 	n.start()
 	n.wait(k, hcaGPU, 8)
-	n.attach(rdma.Exclusive, hcas...)
+	n.Attach(rdma.Exclusive, hcas...)
 	for _, h := range hcas[:7] {
-		n.must(n.Unplug(h))
+		n.Must(n.Unplug(h))
 	}
-	n.until("seven are gone", func() bool { return n.reported(7, Gone) })
+	n.Until("seven are gone", func() bool { return n.reported(7, inventory.Gone) })
 	n.wait(k, hcaGPU, 8)
-	n.must(n.Unplug(hcas[7]))
+	n.Must(n.Unplug(hcas[7]))
 	n.wait(k, hcaGPU, 0)
 	if capacity, _ := k.Allocatable(hcaGPU); capacity != 8 {
 		t.Errorf("capacity %d, want 8", capacity)
 	}
-	n.must(n.Add(hcas...))
+	n.Must(n.Add(hcas...))
 	n.wait(k, hcaGPU, 8)
 }
 
 func TestAllocateGivesEachDeviceOnceWhateverIsMissing(t *testing.T) {
 	irdma := sysfs.IRDMA(0)
 	n := newTestNode(t, irdma, sysfs.MLX5(1))
-	n.must(os.Remove(filepath.Join(n.Dev(), "infiniband/rdma_cm")))
-	n.write("config.json", `{"configList": [{"resourceName": "any", "resourcePrefix": "example.com", "rdmaHcaMax": 1000, "selectors": {"linkTypes": ["ether"]}}]}`)
+	n.Must(os.Remove(filepath.Join(n.Dev(), "infiniband/rdma_cm")))
+	n.Write("config.json", `{"configList": [{"resourceName": "any", "resourcePrefix": "example.com", "rdmaHcaMax": 1000, "selectors": {"linkTypes": ["ether"]}}]}`)
 	k := n.kubelet()
 	n.start()
 	n.wait(k, "example.com/any", 1000)
 	response, _, err := k.Allocate("example.com/any", 3)
-	n.must(err)
-	checkDevices(t, response, []string{"/dev/infiniband/issm1", "/dev/infiniband/umad1", "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1"})
-}
-
-func TestAnUnknownDeviceIDIsAnError(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	devices, err := n.inventory().read()
-	n.must(err)
-	var candidates []candidate
-	for _, d := range devices {
-		candidates = append(candidates, candidate{Device: d, healthy: true})
-	}
-	r := newResource(hcaGPU)
-	r.replace(newOffer(config.Resource{Name: hcaGPU, Mode: config.Shared, Units: 8}, candidates, false, false))
-	for _, id := range []string{"8", "-1", "07", "", "0000:08:00.0"} {
-		if _, err := r.Allocate([]string{"0", id}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", id)) {
-			t.Errorf("%q: %v", id, err)
-		}
-	}
+	n.Must(err)
+	node.CheckDevices(t, response, []string{"/dev/infiniband/issm1", "/dev/infiniband/umad1", "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1"})
 }
 
 func TestABadConfigurationIsNoReasonToTryAgain(t *testing.T) {
 	n := newTestNode(t)
 	var bad *ConfigError
-	if err := Run(n.ctx, n.options()); !errors.As(err, &bad) {
+	if err := Run(n.Ctx, n.options()); !errors.As(err, &bad) {
 		t.Errorf("no file: %v", err)
 	}
-	n.write("config.json", "{}")
-	if err := Run(n.ctx, n.options()); !errors.As(err, &bad) || strings.Contains(err.Error(), "\n") {
+	n.Write("config.json", "{}")
+	if err := Run(n.Ctx, n.options()); !errors.As(err, &bad) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("bad file: %v", err)
-	}
-}
-
-func TestLogsAreWhatTheFlagsSay(t *testing.T) {
-	for _, test := range []struct{ level, format, want string }{
-		{"info", "text", `level=WARN msg=hello`},
-		{"error", "json", ``},
-		{"DEBUG", "json", `"level":"WARN","msg":"hello"`},
-		{"loud", "text", "error: log level \"loud\": use debug, info, warn or error"},
-		{"info", "xml", "error: log format \"xml\": use text or json"},
-	} {
-		var out strings.Builder
-		log, err := NewLogger(&out, test.level, test.format)
-		if err != nil {
-			out.WriteString("error: " + err.Error())
-		} else {
-			log.Warn("hello")
-		}
-		if !strings.Contains(out.String(), test.want) || test.want == "" && out.Len() > 0 {
-			t.Errorf("%s %s: got %q", test.level, test.format, out.String())
-		}
 	}
 }
 
 func TestADriverThatHangsDoesNotKeepTheProgramFromEnding(t *testing.T) {
 	n := newTestNode(t, sysfs.MLX5(0))
-	n.write("config.json", strings.Replace(mlxOnly, `Interval": 0`, `Interval": 1`, 1))
+	n.Write("config.json", strings.Replace(mlxOnly, `Interval": 0`, `Interval": 1`, 1))
 	k := n.kubelet()
 	stop := n.start()
 	n.wait(k, "rdma/mlx", 8)
 	file := filepath.Join(n.Sys(), "class/infiniband/mlx5_0/ports/1/state")
-	n.must(os.Remove(file))
-	n.must(unix.Mkfifo(file, 0o600)) // nothing ever comes out of it
+	n.Must(os.Remove(file))
+	n.Must(unix.Mkfifo(file, 0o600)) // nothing ever comes out of it
 	var hanging *os.File
-	n.until("it is being read", func() bool {
+	n.Until("it is being read", func() bool {
 		var err error
 		hanging, err = os.OpenFile(file, os.O_WRONLY|unix.O_NONBLOCK, 0)
 		return err == nil
@@ -213,19 +188,19 @@ func TestADriverThatHangsDoesNotKeepTheProgramFromEnding(t *testing.T) {
 }
 
 func TestANodeThatCannotBeReadKeepsItsOffers(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("config.json", guide(1))
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(1))
 	k := n.kubelet()
 	n.start()
 	n.wait(k, hcaGPU, 8)
 	class := filepath.Join(n.Sys(), "class/infiniband")
-	n.must(os.Rename(class, class+"-away"))
-	n.must(os.WriteFile(class, nil, 0o600)) // no folder, and not missing either
-	n.until("it is reported", func() bool { return strings.Contains(n.logs.String(), "the offers stay as they are") })
+	n.Must(os.Rename(class, class+"-away"))
+	n.Must(os.WriteFile(class, nil, 0o600)) // no folder, and not missing either
+	n.Until("it is reported", func() bool { return strings.Contains(n.Logs.String(), "the offers stay as they are") })
 	if _, allocatable := k.Allocatable(hcaGPU); allocatable != 8 || k.Messages(hcaGPU) != 1 {
 		t.Errorf("%d allocatable, %d messages", allocatable, k.Messages(hcaGPU))
 	}
 	response, _, err := k.Allocate(hcaGPU, 1)
-	n.must(err)
-	checkDevices(t, response, eightHCAs())
+	n.Must(err)
+	node.CheckDevices(t, response, eightHCAs())
 }

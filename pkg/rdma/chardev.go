@@ -34,11 +34,11 @@ func (c charIndex) of(function, device string) []string {
 // without a node below the device root are left out: nobody could open them.
 func (i *Inventory) charDevices() (charIndex, error) {
 	for _, f := range []*folder{&i.nodes, &i.verbs, &i.mad} {
-		others, err := i.look(f)
+		changed, err := i.look(f)
 		if err != nil {
 			return nil, fmt.Errorf("list character devices: %w", err)
 		}
-		if others {
+		if changed {
 			i.chars = nil
 		}
 	}
@@ -89,15 +89,35 @@ func readCharKey(class folder, o object) (charKey, error) {
 // CharDevicesOf reads the character devices of a device again, wherever it is:
 // their classes are not namespaced. A move may have renumbered them.
 func (n Node) CharDevicesOf(d Device) ([]string, error) {
+	if !d.Soft {
+		return n.functionCharDevices(d)
+	}
 	chars, err := n.Inventory().charDevices()
 	if err != nil {
 		return nil, err
 	}
-	function := d.Address
-	if d.Soft {
-		function = virtual
+	return chars.of(virtual, d.Name), nil
+}
+
+// functionCharDevices lists the character devices of a bus function, which
+// carries one RDMA device. It is one look, where a search by the device's name
+// reads the classes from end to end.
+func (n Node) functionCharDevices(d Device) ([]string, error) {
+	var paths []string
+	for _, class := range []string{"infiniband_mad", "infiniband_verbs"} {
+		names, err := readDir(filepath.Join(n.functionPath(d.Bus, d.Address), class))
+		if err != nil {
+			return nil, fmt.Errorf("list character devices: %w", err)
+		}
+		for _, name := range names {
+			path := filepath.Join(n.infinibandDir(), name)
+			if _, err := os.Stat(path); err == nil {
+				paths = append(paths, path)
+			}
+		}
 	}
-	return chars.of(function, d.Name), nil
+	slices.Sort(paths)
+	return paths, nil
 }
 
 // From <rdma/rdma_netlink.h>; the netlink package has no names for them.

@@ -13,8 +13,8 @@ const (
 
 // Link layers as the kernel prints them in ports/<n>/link_layer.
 const (
-	LinkLayerEthernet   = "Ethernet"
-	LinkLayerInfiniBand = "InfiniBand"
+	linkLayerEthernet   = "Ethernet"
+	linkLayerInfiniBand = "InfiniBand"
 )
 
 // A Device is one RDMA device: an HCA function such as mlx5_0, or a Soft-RoCE
@@ -76,11 +76,21 @@ type Port struct {
 // do too; the kernel gives both the same link layer.)
 func (d Device) IsRoCE() bool {
 	for _, p := range d.Ports {
-		if p.LinkLayer == LinkLayerEthernet {
+		if p.LinkLayer == linkLayerEthernet {
 			return true
 		}
 	}
 	return false
+}
+
+// Key identifies the device for as long as the node is up. A Soft-RoCE device
+// has no bus function to itself; a hardware device may have no node GUID of
+// its own (an unconfigured SR-IOV function has zeros).
+func (d Device) Key() string {
+	if d.Soft {
+		return d.NodeGUID
+	}
+	return d.Bus + "/" + d.Address
 }
 
 // IsOn tells whether the device is on a netdev with this parent on a bus and

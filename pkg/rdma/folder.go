@@ -25,9 +25,9 @@ type folder struct {
 	answer  []byte   // the kernel's, that objects are made of
 }
 
-// look reads a folder and tells whether there are others in it than last time.
-// One that is not there is empty.
-func (i *Inventory) look(f *folder) (others bool, err error) {
+// look reads a folder and tells whether what is in it has changed since last
+// time. One that is not there is empty.
+func (i *Inventory) look(f *folder) (changed bool, err error) {
 	i.spare, err = readDirents(f.path, i.spare[:0])
 	if err != nil || bytes.Equal(i.spare, f.answer) {
 		return false, err

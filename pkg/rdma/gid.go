@@ -3,7 +3,6 @@ package rdma
 import (
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -48,22 +47,57 @@ func (n Node) GIDIndex(device string, address netip.Addr) (port, index int, ok b
 		return 0, 0, false
 	}
 	for _, number := range ports {
-		dir := n.class("infiniband", device, "ports", number)
-		for i := 0; ; i++ {
-			have, err := readString(filepath.Join(dir, "gids"), strconv.Itoa(i))
-			if err != nil {
-				break // past the end of the table
-			}
-			if have != want {
-				continue
-			}
-			if kind, _ := readString(filepath.Join(dir, "gid_attrs", "types"), strconv.Itoa(i)); kind == "RoCE v2" {
-				port, _ = strconv.Atoi(number)
-				return port, i, true
-			}
+		index, ok := n.roceV2GID(device, number, func(have string) bool { return have == want })
+		if ok {
+			port, _ = strconv.Atoi(number)
+			return port, index, true
 		}
 	}
 	return 0, 0, false
+}
+
+// IPv4GIDIndex finds the first RoCE v2 GID of an IPv4 address on a device's
+// first port.
+func (n Node) IPv4GIDIndex(d Device) (index int, ok bool) {
+	if len(d.Ports) == 0 {
+		return 0, false
+	}
+	return n.roceV2GID(d.Name, strconv.Itoa(d.Ports[0].Number), func(have string) bool {
+		a, err := netip.ParseAddr(have)
+		return err == nil && a.Is4In6()
+	})
+}
+
+// GIDTableSize returns how many GIDs a device's first port can have, 0 if
+// that cannot be seen.
+func (n Node) GIDTableSize(d Device) int {
+	if len(d.Ports) == 0 {
+		return 0
+	}
+	entries, _ := readDir(n.gids(d.Name, strconv.Itoa(d.Ports[0].Number)))
+	return len(entries)
+}
+
+// roceV2GID walks the GID table of a port to the first entry of RoCE v2 that
+// is wanted. What is not in use has a GID of zeros, and no type.
+func (n Node) roceV2GID(device, port string, wanted func(gid string) bool) (index int, ok bool) {
+	types := n.class("infiniband", device, "ports", port, "gid_attrs", "types")
+	for i := 0; ; i++ {
+		have, err := readString(n.gids(device, port), strconv.Itoa(i))
+		if err != nil {
+			return 0, false // past the end of the table
+		}
+		if !wanted(have) {
+			continue
+		}
+		if kind, _ := readString(types, strconv.Itoa(i)); kind == "RoCE v2" {
+			return i, true
+		}
+	}
+}
+
+func (n Node) gids(device, port string) string {
+	return n.class("infiniband", device, "ports", port, "gids")
 }
 
 // gid is an address as sysfs prints GIDs: an IPv4 address is mapped into IPv6.

@@ -9,37 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
-
-// A Node is a place to read RDMA hardware from.
-type Node struct {
-	// Sys is the sysfs mount, "/sys". What it shows of infiniband and net
-	// belongs to the network namespace in which it was mounted.
-	Sys string
-	// Dev is the device folder, "/dev".
-	Dev string
-}
-
-// Host is the node that this process runs on.
-func Host() Node { return Node{Sys: "/sys", Dev: "/dev"} }
 
 // Devices reads every RDMA device that is visible below the sysfs root, in
 // one pass and sorted by name. A node without RDMA has none; that is no error.
 // A device that disappears while it is being read is left out.
 func (n Node) Devices() ([]Device, error) { return n.Inventory().Devices() }
-
-// Device reads one RDMA device by its name. The error wraps fs.ErrNotExist
-// when the namespace of the sysfs mount has no such device.
-func (n Node) Device(name string) (Device, error) {
-	i := n.Inventory()
-	chars, err := i.charDevices()
-	if err != nil {
-		return Device{}, err
-	}
-	return i.device(name, chars)
-}
 
 // An Inventory reads a node's devices again and again. What cannot change as
 // long as the kernel's objects are the same is read once: IDs, GUID, NUMA node,
@@ -82,11 +57,11 @@ type portState struct{ state, physState string }
 
 // Devices is as the node's.
 func (i *Inventory) Devices() ([]Device, error) {
-	others, err := i.look(&i.class)
+	changed, err := i.look(&i.class)
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
 	}
-	if others { // one came, left or was renamed
+	if changed { // one came, left or was renamed
 		clear(i.devices)
 		i.chars = nil
 	}
@@ -150,14 +125,14 @@ func (i *Inventory) read(name string, chars charIndex) (Device, error) {
 }
 
 // readNetdevs looks which netdevs a function has now. What they are is read
-// again only when they are others.
+// again only when they have changed.
 func (i *Inventory) readNetdevs(d *Device, known *constant) error {
-	others, err := i.look(&known.net)
+	changed, err := i.look(&known.net)
 	if err != nil {
 		return err
 	}
-	if others || known.linkType == "" {
-		d.Netdevs = netdevs(known.net)
+	if changed || known.linkType == "" {
+		d.Netdevs = i.node.netdevs(known.net)
 		known.netdevs, known.linkType = d.Netdevs, i.node.linkType(*d)
 	}
 	d.Netdevs, d.LinkType = slices.Clone(known.netdevs), known.linkType
@@ -199,18 +174,18 @@ func (n Node) constant(name string) (*constant, error) {
 
 // ports lists a device's ports, without their states.
 func (n Node) ports(dir string) ([]Port, error) {
-	numbers, err := readDir(filepath.Join(dir, "ports"))
+	names, err := readDir(filepath.Join(dir, "ports"))
 	if err != nil {
 		return nil, err
 	}
-	ports := make([]Port, 0, len(numbers))
-	for _, number := range numbers {
-		i, err := strconv.Atoi(number)
+	ports := make([]Port, 0, len(names))
+	for _, name := range names {
+		number, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		p := Port{Number: i}
-		p.LinkLayer, _ = readString(filepath.Join(dir, "ports", number), "link_layer")
+		p := Port{Number: number}
+		p.LinkLayer, _ = readString(filepath.Join(dir, "ports", name), "link_layer")
 		ports = append(ports, p)
 	}
 	slices.SortFunc(ports, func(a, b Port) int { return a.Number - b.Number })
@@ -236,85 +211,6 @@ func (n Node) softParent(dir, nodeGUID string) (function string, netdevs []strin
 	return n.netdevFunction(name), []string{name}
 }
 
-// netdevFunction returns the sysfs path of the PCI or auxiliary function that
-// carries a netdev, or "" for a virtual one. Between the two there may be
-// another device: a virtio NIC is virtio3 on 0000:00:05.0.
-func (n Node) netdevFunction(netdev string) string {
-	target, err := os.Readlink(n.class("net", netdev))
-	if err != nil {
-		return ""
-	}
-	path := filepath.Dir(filepath.Dir(filepath.Join(n.class("net"), target)))
-	for ; len(path) > len(n.Sys); path = filepath.Dir(path) {
-		if base := filepath.Base(path); IsPCIAddress(base) || IsAuxiliaryAddress(base) {
-			return path
-		}
-	}
-	return ""
-}
-
-// NetdevAddress returns bus and address of the function that carries a
-// netdev, or two empty strings for a virtual netdev.
-func (n Node) NetdevAddress(netdev string) (bus, address string) {
-	return functionAddress(n.netdevFunction(netdev))
-}
-
-func functionAddress(path string) (bus, address string) {
-	switch base := filepath.Base(path); {
-	case IsPCIAddress(base):
-		return BusPCI, base
-	case IsAuxiliaryAddress(base):
-		return BusAuxiliary, base
-	}
-	return "", ""
-}
-
-// netdevs are the names of a function's netdevs, without the representors that
-// a switchdev-mode HCA has beside its uplink: those belong to virtual functions.
-func netdevs(net folder) []string {
-	var names []string
-	for _, o := range net.objects {
-		port, _ := readString(filepath.Join(net.path, o.name), "phys_port_name")
-		if !IsRepresentorPort(port) {
-			names = append(names, o.name)
-		}
-	}
-	return names
-}
-
-// IsRepresentorPort tells whether a netdev's phys_port_name is that of a VF
-// or SF representor: "pf0vf3", "c1pf0sf88". An uplink is "p0".
-// Source: Documentation/networking/switchdev.rst in the kernel.
-func IsRepresentorPort(physPortName string) bool {
-	pf := strings.Index(physPortName, "pf")
-	if pf < 0 {
-		return false
-	}
-	tail := physPortName[pf:]
-	return strings.Contains(tail, "vf") || strings.Contains(tail, "sf")
-}
-
-// readFunction fills in what the bus function says of itself. An auxiliary
-// device has no IDs of its own; its PCI function is a folder above.
-func (n Node) readFunction(d *Device, path string) {
-	if path == "" {
-		return
-	}
-	d.Bus, d.Address = functionAddress(path)
-	if driver, err := os.Readlink(filepath.Join(path, "driver")); err == nil {
-		d.Driver = filepath.Base(driver)
-	}
-	for ; d.Bus == BusAuxiliary && len(path) > len(n.Sys) && !IsPCIAddress(filepath.Base(path)); path = filepath.Dir(path) {
-	}
-	d.Vendor = readHexID(path, "vendor")
-	d.DeviceID = readHexID(path, "device")
-	if s, err := readString(path, "numa_node"); err == nil {
-		if numa, err := strconv.Atoi(s); err == nil {
-			d.NUMANode = numa
-		}
-	}
-}
-
 // ARP hardware types, <linux/if_arp.h>.
 const (
 	arphrdEther      = "1"
@@ -332,73 +228,13 @@ func (n Node) linkType(d Device) string {
 	}
 	for _, p := range d.Ports {
 		switch p.LinkLayer {
-		case LinkLayerEthernet:
+		case linkLayerEthernet:
 			return "ether"
-		case LinkLayerInfiniBand:
+		case linkLayerInfiniBand:
 			return "infiniband"
 		}
 	}
 	return ""
-}
-
-func (n Node) class(elem ...string) string {
-	return filepath.Join(append([]string{n.Sys, "class"}, elem...)...)
-}
-
-// longestValue bounds what is read of a file of sysfs, in bytes. A file may
-// have a page; the longest one that is read here is a GID, of 40.
-const longestValue = 256
-
-func readString(dir, file string) (string, error) {
-	return readFile(filepath.Join(dir, file))
-}
-
-// readFile reads a file of sysfs without the white space around it. Package
-// os would offer each of the thousands of small files to the runtime's poller:
-// ten system calls a file where three do.
-func readFile(path string) (string, error) {
-	fd, err := open(path, 0)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	buf := make([]byte, longestValue)
-	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf) })
-	if err != nil {
-		return "", &fs.PathError{Op: "read", Path: path, Err: err}
-	}
-	return strings.TrimSpace(string(buf[:n])), nil
-}
-
-func open(path string, flags int) (int, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0) })
-	if err != nil {
-		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return fd, nil
-}
-
-// ignoringEINTR repeats a system call that one of the Go runtime's signals
-// interrupted, as package os does.
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
-}
-
-// readState reads "4: ACTIVE" as "ACTIVE".
-func readState(path string) string {
-	s, _ := readFile(path)
-	_, state, _ := strings.Cut(s, ": ")
-	return state
-}
-
-func readHexID(dir, file string) string {
-	s, _ := readString(dir, file)
-	return strings.TrimPrefix(s, "0x")
 }
 
 // eui64 turns a MAC address into the node GUID that Soft-RoCE makes of it, in

@@ -17,17 +17,16 @@ import (
 // DefaultFile is where the ConfigMap of k8s-rdma-shared-dev-plugin is mounted.
 const DefaultFile = "/k8s-rdma-shared-dev-plugin/config.json"
 
-// DefaultPeriodicUpdateInterval and DefaultResourcePrefix are those of
-// k8s-rdma-shared-dev-plugin.
+// The defaults of k8s-rdma-shared-dev-plugin.
 const (
-	DefaultPeriodicUpdateInterval = 60 * time.Second
-	DefaultResourcePrefix         = "rdma"
+	defaultPeriodicUpdateInterval = 60 * time.Second
+	defaultResourcePrefix         = "rdma"
 )
 
 // A Config is a valid configuration.
 type Config struct {
 	// PeriodicUpdateInterval is the pause between two looks at the node, for
-	// the case that no event told of a change. 0 turns them off.
+	// the case that no event told of a change. 0 turns them off. Default: 60 s.
 	PeriodicUpdateInterval time.Duration
 	// Resources in the order of the file, at least one.
 	Resources []Resource
@@ -35,21 +34,27 @@ type Config struct {
 
 // A Resource is one extended resource of the node and what belongs to it.
 type Resource struct {
-	// Name with its prefix, as pods ask for it: "rdma/hca_gpu".
+	// Name with its prefix, as pods ask for it: "rdma/hca_gpu". The prefix's
+	// default: "rdma".
 	Name string
 	// At is where the resource stands in the file, for messages.
-	At   Position
+	At Position
+	// Mode is what a unit stands for. Default: Shared.
 	Mode Mode
-	// Units is how many units to offer: in all (rdmaHcaMax), or of each
-	// device (unitsPerDevice).
+	// Units is how many units to offer: in all (rdmaHcaMax, which mode Shared
+	// requires), or of each device (unitsPerDevice, default: 1).
 	Units int
-	// Selectors choose the devices, and Exclude takes some out again.
+	// Selectors choose the devices, one list at least. Exclude takes some out
+	// again. Default: none.
 	Selectors Selectors
 	Exclude   Selectors
-	// CharDevices are the kinds of character devices to give.
+	// CharDevices are the kinds of character devices to give. Default: all in
+	// mode Shared; Uverbs and RDMACM in mode PerDevice.
 	CharDevices []CharDevice
-	// Env asks for environment variables that describe the devices.
-	Env          bool
+	// Env asks for environment variables that describe the devices. Default:
+	// false.
+	Env bool
+	// HealthPolicy is what makes a device unhealthy. Default: HealthPresent.
 	HealthPolicy HealthPolicy
 }
 
@@ -89,7 +94,7 @@ const (
 )
 
 // Selectors choose devices: one must match an entry of every list that is not
-// empty.
+// empty. Nothing is set by default.
 type Selectors struct {
 	// Vendors and DeviceIDs are PCI IDs, lower-case hexadecimal without "0x".
 	Vendors   []string
@@ -107,7 +112,8 @@ type Selectors struct {
 	RDMADevices []string
 	// NUMANodes are node numbers, -1 for devices that the kernel knows none of.
 	NUMANodes []int
-	// IsRoCE is whether the device must run on Ethernet, nil if either does.
+	// IsRoCE is whether the device must run on Ethernet or must not; nil if
+	// either will do.
 	IsRoCE *bool
 }
 
@@ -122,13 +128,13 @@ func Load(file string) (c *Config, text string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("read the configuration: %w", err)
 	}
-	c, err = Parse(file, data)
+	c, err = parse(file, data)
 	return c, string(data), err
 }
 
-// Parse checks a configuration. file is for the messages only.
-func Parse(file string, data []byte) (*Config, error) {
-	document, err := parse(data)
+// parse checks a configuration. file is for the messages only.
+func parse(file string, data []byte) (*Config, error) {
+	document, err := parseDocument(data)
 	if err != nil {
 		err.File = file
 		return nil, Errors{err}

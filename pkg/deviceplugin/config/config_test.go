@@ -27,7 +27,7 @@ const guide = `{
 `
 
 func TestTheGuidesConfigurationIsReadUnchanged(t *testing.T) {
-	c, err := Parse("config.json", []byte(guide))
+	c, err := parse("config.json", []byte(guide))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestTheGuidesConfigurationIsReadUnchanged(t *testing.T) {
 }
 
 func TestYAMLMeansTheSameAsJSON(t *testing.T) {
-	c, err := Parse("config.yaml", []byte(`
+	c, err := parse("config.yaml", []byte(`
 # one pool for everything
 configList:
 - resourceName: hca_gpu
@@ -67,7 +67,7 @@ configList:
 }
 
 func TestEveryKeyIsRead(t *testing.T) {
-	c, err := Parse("f", []byte(`{"periodicUpdateInterval": 0, "configList": [{
+	c, err := parse("f", []byte(`{"periodicUpdateInterval": 0, "configList": [{
 		"resourceName": "rail", "resourcePrefix": "example.com", "mode": "PerDevice", "unitsPerDevice": 2,
 		"charDevices": ["UVERBS"], "env": true, "healthPolicy": "link",
 		"selectors": {
@@ -91,7 +91,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	c, err = Parse("f", []byte(`{"configList": [{"resourceName": "rail", "mode": "perDevice", "devices": ["x"]}]}`))
+	c, err = parse("f", []byte(`{"configList": [{"resourceName": "rail", "mode": "perDevice", "devices": ["x"]}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 }
 
 func TestDevicesIsTheOldNameOfIfNames(t *testing.T) {
-	c, err := Parse("f", []byte(`{"periodicUpdateInterval": 0, "configList": [{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {}, "devices": ["ib0", "ib1"]}]}`))
+	c, err := parse("f", []byte(`{"periodicUpdateInterval": 0, "configList": [{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {}, "devices": ["ib0", "ib1"]}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestEveryMistakeHasItsPlaceAndARemedy(t *testing.T) {
 		"nothing but exclude":             {one(`{"resourceName": "a", "rdmaHcaMax": 8, "selectors": {"exclude": {"ifNames": ["x"]}}}`), `f:1:17: nothing selects a device`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := Parse("f", []byte(test.file))
+			c, err := parse("f", []byte(test.file))
 			if err == nil {
 				t.Fatalf("accepted: %+v", c)
 			}
@@ -180,14 +180,14 @@ func TestEveryMistakeHasItsPlaceAndARemedy(t *testing.T) {
 }
 
 func TestOneNameMayHaveTwoPrefixes(t *testing.T) {
-	_, err := Parse("f", []byte(`{"configList": [{"resourceName": "a", "rdmaHcaMax": 1, "devices": ["x"]}, {"resourceName": "a", "resourcePrefix": "b", "rdmaHcaMax": 1, "devices": ["y"]}]}`))
+	_, err := parse("f", []byte(`{"configList": [{"resourceName": "a", "rdmaHcaMax": 1, "devices": ["x"]}, {"resourceName": "a", "resourcePrefix": "b", "rdmaHcaMax": 1, "devices": ["y"]}]}`))
 	if err != nil {
 		t.Error(err)
 	}
 }
 
 func TestAllMistakesAreFoundAtOnceInTheOrderOfTheFile(t *testing.T) {
-	_, err := Parse("f", []byte(`{"periodicUpdateInterval": -5,
+	_, err := parse("f", []byte(`{"periodicUpdateInterval": -5,
 "configList": [{"resourceName": "a!", "rdmaHcaMax": 0, "devices": ["x"]}]}`))
 	var all Errors
 	if !errors.As(err, &all) || len(all) != 3 {
@@ -218,7 +218,7 @@ func FuzzParseNeverPanics(f *testing.F) {
 	f.Add([]byte("configList:\n- {a: [b, *c]}\n"))
 	f.Add([]byte(`{"a":}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if c, err := Parse("f", data); (c == nil) == (err == nil) {
+		if c, err := parse("f", data); (c == nil) == (err == nil) {
 			t.Errorf("config %v, error %v", c, err)
 		}
 	})

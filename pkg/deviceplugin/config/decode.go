@@ -110,7 +110,7 @@ func (d *decoder) boolean(v value, what string) bool {
 }
 
 func (d *decoder) config(v value) *Config {
-	c := &Config{PeriodicUpdateInterval: DefaultPeriodicUpdateInterval}
+	c := &Config{PeriodicUpdateInterval: defaultPeriodicUpdateInterval}
 	seen := d.object(v, "the configuration", keys{
 		"periodicUpdateInterval": func(m member) {
 			seconds, ok := d.integer(m.value, `"periodicUpdateInterval"`)

@@ -44,10 +44,10 @@ type member struct {
 
 const emptyFile = `the file is empty; it needs an object with "configList"`
 
-// parse reads JSON, which begins with a brace or a bracket, or YAML. JSON has
+// parseDocument reads JSON, which begins with a brace or a bracket, or YAML. JSON has
 // a reader of its own because YAML's tells less of what is wrong with it, and
 // takes much that other readers of the same file would not.
-func parse(data []byte) (value, *Error) {
+func parseDocument(data []byte) (value, *Error) {
 	trimmed := bytes.TrimSpace(data)
 	switch {
 	case len(trimmed) == 0:

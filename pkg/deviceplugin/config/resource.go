@@ -15,7 +15,7 @@ const maxUnitsPerDevice = 200
 
 func (d *decoder) resource(v value) Resource {
 	r := Resource{At: v.at, Mode: Shared, HealthPolicy: HealthPresent}
-	name, prefix := "", DefaultResourcePrefix
+	name, prefix := "", defaultResourcePrefix
 	var devices []string
 	at := map[string]Position{} // of the members
 	keys := keys{
@@ -130,7 +130,7 @@ func (d *decoder) name(s string, at Position) bool {
 func (d *decoder) prefix(s string, at Position) bool {
 	switch {
 	case s == "kubernetes.io" || strings.HasSuffix(s, ".kubernetes.io") || strings.HasPrefix(s, "requests."):
-		d.errorf(at, `"resourcePrefix" is %q, which Kubernetes keeps for itself; use a domain of your own, or leave it out for %q`, s, DefaultResourcePrefix)
+		d.errorf(at, `"resourcePrefix" is %q, which Kubernetes keeps for itself; use a domain of your own, or leave it out for %q`, s, defaultResourcePrefix)
 		return false
 	// The API server checks "requests." + name as well.
 	case len("requests.")+len(s) > 253:

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/watch"
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
 const (
@@ -97,7 +97,7 @@ func (f *Folder) RemoveStale() {
 		}
 		err = os.Remove(f.path(e.Name()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.log.Warn("a stale socket stays", "socket", f.path(e.Name()), "error", err)
+			f.log.Warn("a stale socket stays", "socket", f.path(e.Name()), "err", err)
 		}
 	}
 }

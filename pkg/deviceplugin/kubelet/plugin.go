@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
-	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/watch"
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
 const (

@@ -86,7 +86,7 @@ func (s *server) allocate(request *pluginapi.AllocateRequest) (*pluginapi.Alloca
 		ids := container.DevicesIds
 		c, err := s.resource.Allocate(ids)
 		if err != nil {
-			s.log.Error("cannot allocate", "devices", strings.Join(ids, ","), "error", err)
+			s.log.Error("cannot allocate", "devices", strings.Join(ids, ","), "err", err)
 			return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %v", s.resource.Name(), err))
 		}
 		s.log.Info("allocated", "devices", strings.Join(ids, ","), "charDevices", len(c.Devices), "cdiDevices", len(c.CdiDevices))

@@ -1,38 +1,40 @@
-package deviceplugin
+package offer
 
 import (
 	"fmt"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
-// A clash is a device that two resources select. The kubelet would give it to
+// A Clash is a device that two resources select. The kubelet would give it to
 // two containers that both think they have it.
-type clash struct {
-	device        Device
+type Clash struct {
+	device        inventory.Device
 	first, second config.Resource
 }
 
-func (c clash) err(file string) *config.Error {
+// Err is the mistake in a configuration file that this is.
+func (c Clash) Err(file string) *config.Error {
 	return &config.Error{File: file, At: c.second.At, Text: fmt.Sprintf(
 		`resources %s (line %d) and %s both select %s; a device can be in one only: narrow the selectors, or use "exclude"`,
 		c.first.Name, c.first.At.Line, c.second.Name, c.device)}
 }
 
-// assign distributes devices over resources, in the order of both. A device
+// Assign distributes devices over resources, in the order of both. A device
 // that several select stays with the first of them.
-func assign(resources []config.Resource, devices []Device) (chosen map[string][]Device, clashes []clash) {
-	chosen = map[string][]Device{}
+func Assign(resources []config.Resource, devices []inventory.Device) (chosen map[string][]inventory.Device, clashes []Clash) {
+	chosen = map[string][]inventory.Device{}
 	for _, d := range devices {
 		var first *config.Resource
 		for n, r := range resources {
 			switch {
-			case mismatch(r, d) != "":
+			case Mismatch(r, d) != "":
 			case first == nil:
 				first = &resources[n]
 				chosen[r.Name] = append(chosen[r.Name], d)
 			default:
-				clashes = append(clashes, clash{d, *first, r})
+				clashes = append(clashes, Clash{d, *first, r})
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package deviceplugin
+package inventory
 
 import (
 	"encoding/json"
@@ -19,8 +19,8 @@ const (
 	memoryVersion = 1
 )
 
-// A memory is the plugin's own record of what the host saw of each device,
-// kept over restarts of the plugin and for one boot: what the selectors chose
+// A memory is the program's own record of what the host saw of each device,
+// kept over restarts of the program and for one boot: what the selectors chose
 // stays chosen, whoever moved it, and is told apart from what never was there.
 type memory struct {
 	path   string
@@ -60,7 +60,7 @@ func openMemory(stateDir, bootID string, log *slog.Logger) *memory {
 		err = fmt.Errorf("format version %d, this program writes %d", content.Version, memoryVersion)
 	}
 	if err != nil {
-		log.Warn("starting without the record of earlier devices", "file", m.path, "error", err)
+		log.Warn("starting without the record of earlier devices", "file", m.path, "err", err)
 		return m
 	}
 	if content.BootID == bootID {
@@ -96,7 +96,7 @@ func (m *memory) keep(devices []Device) {
 	m.devices = kept
 	err := m.write()
 	if err != nil && !m.failing {
-		m.log.Warn("cannot write the record of devices; a restart may forget NICs that are away", "error", err)
+		m.log.Warn("cannot write the record of devices; a restart may forget NICs that are away", "err", err)
 	}
 	m.failing = err != nil
 }

@@ -1,6 +1,7 @@
-package deviceplugin
+package inventory
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,17 +19,39 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
-func byName(t *testing.T, i *inventory) map[string]Device {
+// A testNode is a simulated node that is looked at.
+type testNode struct{ *node.Node }
+
+func newTestNode(t *testing.T, hcas ...sysfs.HCA) testNode {
 	t.Helper()
-	devices, err := i.read()
+	return testNode{node.New(t, hcas...)}
+}
+
+func (n testNode) inventory() *Inventory {
+	return New(Options{Node: n.RDMA(), Journal: n.Journal, StateDir: n.State(), Log: n.Log()})
+}
+
+// look reads an inventory and remembers what it saw.
+func (n testNode) look(i *Inventory) []Device {
+	n.Helper()
+	s, err := i.Read(n.Ctx)
+	n.Must(err)
+	i.Remember(s)
+	return s.Devices
+}
+
+func byName(t *testing.T, i *Inventory) map[string]Device {
+	t.Helper()
+	s, err := i.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := map[string]Device{}
-	for _, d := range devices {
+	for _, d := range s.Devices {
 		if _, twice := m[d.Name]; twice {
 			t.Errorf("%s is there twice", d)
 		}
@@ -55,9 +78,9 @@ func TestADeviceInAPodIsWhatItWasOnTheHost(t *testing.T) {
 				if h.RDMA == "" {
 					continue
 				}
-				n.attach(mode, h)
+				n.Attach(mode, h)
 				if h.Parent == nic.Netdev {
-					n.must(n.TakeNetdev(nic))
+					n.Must(n.TakeNetdev(nic))
 				}
 				after := byName(t, n.inventory())
 				if len(after) != len(before) {
@@ -76,13 +99,13 @@ func TestADeviceInAPodIsWhatItWasOnTheHost(t *testing.T) {
 					}
 				}
 				// And back.
-				records, _, err := n.journal.List()
-				n.must(err)
-				n.must(n.journal.Remove(records[0].ContainerID, records[0].IfName))
-				n.must(n.ReturnRDMA(h))
-				n.must(n.ReturnNetdev(h))
+				records, _, err := n.Journal.List()
+				n.Must(err)
+				n.Must(n.Journal.Remove(records[0].ContainerID, records[0].IfName))
+				n.Must(n.ReturnRDMA(h))
+				n.Must(n.ReturnNetdev(h))
 				if h.Parent == nic.Netdev {
-					n.must(n.ReturnNetdev(nic))
+					n.Must(n.ReturnNetdev(nic))
 				}
 				if again := byName(t, n.inventory()); !reflect.DeepEqual(again, before) {
 					t.Errorf("back: got %+v", again)
@@ -95,8 +118,8 @@ func TestADeviceInAPodIsWhatItWasOnTheHost(t *testing.T) {
 func TestADeviceThatIsUnpluggedWhileAPodHasItIsGone(t *testing.T) {
 	h := sysfs.MLX5(0)
 	n := newTestNode(t, h, sysfs.MLX5(1))
-	n.attach(rdma.Exclusive, h)
-	n.must(n.Unplug(h))
+	n.Attach(rdma.Exclusive, h)
+	n.Must(n.Unplug(h))
 	d := byName(t, n.inventory())["mlx5_0"]
 	if d.Place != Gone || d.Holder == nil {
 		t.Errorf("place %q, holder %v", d.Place, d.Holder)
@@ -106,9 +129,9 @@ func TestADeviceThatIsUnpluggedWhileAPodHasItIsGone(t *testing.T) {
 func TestANICUnderItsNameInThePodHasItsNameOnTheHost(t *testing.T) {
 	h := sysfs.MLX5(0)
 	n := newTestNode(t, h)
-	n.attach(rdma.Shared, h)
+	n.Attach(rdma.Shared, h)
 	h.Netdev = "net1" // the namespace died, the kernel brought the NIC back
-	n.must(n.ReturnNetdev(h))
+	n.Must(n.ReturnNetdev(h))
 	d := byName(t, n.inventory())["mlx5_0"]
 	if !slices.Equal(d.Netdevs, []string{"ens11np0"}) || d.Place != InPod {
 		t.Errorf("got %v %s", d.Netdevs, d.Place)
@@ -118,13 +141,13 @@ func TestANICUnderItsNameInThePodHasItsNameOnTheHost(t *testing.T) {
 func TestRecordsOfAnEarlierBootSayNothing(t *testing.T) {
 	h := sysfs.MLX5(0)
 	n := newTestNode(t, h)
-	n.attach(rdma.Exclusive, h)
-	n.boot("22222222-0000-0000-0000-000000000000")
+	n.Attach(rdma.Exclusive, h)
+	n.Boot("22222222-0000-0000-0000-000000000000")
 	if devices := byName(t, n.inventory()); len(devices) != 0 {
 		t.Errorf("got %v", devices)
 	}
-	n.must(n.ReturnRDMA(h))
-	n.must(n.ReturnNetdev(h))
+	n.Must(n.ReturnRDMA(h))
+	n.Must(n.ReturnNetdev(h))
 	if d := byName(t, n.inventory())["mlx5_0"]; d.Place != OnHost {
 		t.Errorf("got %+v", d)
 	}
@@ -133,12 +156,12 @@ func TestRecordsOfAnEarlierBootSayNothing(t *testing.T) {
 func TestARecordOfANICThatIsBackHoldsNothing(t *testing.T) {
 	h := sysfs.MLX5(0)
 	n := newTestNode(t, h)
-	n.attach(rdma.Shared, h)
-	n.must(n.ReturnNetdev(h))
-	records, _, err := n.journal.List()
-	n.must(err)
+	n.Attach(rdma.Shared, h)
+	n.Must(n.ReturnNetdev(h))
+	records, _, err := n.Journal.List()
+	n.Must(err)
 	records[0].Step = attachment.Returned
-	n.must(n.journal.Write(records[0]))
+	n.Must(n.Journal.Write(records[0]))
 	if d := byName(t, n.inventory())["mlx5_0"]; d.Place != OnHost || d.Holder != nil {
 		t.Errorf("got %+v", d)
 	}
@@ -147,12 +170,12 @@ func TestARecordOfANICThatIsBackHoldsNothing(t *testing.T) {
 func TestANICWhoseRDMADeviceStayedBehindIsFoundByItsAddress(t *testing.T) {
 	h := sysfs.MLX5(0)
 	n := newTestNode(t, h)
-	n.must(n.journal.Write(&attachment.Record{
+	n.Must(n.Journal.Write(&attachment.Record{
 		Step: attachment.Attached, ContainerID: "c", IfName: "net1",
 		NIC:  attachment.NIC{Netdev: netdev.Identity{Index: 1}, Bus: "pci", Address: h.PCI},
 		Host: netdev.State{Name: h.Netdev, AltNames: []string{"enp8s0np0"}},
 	}))
-	n.must(n.TakeNetdev(h))
+	n.Must(n.TakeNetdev(h))
 	d := byName(t, n.inventory())["mlx5_0"]
 	if !slices.Equal(d.Netdevs, []string{h.Netdev}) || !slices.Equal(d.AltNames, []string{"enp8s0np0"}) {
 		t.Errorf("got %+v", d)
@@ -160,36 +183,36 @@ func TestANICWhoseRDMADeviceStayedBehindIsFoundByItsAddress(t *testing.T) {
 }
 
 func TestABadJournalFileIsLoggedOnceAndHidesNothing(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.attach(rdma.Exclusive, eight()...)
-	n.write("state/attachments/bad@net1.json", "{")
+	n := newTestNode(t, node.Eight()...)
+	n.Attach(rdma.Exclusive, node.Eight()...)
+	n.Write("state/attachments/bad@net1.json", "{")
 	i := n.inventory()
 	for range 3 {
 		if devices := byName(t, i); len(devices) != 8 {
 			t.Fatalf("%d devices", len(devices))
 		}
 	}
-	if c := strings.Count(n.logs.String(), "bad@net1.json"); c == 0 || strings.Count(n.logs.String(), "\n") != 1 {
-		t.Errorf("logged:\n%s", n.logs)
+	if c := strings.Count(n.Logs.String(), "bad@net1.json"); c == 0 || strings.Count(n.Logs.String(), "\n") != 1 {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 	// Another mistake in the same file is news, as is the same one later.
-	n.write("state/attachments/bad@net1.json", "[]")
+	n.Write("state/attachments/bad@net1.json", "[]")
 	byName(t, i)
-	n.must(os.Remove(filepath.Join(n.dir, "state/attachments/bad@net1.json")))
+	n.Must(os.Remove(filepath.Join(n.Dir, "state/attachments/bad@net1.json")))
 	byName(t, i)
-	if lines := strings.Count(n.logs.String(), "\n"); lines != 2 {
-		t.Errorf("logged:\n%s", n.logs)
+	if lines := strings.Count(n.Logs.String(), "\n"); lines != 2 {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 }
 
 func TestAnUnreadableJournalDoesNotHideWhatIsThere(t *testing.T) {
-	n := newTestNode(t, eight()...)
-	n.write("state/attachments", "a file where the folder should be")
+	n := newTestNode(t, node.Eight()...)
+	n.Write("state/attachments", "a file where the folder should be")
 	if devices := byName(t, n.inventory()); len(devices) != 8 {
 		t.Errorf("%d devices", len(devices))
 	}
-	if !strings.Contains(n.logs.String(), "cannot read the journal") {
-		t.Errorf("logged: %s", n.logs)
+	if !strings.Contains(n.Logs.String(), "cannot read the journal") {
+		t.Errorf("logged: %s", n.Logs)
 	}
 }
 
@@ -200,12 +223,12 @@ func TestANICThatSomebodyMovedBeforeTheFirstStartIsFoundInItsNamespace(t *testin
 	n := newTestNode(t, pf, sf, soft, away, bare)
 	before := byName(t, n.inventory())
 	for _, h := range []sysfs.HCA{sf, soft, away, bare} {
-		n.must(n.TakeNetdev(h))
+		n.Must(n.TakeNetdev(h))
 	}
 	i := n.inventory()
 	mac, err := net.ParseMAC(soft.MAC)
-	n.must(err)
-	i.elsewhere = fakeLinks(
+	n.Must(err)
+	i.elsewhere = node.Links(
 		netlink.LinkAttrs{Name: "lo"},
 		netlink.LinkAttrs{Name: "net1", Alias: away.Netdev, AltNames: []string{"enp11s0np0"}, ParentDevBus: "pci", ParentDev: away.PCI},
 		netlink.LinkAttrs{Name: "net2", Alias: soft.Netdev, HardwareAddr: mac},
@@ -226,8 +249,8 @@ func TestANICThatSomebodyMovedBeforeTheFirstStartIsFoundInItsNamespace(t *testin
 		t.Errorf("%s is on the host, not in place %s", pf.RDMA, d.Place)
 	}
 	// What was seen once is remembered, whatever the pod does next.
-	i.memory.keep(slices.Collect(maps.Values(after)))
-	i.elsewhere = fakeLinks()
+	i.Remember(Snapshot{Devices: slices.Collect(maps.Values(after))})
+	i.elsewhere = node.Links()
 	if d := byName(t, i)[away.RDMA]; d.Place != InPod || !slices.Equal(d.Netdevs, []string{away.Netdev}) {
 		t.Errorf("later: %s, netdevs %v", d.Place, d.Netdevs)
 	}
@@ -236,15 +259,15 @@ func TestANICThatSomebodyMovedBeforeTheFirstStartIsFoundInItsNamespace(t *testin
 func TestNamespacesThatCannotBeSeenAreLoggedOnce(t *testing.T) {
 	h := sysfs.MLX5(0)
 	n := newTestNode(t, h)
-	n.must(n.TakeNetdev(h))
+	n.Must(n.TakeNetdev(h))
 	i := n.inventory()
-	i.elsewhere = func() ([]netlink.Link, error) { return nil, errors.New("permission denied") }
+	i.elsewhere = func(context.Context) ([]netlink.Link, error) { return nil, errors.New("permission denied") }
 	for range 3 {
 		if d := byName(t, i)[h.RDMA]; d.Place != OnHost || len(d.Netdevs) != 0 {
 			t.Errorf("got %+v", d)
 		}
 	}
-	if c := strings.Count(n.logs.String(), "permission denied"); c != 1 {
+	if c := strings.Count(n.Logs.String(), "permission denied"); c != 1 {
 		t.Errorf("logged %d times", c)
 	}
 }
@@ -267,11 +290,11 @@ func BenchmarkInventory(b *testing.B) {
 				b.Fatal(err)
 			}
 			log := slog.New(slog.DiscardHandler)
-			i := newInventory(Options{Node: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, StateDir: dir, Log: log}, journal, nil)
+			i := New(Options{Node: rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}, Journal: journal, StateDir: dir, Log: log})
 			for b.Loop() {
-				devices, err := i.read()
-				if err != nil || len(devices) != count {
-					b.Fatal(len(devices), err)
+				s, err := i.Read(b.Context())
+				if err != nil || len(s.Devices) != count {
+					b.Fatal(len(s.Devices), err)
 				}
 			}
 		})

@@ -1,4 +1,4 @@
-package deviceplugin
+package inventory
 
 import (
 	"bytes"
@@ -7,9 +7,29 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
+
+// Watch calls changed whenever something may have changed, until ctx ends: the
+// kernel says so, or the journal is another. What neither tells of is for
+// whoever reads at intervals.
+func (i *Inventory) Watch(ctx context.Context, changed func()) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, s := range kernelSources() {
+		running.Go(func() { s.listen(ctx, i.log, changed) })
+	}
+	journal := watch.Folder{
+		Dir: i.journal.RecordsDir(), Log: i.log,
+		Relevant: func(path string) bool { return filepath.Ext(path) == ".json" },
+	}
+	running.Go(func() { journal.Run(ctx, changed) })
+}
 
 // rdmaNotifications is the multicast group RDMA_NL_GROUP_NOTIFY of
 // NETLINK_RDMA (rdma/rdma_netlink.h, Linux 6.12 and later).
@@ -50,7 +70,7 @@ func isRDMAEvent(message []byte) bool {
 func (s kernelSource) listen(ctx context.Context, log *slog.Logger, changed func()) {
 	f, err := s.open()
 	if err != nil {
-		log.Debug("no kernel notifications", "source", s.name, "error", err)
+		log.Debug("no kernel notifications", "source", s.name, "err", err)
 		return
 	}
 	s.follow(ctx, f, log, changed)
@@ -78,7 +98,7 @@ func (s kernelSource) follow(ctx context.Context, f *os.File, log *slog.Logger, 
 		case errors.Is(err, unix.ENOBUFS):
 			changed() // more than the socket could hold: something was lost
 		case err != nil:
-			log.Warn("kernel notifications ended", "source", s.name, "error", err)
+			log.Warn("kernel notifications ended", "source", s.name, "err", err)
 			return
 		case s.relevant(buffer[:n]):
 			changed()

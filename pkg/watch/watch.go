@@ -62,7 +62,7 @@ func (f Folder) Run(ctx context.Context, changed func()) {
 	w := follower{dir: f.Dir}
 	var err error
 	if w.Watcher, err = newWatcher(); err != nil {
-		f.Log.Warn("no file notifications; looking from time to time", "folder", f.Dir, "every", f.Every.String(), "error", err)
+		f.Log.Warn("no file notifications; looking from time to time", "folder", f.Dir, "every", f.Every.String(), "err", err)
 		poll(ctx, tick, changed)
 		return
 	}
@@ -83,7 +83,7 @@ func (f Folder) Run(ctx context.Context, changed func()) {
 				changed()
 			}
 		case err := <-w.Errors: // an overflow: events were lost
-			f.Log.Debug("file notifications", "folder", f.Dir, "error", err)
+			f.Log.Debug("file notifications", "folder", f.Dir, "err", err)
 			changed()
 		case <-tick:
 			changed()

@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"encoding/json"
@@ -20,7 +20,7 @@ type describedDevice struct {
 }
 
 // environment describes devices to a container: as JSON, and to NCCL.
-func environment(devices []candidate) map[string]string {
+func environment(devices []Candidate) map[string]string {
 	described := make([]describedDevice, len(devices))
 	names := make([]string, len(devices))
 	for n, c := range devices {
@@ -35,8 +35,8 @@ func environment(devices []candidate) map[string]string {
 		if c.NUMANode >= 0 {
 			described[n].NUMA = &devices[n].NUMANode
 		}
-		if c.gid >= 0 {
-			described[n].GIDIndex = &devices[n].gid
+		if c.GIDIndex >= 0 {
+			described[n].GIDIndex = &devices[n].GIDIndex
 		}
 	}
 	b, err := json.Marshal(described)

@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"cmp"
@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// A preferring is a resource whose units differ: it would rather give those
+// A Preferring is a resource whose units differ: it would rather give those
 // that are near each other.
-type preferring struct{ *resource }
+type Preferring struct{ *Resource }
 
 // Preferred implements kubelet.Preferrer: devices of one NUMA node, and below
 // one PCIe root port, where that can be.
-func (p preferring) Preferred(available, must []string, size int) ([]string, error) {
-	return p.snapshot().preferred(available, must, size)
+func (p Preferring) Preferred(available, must []string, size int) ([]string, error) {
+	return p.Offer().preferred(available, must, size)
 }
 
 // A spot is where a unit is: what preferred groups by, from wide to narrow.
@@ -24,7 +24,7 @@ type spot struct {
 	near [2]string // NUMA node, PCIe root port
 }
 
-func (o offer) preferred(available, must []string, size int) ([]string, error) {
+func (o Offer) preferred(available, must []string, size int) ([]string, error) {
 	chosen := slices.Clone(must)
 	taken := map[string]bool{}
 	var anchors, free []spot
@@ -35,7 +35,7 @@ func (o offer) preferred(available, must []string, size int) ([]string, error) {
 		}
 		s := spot{id: id, rank: g.rank}
 		if len(g.devices) > 0 {
-			s.near = [2]string{fmt.Sprint(g.devices[0].NUMANode), g.devices[0].root}
+			s.near = [2]string{fmt.Sprint(g.devices[0].NUMANode), g.devices[0].Root}
 		}
 		switch {
 		case taken[id]:

@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"testing"
@@ -6,6 +6,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -16,15 +18,12 @@ func TestSelectorsChoose(t *testing.T) {
 	nic := sysfs.NIC(5)
 	far := sysfs.MLX5(9)
 	n := newTestNode(t, pf, sysfs.SF(pf, 2, 10), sysfs.VF(pf, 1, 11), sysfs.BNXT(1), sysfs.IRDMA(2), ib, nic, sysfs.RXE(20, nic), far)
-	i := n.inventory()
-	i.links = fakeLinks(
+	devices := n.look(n.inventory(node.Links(
 		netlink.LinkAttrs{Index: 2, Name: far.Netdev, AltNames: []string{"enp195s0np0", "rail7"}},
 		netlink.LinkAttrs{Index: 3, Name: pf.Netdev, MasterIndex: 5},
 		netlink.LinkAttrs{Index: 4, Name: sysfs.BNXT(1).Netdev, MasterIndex: 5},
 		netlink.LinkAttrs{Index: 5, Name: "bond0"},
-	)
-	devices, err := i.read()
-	n.must(err)
+	)))
 	yes, no := true, false
 	for name, test := range map[string]struct {
 		selectors config.Selectors
@@ -58,9 +57,9 @@ func TestSelectorsChoose(t *testing.T) {
 		"a VF without a node GUID":       {selectors: config.Selectors{IfNames: []string{"ens11v0"}}, want: "mlx5_11"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var chosen []Device
+			var chosen []inventory.Device
 			for _, d := range devices {
-				if mismatch(config.Resource{Selectors: test.selectors, Exclude: test.exclude}, d) == "" {
+				if Mismatch(config.Resource{Selectors: test.selectors, Exclude: test.exclude}, d) == "" {
 					chosen = append(chosen, d)
 				}
 			}

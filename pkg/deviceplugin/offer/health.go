@@ -1,26 +1,27 @@
-package deviceplugin
+package offer
 
 import (
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
-// settleTime is how long a device must be well, or ill, before the kubelet
+// SettleTime is how long a device must be well, or ill, before the kubelet
 // hears of it. A move to another namespace takes all character devices away
 // for some tens of milliseconds, a link may flap.
-const settleTime = 2 * time.Second
+const SettleTime = 2 * time.Second
 
-// ailment says what is wrong with a device, "" if nothing is.
-func ailment(d Device, policy config.HealthPolicy) string {
+// Ailment says what is wrong with a device, "" if nothing is.
+func Ailment(d inventory.Device, policy config.HealthPolicy) string {
 	switch {
 	case policy == config.HealthIgnore:
 		return ""
-	case d.Place == Gone:
+	case d.Place == inventory.Gone:
 		return "the hardware or its driver is gone"
 	case d.Uverbs() == "":
 		return "it has no character device uverbs"
-	case d.Place == OnHost && !d.Soft && d.Driver == "":
+	case d.Place == inventory.OnHost && !d.Soft && d.Driver == "":
 		return "no driver is bound to it"
 	case policy == config.HealthLink && d.Visible:
 		// The link of a device that only its pod sees is the pod's to watch.
@@ -30,12 +31,12 @@ func ailment(d Device, policy config.HealthPolicy) string {
 }
 
 // noLink says why a device has no link. One port is enough.
-func noLink(d Device) string {
+func noLink(d inventory.Device) string {
 	why := ""
 	for _, p := range d.Ports {
 		switch {
 		case p.State == "ACTIVE" && (p.PhysState == "LinkUp" || p.PhysState == ""):
-			if d.Place == OnHost && d.IsRoCE() && d.NoCarrier {
+			if d.Place == inventory.OnHost && d.IsRoCE() && d.NoCarrier {
 				return "its netdev has no carrier"
 			}
 			return ""
@@ -46,8 +47,8 @@ func noLink(d Device) string {
 	return why
 }
 
-// health remembers how devices are, to ignore what passes quickly.
-type health struct {
+// Health remembers how devices are, to ignore what passes quickly.
+type Health struct {
 	settle time.Duration
 	states map[string]*condition
 }
@@ -61,15 +62,16 @@ type condition struct {
 	well  bool // it was well once
 }
 
-func newHealth(settle time.Duration) *health {
-	return &health{settle: settle, states: map[string]*condition{}}
+// NewHealth starts one that believes what has been so for the time settle.
+func NewHealth(settle time.Duration) *Health {
+	return &Health{settle: settle, states: map[string]*condition{}}
 }
 
-// judge takes what is wrong with a device now and returns what is wrong with
+// Judge takes what is wrong with a device now and returns what is wrong with
 // it for good; news tells whether that is another answer than last time. The
 // first answer about a device holds at once, and so does the first time that
 // it is well: its driver may just be starting.
-func (h *health) judge(key, why string, now time.Time) (settled string, news bool) {
+func (h *Health) Judge(key, why string, now time.Time) (settled string, news bool) {
 	c := h.states[key]
 	switch {
 	case c == nil:
@@ -86,9 +88,9 @@ func (h *health) judge(key, why string, now time.Time) (settled string, news boo
 	return c.why, false
 }
 
-// next is the time at which a condition that turned may have settled, the zero
+// Next is the time at which a condition that turned may have settled, the zero
 // time if none turned.
-func (h *health) next() time.Time {
+func (h *Health) Next() time.Time {
 	var next time.Time
 	for _, c := range h.states {
 		if due := c.since.Add(h.settle); c.turns && (next.IsZero() || due.Before(next)) {
@@ -98,8 +100,8 @@ func (h *health) next() time.Time {
 	return next
 }
 
-// forget drops what is known of devices that are no longer in any resource.
-func (h *health) forget(keep map[string]bool) {
+// Forget drops what is known of devices that are no longer in any resource.
+func (h *Health) Forget(keep map[string]bool) {
 	for key := range h.states {
 		if !keep[key] {
 			delete(h.states, key)

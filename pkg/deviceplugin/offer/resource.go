@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"slices"
@@ -8,44 +8,46 @@ import (
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
 
-// A resource is what the kubelet is offered under one name: an offer that is
+// A Resource is what the kubelet is offered under one name: an offer that is
 // replaced as a whole.
-type resource struct {
+type Resource struct {
 	name string
 
 	mu      sync.Mutex
-	offer   offer
+	offer   Offer
 	changed chan struct{}
 }
 
-func newResource(name string) *resource {
-	return &resource{name: name, changed: make(chan struct{})}
+// NewResource makes one that offers nothing yet.
+func NewResource(name string) *Resource {
+	return &Resource{name: name, changed: make(chan struct{})}
 }
 
 // Name implements kubelet.Resource.
-func (r *resource) Name() string { return r.name }
+func (r *Resource) Name() string { return r.name }
 
 // Devices implements kubelet.Resource.
-func (r *resource) Devices() ([]*pluginapi.Device, <-chan struct{}) {
+func (r *Resource) Devices() ([]*pluginapi.Device, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.offer.list, r.changed
 }
 
 // Allocate implements kubelet.Resource.
-func (r *resource) Allocate(ids []string) (*pluginapi.ContainerAllocateResponse, error) {
-	return r.snapshot().allocate(ids)
+func (r *Resource) Allocate(ids []string) (*pluginapi.ContainerAllocateResponse, error) {
+	return r.Offer().allocate(ids)
 }
 
-func (r *resource) snapshot() offer {
+// Offer is the one that is in place.
+func (r *Resource) Offer() Offer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.offer
 }
 
-// replace puts another offer in place. The kubelet hears of it only if the
+// Replace puts another offer in place. The kubelet hears of it only if the
 // list is another: it writes a checkpoint for every message.
-func (r *resource) replace(o offer) {
+func (r *Resource) Replace(o Offer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	news := !slices.EqualFunc(r.offer.list, o.list, func(a, b *pluginapi.Device) bool { return proto.Equal(a, b) })

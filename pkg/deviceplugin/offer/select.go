@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"fmt"
@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
-// mismatch says why a resource's selectors leave a device out, "" if they
+// Mismatch says why a resource's selectors leave a device out, "" if they
 // choose it.
-func mismatch(r config.Resource, d Device) string {
+func Mismatch(r config.Resource, d inventory.Device) string {
 	for _, c := range criteria(r.Selectors, d) {
 		if c.asked && !c.met {
 			return fmt.Sprintf("%s: it has %s", c.key, c.has)
@@ -33,7 +34,7 @@ type criterion struct {
 	has        string
 }
 
-func criteria(s config.Selectors, d Device) []criterion {
+func criteria(s config.Selectors, d inventory.Device) []criterion {
 	netdevs := slices.Concat(d.Netdevs, d.AltNames, d.Masters)
 	all := []criterion{
 		compare("vendors", s.Vendors, one(d.Vendor), strings.EqualFold),

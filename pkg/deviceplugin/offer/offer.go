@@ -1,4 +1,4 @@
-package deviceplugin
+package offer
 
 import (
 	"cmp"
@@ -12,19 +12,23 @@ import (
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
-// A candidate is a device that is in a resource, with what an offer needs to
+// A Candidate is a device that is in a resource, with what an offer needs to
 // know of it.
-type candidate struct {
-	Device
-	healthy bool
-	root    string // of its PCIe hierarchy; perDevice mode only
-	gid     int    // see describedDevice; if the resource has Env
+type Candidate struct {
+	inventory.Device
+	Healthy bool
+	// Root is that of its PCIe hierarchy, "" outside of perDevice mode.
+	Root string
+	// GIDIndex is that of the first RoCE v2 GID of an IPv4 address; -1 if there
+	// is none, or the resource has no Env.
+	GIDIndex int
 }
 
-// An offer is a snapshot of what a resource has to give. It does not change.
-type offer struct {
+// An Offer is a snapshot of what a resource has to give. It does not change.
+type Offer struct {
 	list   []*pluginapi.Device // in the order of their IDs
 	grants map[string]*grant   // by device ID
 	env    bool
@@ -34,7 +38,7 @@ type offer struct {
 type grant struct {
 	charDevices []string // paths, the same in host and container
 	cdi         []string // names of CDI devices, instead of charDevices
-	devices     []candidate
+	devices     []Candidate
 	rank        int // among the units of one device
 	// response is the answer to Allocate, made when it is first asked for and
 	// not to be changed: with many devices it is large, and most looks at the
@@ -42,9 +46,9 @@ type grant struct {
 	response func() *pluginapi.ContainerAllocateResponse
 }
 
-// newOffer makes the offer of a resource. connectionManager is whether the
+// New makes the offer of a resource. connectionManager is whether the
 // node has rdma_cm, cdi whether to give CDI devices.
-func newOffer(r config.Resource, devices []candidate, connectionManager, cdi bool) offer {
+func New(r config.Resource, devices []Candidate, connectionManager, cdi bool) Offer {
 	if r.Mode == config.PerDevice {
 		return perDeviceOffer(r, devices, connectionManager, cdi)
 	}
@@ -58,12 +62,12 @@ func newOffer(r config.Resource, devices []candidate, connectionManager, cdi boo
 // Without a device the pool is empty and the node shows the resource with 0.
 // A pool of which no device works keeps its units, all unhealthy: the kubelet
 // refuses new pods either way, but remembers who had which unit.
-func sharedOffer(r config.Resource, devices []candidate, connectionManager, cdi bool) offer {
-	o := offer{grants: map[string]*grant{}, env: r.Env}
+func sharedOffer(r config.Resource, devices []Candidate, connectionManager, cdi bool) Offer {
+	o := Offer{grants: map[string]*grant{}, env: r.Env}
 	if len(devices) == 0 {
 		return o
 	}
-	works := slices.ContainsFunc(devices, func(c candidate) bool { return c.healthy })
+	works := slices.ContainsFunc(devices, func(c Candidate) bool { return c.Healthy })
 	g := newGrant(r, devices, connectionManager, cdi)
 	for n := range r.Units {
 		o.add(strconv.Itoa(n), works, nil, g)
@@ -73,8 +77,8 @@ func sharedOffer(r config.Resource, devices []candidate, connectionManager, cdi 
 
 // perDeviceOffer has a unit, or several, for each device. The first unit's ID
 // is the device's bus address, which Multus hands to roce-host-device.
-func perDeviceOffer(r config.Resource, devices []candidate, connectionManager, cdi bool) offer {
-	o := offer{grants: map[string]*grant{}, env: r.Env}
+func perDeviceOffer(r config.Resource, devices []Candidate, connectionManager, cdi bool) Offer {
+	o := Offer{grants: map[string]*grant{}, env: r.Env}
 	for _, c := range devices {
 		id := c.Address
 		if id == "" || o.grants[id] != nil {
@@ -84,14 +88,14 @@ func perDeviceOffer(r config.Resource, devices []candidate, connectionManager, c
 		if c.NUMANode >= 0 {
 			topology = &pluginapi.TopologyInfo{Nodes: []*pluginapi.NUMANode{{ID: int64(c.NUMANode)}}}
 		}
-		g := newGrant(r, []candidate{c}, connectionManager, cdi)
+		g := newGrant(r, []Candidate{c}, connectionManager, cdi)
 		for n := range r.Units {
 			unit := *g
 			unit.rank = n
 			if n == 0 {
-				o.add(id, c.healthy, topology, &unit)
+				o.add(id, c.Healthy, topology, &unit)
 			} else {
-				o.add(id+"-"+strconv.Itoa(n), c.healthy, topology, &unit)
+				o.add(id+"-"+strconv.Itoa(n), c.Healthy, topology, &unit)
 			}
 		}
 	}
@@ -99,15 +103,19 @@ func perDeviceOffer(r config.Resource, devices []candidate, connectionManager, c
 	return o
 }
 
-// devices are those behind the units of a shared offer.
-func (o offer) devices() []candidate {
+// Units are what the kubelet is told of, in the order of their IDs. They are
+// not to be changed.
+func (o Offer) Units() []*pluginapi.Device { return o.list }
+
+// Devices are those behind the units of a shared offer.
+func (o Offer) Devices() []Candidate {
 	if len(o.list) == 0 {
 		return nil
 	}
 	return o.grants[o.list[0].ID].devices
 }
 
-func (o *offer) add(id string, healthy bool, topology *pluginapi.TopologyInfo, g *grant) {
+func (o *Offer) add(id string, healthy bool, topology *pluginapi.TopologyInfo, g *grant) {
 	health := pluginapi.Unhealthy
 	if healthy {
 		health = pluginapi.Healthy
@@ -118,10 +126,10 @@ func (o *offer) add(id string, healthy bool, topology *pluginapi.TopologyInfo, g
 
 // newGrant collects what devices give. A device that is gone gives nothing: a
 // path that does not exist keeps the container from starting.
-func newGrant(r config.Resource, devices []candidate, connectionManager, cdi bool) *grant {
+func newGrant(r config.Resource, devices []Candidate, connectionManager, cdi bool) *grant {
 	g := &grant{}
 	for _, c := range devices {
-		if c.Place == Gone {
+		if c.Place == inventory.Gone {
 			continue
 		}
 		g.devices = append(g.devices, c)
@@ -145,7 +153,7 @@ func newGrant(r config.Resource, devices []candidate, connectionManager, cdi boo
 
 // charDevicePaths are the paths of those character devices of a device that a
 // resource gives.
-func charDevicePaths(r config.Resource, d Device) []string {
+func charDevicePaths(r config.Resource, d inventory.Device) []string {
 	var paths []string
 	for _, path := range d.CharDevices {
 		kind := config.CharDevice(strings.TrimRight(filepath.Base(path), "0123456789"))
@@ -161,7 +169,7 @@ func charDevicePaths(r config.Resource, d Device) []string {
 func hostPath(path string) string { return filepath.Join("/dev/infiniband", filepath.Base(path)) }
 
 // allocate joins the grants of the units of one container.
-func (o offer) allocate(ids []string) (*pluginapi.ContainerAllocateResponse, error) {
+func (o Offer) allocate(ids []string) (*pluginapi.ContainerAllocateResponse, error) {
 	var grants []*grant
 	for _, id := range ids {
 		g := o.grants[id]
@@ -192,7 +200,7 @@ func (g *grant) answer(env bool) *pluginapi.ContainerAllocateResponse {
 }
 
 // join is the grant of several units: each thing once, sorted.
-func (o offer) join(grants []*grant) *grant {
+func (o Offer) join(grants []*grant) *grant {
 	if len(grants) == 1 {
 		return grants[0]
 	}
@@ -213,9 +221,9 @@ func (g *grant) finish(env bool) {
 	g.charDevices = slices.Compact(g.charDevices)
 	slices.Sort(g.cdi)
 	g.cdi = slices.Compact(g.cdi)
-	slices.SortFunc(g.devices, func(a, b candidate) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(key(a.Device.Device), key(b.Device.Device)))
+	slices.SortFunc(g.devices, func(a, b Candidate) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Key(), b.Key()))
 	})
-	g.devices = slices.CompactFunc(g.devices, func(a, b candidate) bool { return key(a.Device.Device) == key(b.Device.Device) })
+	g.devices = slices.CompactFunc(g.devices, func(a, b Candidate) bool { return a.Key() == b.Key() })
 	g.response = sync.OnceValue(func() *pluginapi.ContainerAllocateResponse { return g.answer(env) })
 }

@@ -1,0 +1,209 @@
+package inventory
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+// Options say where to look.
+type Options struct {
+	Node    rdma.Node
+	Journal *attachment.Journal
+	// StateDir is where to remember devices.
+	StateDir string
+	// Links lists the host's links: one answer for what sysfs has in a file
+	// each, or not at all. Elsewhere lists those of other namespaces. Either
+	// is nil where they cannot be seen.
+	Links, Elsewhere func(context.Context) ([]netlink.Link, error)
+	Log              *slog.Logger
+}
+
+// An Inventory reads the devices of the node.
+type Inventory struct {
+	node             rdma.Node
+	devices          *rdma.Inventory // of node
+	journal          *attachment.Journal
+	memory           *memory
+	links, elsewhere func(context.Context) ([]netlink.Link, error)
+	log              *slog.Logger
+	unread           logging.Once // files of the journal that cannot be read
+	blind            logging.Once // other namespaces that cannot be looked into
+	reading          sync.WaitGroup
+}
+
+// New starts an inventory.
+func New(o Options) *Inventory {
+	i := &Inventory{
+		node: o.Node, devices: o.Node.Inventory(), journal: o.Journal, links: o.Links, elsewhere: o.Elsewhere, log: o.Log,
+		memory: openMemory(o.StateDir, o.Journal.BootID(), o.Log), unread: logging.Once{}, blind: logging.Once{},
+	}
+	none := func(context.Context) ([]netlink.Link, error) { return nil, nil }
+	if i.links == nil {
+		i.links = none
+	}
+	if i.elsewhere == nil {
+		i.elsewhere = none
+	}
+	return i
+}
+
+// A Snapshot is what one look at the node saw. Nobody may change it.
+type Snapshot struct {
+	// Devices are all of the node, those in pods included, sorted by name.
+	Devices []Device
+	// Held are the records of the attachments that hold a NIC.
+	Held []*attachment.Record
+	// HostLinks are the host's links, none if they could not be seen.
+	HostLinks []netlink.Link
+}
+
+// Stranded returns the records whose netdev is among the host's links: it came
+// back without a DEL.
+func (s Snapshot) Stranded() []*attachment.Record {
+	var found []*attachment.Record
+	for _, r := range s.Held {
+		if slices.ContainsFunc(s.HostLinks, r.NIC.Netdev.Matches) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// Read looks at the node. It does not wait for a driver that hangs once ctx
+// has ended; nobody may read again then.
+//
+// What was seen is remembered only if the caller says so, with Remember.
+func (i *Inventory) Read(ctx context.Context) (Snapshot, error) {
+	type sight struct {
+		Snapshot
+		err error
+	}
+	seen := make(chan sight, 1)
+	i.reading.Go(func() {
+		s, err := i.read(ctx)
+		seen <- sight{s, err}
+	})
+	select {
+	case <-ctx.Done():
+		return Snapshot{}, ctx.Err()
+	case s := <-seen:
+		return s.Snapshot, s.err
+	}
+}
+
+// Wait waits for reads that were abandoned, and so still use what the
+// inventory was made of.
+func (i *Inventory) Wait() { i.reading.Wait() }
+
+// Remember keeps what a snapshot says of its devices for later ones, over
+// restarts of the program and for one boot.
+func (i *Inventory) Remember(s Snapshot) { i.memory.keep(s.Devices) }
+
+func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
+	visible, err := i.devices.Devices()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s := Snapshot{}
+	if s.HostLinks, err = i.links(ctx); err != nil {
+		i.log.Warn("cannot list the host's links; going without alternative names, bonds and carriers", "err", err)
+	}
+	s.Held = i.records()
+	all := newCollection(visible)
+	for _, r := range s.Held {
+		all.hold(r)
+	}
+	for _, known := range i.memory.all() {
+		all.recall(known)
+	}
+	i.seek(ctx, all.devices)
+	links, names := map[string]*netlink.LinkAttrs{}, map[int]string{}
+	for _, link := range s.HostLinks {
+		links[link.Attrs().Name] = link.Attrs()
+		names[link.Attrs().Index] = link.Attrs().Name
+	}
+	for n := range all.devices {
+		d := &all.devices[n]
+		if !d.Visible {
+			i.locate(d)
+		}
+		if d.Place == OnHost {
+			d.describeNetdevs(links, names)
+		}
+	}
+	s.Devices = all.devices
+	slices.SortStableFunc(s.Devices, func(a, b Device) int { return strings.Compare(a.Name, b.Name) })
+	return s, nil
+}
+
+// records returns the attachments of this boot. What cannot be read is logged
+// and left out: the other NICs count all the same.
+func (i *Inventory) records() []*attachment.Record {
+	records, bad, err := i.journal.List()
+	problems := map[string]string{}
+	if err != nil {
+		problems[i.journal.RecordsDir()] = err.Error()
+	}
+	for _, b := range bad {
+		problems[b.Path] = b.Error()
+	}
+	for path, problem := range problems {
+		if i.unread.News(path, problem) {
+			i.log.Warn("cannot read the journal of attachments", "file", path, "err", problem)
+		}
+	}
+	maps.DeleteFunc(i.unread, func(path, _ string) bool { return problems[path] == "" })
+	return slices.DeleteFunc(records, func(r *attachment.Record) bool {
+		return !i.journal.Current(r) || r.Step == attachment.Returned
+	})
+}
+
+// seek looks into other namespaces for the netdevs of RoCE devices that have
+// none here, and of which nobody left a record: host-device moved them before
+// this program first ran. It leaves the host's name in the alias. A pod could
+// write another one there, for the NIC that it holds; it would gain nothing.
+func (i *Inventory) seek(ctx context.Context, devices []Device) {
+	lost := func(d Device) bool { return d.Place == OnHost && len(d.Netdevs) == 0 && d.IsRoCE() }
+	if !slices.ContainsFunc(devices, lost) {
+		return
+	}
+	links, err := i.elsewhere(ctx)
+	if err != nil && i.blind.News("namespaces", err.Error()) {
+		i.log.Warn("cannot look for NICs in pods; some that were moved before this program first ran are unknown", "err", err)
+	}
+	for n := range devices {
+		d := &devices[n]
+		if !lost(*d) {
+			continue
+		}
+		for _, link := range links {
+			if a := link.Attrs(); d.IsOn(a.ParentDevBus, a.ParentDev, a.HardwareAddr.String()) {
+				d.Place = InPod
+				d.restore(d.Device, []string{cmp.Or(a.Alias, a.Name)}, a.AltNames)
+				break
+			}
+		}
+	}
+}
+
+// locate tells a device that the host cannot see, because another namespace
+// has it, from one that is gone, and reads its character devices: their
+// classes are not namespaced, and another move may have renumbered them.
+func (i *Inventory) locate(d *Device) {
+	d.Place = InPod
+	d.CharDevices, _ = i.node.CharDevicesOf(d.Device)
+	if len(d.CharDevices) == 0 {
+		d.Place = Gone
+	}
+}

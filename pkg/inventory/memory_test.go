@@ -1,0 +1,86 @@
+package inventory
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+func TestMemoryEndsWithTheBoot(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	i := n.inventory()
+	n.look(i)
+	for _, h := range node.Eight() {
+		n.Must(n.Unplug(h))
+	}
+	if devices := byName(t, n.inventory()); len(devices) != 8 || devices["mlx5_0"].Place != Gone {
+		t.Errorf("got %v", devices)
+	}
+	n.Boot("33333333-0000-0000-0000-000000000000")
+	if devices := byName(t, n.inventory()); len(devices) != 0 {
+		t.Errorf("after a reboot: %v", devices)
+	}
+}
+
+func TestANICThatIsRenamedOnTheHostIsKnownByItsNewName(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := newTestNode(t, h)
+	i := n.inventory()
+	n.look(i)
+	n.Must(n.TakeNetdev(h))
+	h.Netdev = "rail0"
+	n.Must(n.ReturnNetdev(h))
+	n.look(i)
+	n.Must(n.TakeNetdev(h))
+	if d := byName(t, n.inventory())["mlx5_0"]; len(d.Netdevs) != 1 || d.Netdevs[0] != "rail0" || d.Place != InPod {
+		t.Errorf("got %v %s", d.Netdevs, d.Place)
+	}
+}
+
+func TestAMemoryOfNoUseIsNone(t *testing.T) {
+	for name, content := range map[string]string{
+		"cut short":                     `{"version": 1, "dev`,
+		"of another version":            `{"version": 99}`,
+		"of a device without identity":  `{"version": 1, "bootID": "11111111-0000-0000-0000-000000000000", "devices": [{}]}`,
+		"of another boot":               `{"version": 1, "bootID": "x", "devices": [{"name": "mlx5_9", "bus": "pci", "address": "0000:99:00.0"}]}`,
+		"a file where no file could be": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newTestNode(t, node.Eight()...)
+			if content == "" {
+				n.Must(os.MkdirAll(n.State()+"/device-plugin.json/x", 0o755))
+			} else {
+				n.Write("state/device-plugin.json", content)
+			}
+			i := n.inventory()
+			for range 2 {
+				if devices := n.look(i); len(devices) != 8 {
+					t.Errorf("%d devices", len(devices))
+				}
+			}
+			if c := strings.Count(n.Logs.String(), "cannot write the record"); content == "" && c != 1 {
+				t.Errorf("logged %d times:\n%s", c, n.Logs)
+			}
+		})
+	}
+}
+
+func TestMemoryIsWrittenOnlyWhenThereIsNews(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	i := n.inventory()
+	n.look(i)
+	n.Must(os.Remove(n.State() + "/device-plugin.json"))
+	n.Must(n.SetPort(node.Eight()[0], "DOWN", "Disabled")) // links come and go
+	n.look(i)
+	if _, err := os.Stat(n.State() + "/device-plugin.json"); !os.IsNotExist(err) {
+		t.Errorf("written without news: %v", err)
+	}
+	n.Must(n.Add(sysfs.MLX5(8)))
+	n.look(i)
+	if _, err := os.Stat(n.State() + "/device-plugin.json"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,94 @@
+package rdma
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// HasFunction tells whether there is a function at an address of a bus, with a
+// driver or without. One that cannot be seen for another reason is there.
+func (n Node) HasFunction(bus, address string) bool {
+	_, err := os.Lstat(n.functionPath(bus, address))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// functionPath is a link to a function's folder.
+func (n Node) functionPath(bus, address string) string {
+	return filepath.Join(n.Sys, "bus", bus, "devices", address)
+}
+
+// PCIeRoot returns the host bridge and root port above a device,
+// "pci0000:00/0000:00:01.0": devices that share it are behind one switch. It
+// is "" for a device on no bus.
+func (n Node) PCIeRoot(d Device) string {
+	target, err := os.Readlink(n.functionPath(d.Bus, d.Address))
+	if err != nil {
+		return ""
+	}
+	_, below, _ := strings.Cut(target, "/devices/")
+	parts := strings.Split(below, "/")
+	for i, part := range parts {
+		if strings.HasPrefix(part, "pci") && i+1 < len(parts) {
+			return part + "/" + parts[i+1]
+		}
+	}
+	return ""
+}
+
+// readFunction fills in what the bus function says of itself. An auxiliary
+// device has no IDs of its own; its PCI function is a folder above.
+func (n Node) readFunction(d *Device, path string) {
+	if path == "" {
+		return
+	}
+	d.Bus, d.Address = functionAddress(path)
+	if driver, err := os.Readlink(filepath.Join(path, "driver")); err == nil {
+		d.Driver = filepath.Base(driver)
+	}
+	for ; d.Bus == BusAuxiliary && len(path) > len(n.Sys) && !IsPCIAddress(filepath.Base(path)); path = filepath.Dir(path) {
+	}
+	d.Vendor = readHexID(path, "vendor")
+	d.DeviceID = readHexID(path, "device")
+	if s, err := readString(path, "numa_node"); err == nil {
+		if numa, err := strconv.Atoi(s); err == nil {
+			d.NUMANode = numa
+		}
+	}
+}
+
+// netdevFunction returns the sysfs path of the PCI or auxiliary function that
+// carries a netdev, or "" for a virtual one. Between the two there may be
+// another device: a virtio NIC is virtio3 on 0000:00:05.0.
+func (n Node) netdevFunction(netdev string) string {
+	target, err := os.Readlink(n.class("net", netdev))
+	if err != nil {
+		return ""
+	}
+	path := filepath.Dir(filepath.Dir(filepath.Join(n.class("net"), target)))
+	for ; len(path) > len(n.Sys); path = filepath.Dir(path) {
+		if base := filepath.Base(path); IsPCIAddress(base) || IsAuxiliaryAddress(base) {
+			return path
+		}
+	}
+	return ""
+}
+
+// NetdevAddress returns bus and address of the function that carries a
+// netdev, or two empty strings for a virtual netdev.
+func (n Node) NetdevAddress(netdev string) (bus, address string) {
+	return functionAddress(n.netdevFunction(netdev))
+}
+
+func functionAddress(path string) (bus, address string) {
+	switch base := filepath.Base(path); {
+	case IsPCIAddress(base):
+		return BusPCI, base
+	case IsAuxiliaryAddress(base):
+		return BusAuxiliary, base
+	}
+	return "", ""
+}

@@ -1,0 +1,46 @@
+package rdma
+
+import "strings"
+
+// HardwareNetdevs lists the netdevs that are on a bus, sorted.
+func (n Node) HardwareNetdevs() []string {
+	var names []string
+	all, _ := readDir(n.class("net"))
+	for _, name := range all {
+		if _, address := n.NetdevAddress(name); address != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// netdevs are the names of a function's netdevs, without the representors that
+// a switchdev-mode HCA has beside its uplink: those belong to virtual functions.
+func (n Node) netdevs(net folder) []string {
+	var names []string
+	for _, o := range net.objects {
+		if _, is := n.IsRepresentor(o.name); !is {
+			names = append(names, o.name)
+		}
+	}
+	return names
+}
+
+// IsRepresentor tells whether a netdev is the switch's side of a virtual or
+// scalable function, and the name of its port: "pf0vf3".
+func (n Node) IsRepresentor(netdev string) (port string, is bool) {
+	port, err := readString(n.class("net", netdev), "phys_port_name")
+	return port, err == nil && IsRepresentorPort(port)
+}
+
+// IsRepresentorPort tells whether a netdev's phys_port_name is that of a VF
+// or SF representor: "pf0vf3", "c1pf0sf88". An uplink is "p0".
+// Source: Documentation/networking/switchdev.rst in the kernel.
+func IsRepresentorPort(physPortName string) bool {
+	pf := strings.Index(physPortName, "pf")
+	if pf < 0 {
+		return false
+	}
+	tail := physPortName[pf:]
+	return strings.Contains(tail, "vf") || strings.Contains(tail, "sf")
+}
