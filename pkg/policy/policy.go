@@ -51,7 +51,7 @@ func Default() *Policy {
 		StateDir:      DefaultStateDir,
 		DeviceInfoDir: DefaultDeviceInfoDir,
 		rules: rules{
-			tables:     bounds{min: 1, max: maxOwnTable, byDefault: true},
+			tables:     bounds{min: 1, max: maxTable, byDefault: true},
 			priorities: bounds{min: 1, max: maxEarlyPriority, byDefault: true},
 			mtu:        bounds{min: minMTU, max: maxMTU, byDefault: true},
 		},

@@ -51,7 +51,7 @@ func TestWithoutAFileTheDefaultsHold(t *testing.T) {
 	}
 	must(t, p.Check(r))
 	r.Table = 254
-	want := `the node's policy does not allow table 254: the default of "tables" allows 1 to 252, but never 253 to 255, the kernel's own; there is no /etc/cni/roce-host-device.json`
+	want := `the node's policy does not allow table 254: the default of "tables" allows 1 to 4294967295, but never 253 to 255, the kernel's own; there is no /etc/cni/roce-host-device.json`
 	if err := p.Check(r); err == nil || err.Error() != want {
 		t.Errorf("%v\nwant\n%s", err, want)
 	}
@@ -103,7 +103,7 @@ func TestARequestIsAllowedOrDeniedByARuleOfTheFile(t *testing.T) {
 		{`{"tables": {"max": 1000}}`, func(r *policy.Request) { r.Table = 1000 }, ""},
 		{`{"tables": {"max": 1000}}`, func(r *policy.Request) { r.Table = 1001 }, `does not allow table 1001: "tables" allows 1 to 1000; see`},
 		{`{"tables": {"max": 1000}}`, func(r *policy.Request) { r.Table = 255 }, `"tables" allows 1 to 1000, but never 253 to 255, the kernel's own`},
-		{`{"tables": {"min": 100}}`, func(r *policy.Request) { r.Table = 99 }, `"tables" allows 100 to 252`},
+		{`{"tables": {"min": 100}}`, func(r *policy.Request) { r.Table = 99 }, `"tables" allows 100 to 4294967295`},
 		{`{"tables": {"min": 100}}`, func(r *policy.Request) { r.Table = -1 }, `does not allow table -1`},
 		{`{"tables": {"min": 100}}`, func(r *policy.Request) { r.Table = 0 }, ""},
 		{`{}`, func(r *policy.Request) { r.Priority = 32766 }, `does not allow priority 32766: the default of "priorities" allows 1 to 32765; see policy.json`},
@@ -218,7 +218,7 @@ func TestAllMistakesAreFoundWithTheirPlaceAndWhatToDo(t *testing.T) {
 		`{"sysctls": ["kernel.a.b.IFNAME.c"]}`:                  {`which no network can set`},
 		`{"tables": 100}`:                                       {`1:12: "tables" must be an object, not a number`},
 		`{"tables": {"min": 0, "max": 4294967296}}`:             {`1:20: "min" of "tables" is 0; it must be between 1 and 4294967295`, `1:30: "max" of "tables" is 4294967296`},
-		`{"tables": {"min": 300}}`:                              {`1:12: "tables" goes from 300 to 252, which is nothing; set "min" and "max"`},
+		`{"tables": {"min": 300, "max": 252}}`:                  {`1:12: "tables" goes from 300 to 252, which is nothing; set "min" and "max"`},
 		`{"mtu": {"max": 1e3, "min": "68"}}`:                    {`1:17: "max" of "mtu" must be a whole number, not "1e3"`, `1:29: "min" of "mtu" must be a whole number, not a string`},
 		`{"mtu": {"maximum": 9000}}`:                            {`1:10: unknown key "maximum" in "mtu": did you mean "max"?`},
 		`{"stateDir": "var/lib"}`:                               {`1:14: "stateDir" is "var/lib"; use an absolute path without ".."`},
@@ -229,9 +229,9 @@ func TestAllMistakesAreFoundWithTheirPlaceAndWhatToDo(t *testing.T) {
 		`{"namespaces": {"a": {}, "a": {}}}`:                    {`1:26: key "a" is there twice in "namespaces"; keep one`},
 		`{"namespaces": {"a": {"stateDir": "/x", "nic": []}}}`:  {`1:23: unknown key "stateDir" in namespace "a": valid are force, ipam`, `1:41: unknown key "nic" in namespace "a": did you mean "nics"?`},
 		// A namespace cannot widen, wherever it stands in the file.
-		`{"namespaces": {"a": {"force": true, "virtual": true}}, "force": false}`: {`1:32: "force" is true here and false for all; a namespace can only narrow`},
-		`{"namespaces": {"a": {"mtu": {"max": 9000}}}, "mtu": {"max": 4200}}`:     {`1:30: "mtu" is 68 to 9000 here and 68 to 4200 for all; a namespace can only narrow`},
-		`{"namespaces": {"a": {"tables": {"max": 1000}}}}`:                        {`1:33: "tables" is 1 to 1000 here and 1 to 252 for all`},
+		`{"namespaces": {"a": {"force": true, "virtual": true}}, "force": false}`:  {`1:32: "force" is true here and false for all; a namespace can only narrow`},
+		`{"namespaces": {"a": {"mtu": {"max": 9000}}}, "mtu": {"max": 4200}}`:      {`1:30: "mtu" is 68 to 9000 here and 68 to 4200 for all; a namespace can only narrow`},
+		`{"tables": {"max": 252}, "namespaces": {"a": {"tables": {"max": 1000}}}}`: {`"tables" is 1 to 1000 here and 1 to 252 for all`},
 	} {
 		_, err := policy.Parse("p.json", []byte(text))
 		var all policy.Mistakes

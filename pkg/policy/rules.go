@@ -14,8 +14,7 @@ const (
 	maxMTU = 65535
 	// Tables 253 to 255 are the kernel's own, RT_TABLE_DEFAULT, _MAIN and
 	// _LOCAL; 0 is none, and the number has 32 bits.
-	maxOwnTable = 252
-	maxTable    = 1<<32 - 1
+	maxTable = 1<<32 - 1
 	// A rule of priority 32766 leads to the main table. One behind it would
 	// hardly be asked.
 	maxEarlyPriority = 32765
