@@ -16,8 +16,12 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/roce-k8s/roce-k8s/pkg/cni"
+	"github.com/roce-k8s/roce-k8s/pkg/policy"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
+
+// memoryLimit is in bytes: from there on garbage is collected.
+const memoryLimit = 64 << 20
 
 // buildVersion is set by the linker.
 var buildVersion = "devel"
@@ -32,12 +36,15 @@ func main() {
 		}
 	}
 	// The process lives for some milliseconds and its heap stays small:
-	// collecting garbage would only cost time.
+	// collecting garbage would only cost time. What others make us read is
+	// bounded, but not so that it could not be a lot.
 	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
 	plugin := &cni.Plugin{
-		Node: rdma.Host(),
-		Proc: "/proc",
-		Log:  slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", "roce-host-device"),
+		Node:       rdma.Host(),
+		Proc:       "/proc",
+		PolicyFile: policy.File,
+		Log:        slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", "roce-host-device"),
 	}
 	supported := version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 	skel.PluginMainFuncs(plugin.Funcs(), supported, "roce-host-device "+buildVersion)

@@ -5,19 +5,35 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
 // DefaultDir is the state folder that both programs use unless told otherwise.
 const DefaultDir = "/var/lib/cni/roce-host-device"
 
+// The folders of the state folder, besides that of the locks and that of the
+// refusals.
 const (
 	recordsDir = "attachments"
-	suffix     = ".json"
-	badSuffix  = ".bad" // set aside
-	newSuffix  = ".new" // being written
+	// copiesDir has a copy of each record: should the records be lost, or one
+	// of them be damaged, the NIC is still known to be its pod's.
+	copiesDir = "copies"
+	// owedDir has the records of NICs that are home, under another name.
+	owedDir = "owed"
+)
+
+const (
+	suffix    = ".json"
+	badSuffix = ".bad" // set aside
+	newSuffix = ".new" // being written
 )
 
 // A Journal is the folder of records on one node.
@@ -26,9 +42,19 @@ type Journal struct {
 	bootID string
 }
 
-// Open opens the journal in a state folder, which need not exist. procRoot is
-// where proc is mounted: it tells this boot from earlier ones.
+// longestRecord is in bytes. A netdev may have 64 KiB of alternative names, and
+// a configuration as much as somebody likes to write.
+const longestRecord = 1 << 20
+
+// Open opens the journal in a state folder, which need not exist; one in which
+// others than root can write is refused. procRoot is where proc is mounted: it
+// tells this boot from earlier ones.
 func Open(stateDir, procRoot string) (*Journal, error) {
+	for _, dir := range []string{stateDir, filepath.Join(stateDir, recordsDir), filepath.Join(stateDir, copiesDir)} {
+		if err := trusted.CheckDir(dir); err != nil {
+			return nil, fmt.Errorf("the state folder: %w", err)
+		}
+	}
 	b, err := os.ReadFile(filepath.Join(procRoot, "sys/kernel/random/boot_id"))
 	if err != nil {
 		return nil, fmt.Errorf("read the boot ID: %w", err)
@@ -46,12 +72,17 @@ func (j *Journal) BootID() string { return j.bootID }
 // about NICs is history.
 func (j *Journal) Current(r *Record) bool { return r.BootID == j.bootID }
 
-// path is a record's file. Neither a container ID (by the CNI specification)
-// nor an interface name can hold what would lead out of the folder; skel
-// checks both.
-func (j *Journal) path(containerID, ifName string) string {
-	return filepath.Join(j.dir, recordsDir, containerID+"@"+ifName+suffix)
-}
+// An ID identifies an attachment.
+type ID struct{ ContainerID, IfName string }
+
+// file is the name of an attachment's file. Neither a container ID (by the CNI
+// specification) nor an interface name can hold what would lead out of the
+// folder; skel checks both.
+func (id ID) file() string { return id.ContainerID + "@" + id.IfName + suffix }
+
+// path is a record's file, copy that of its copy.
+func (j *Journal) path(id ID) string { return filepath.Join(j.dir, recordsDir, id.file()) }
+func (j *Journal) copy(id ID) string { return filepath.Join(j.dir, copiesDir, id.file()) }
 
 // Write begins a record: nothing may be moved before it returns, for then the
 // record is on disk. The record gets the journal's version and boot ID.
@@ -86,27 +117,45 @@ func (j *Journal) Update(r *Record) error {
 	return nil
 }
 
-// put makes a record's file, which the caller closes.
+// put makes a record's copy, then its file, which the caller closes.
 func (j *Journal) put(r *Record) (*os.File, error) {
+	b, err := j.encode(r)
+	if err != nil {
+		return nil, err
+	}
+	copied, err := replace(j.copy(r.ID()), b)
+	if err != nil {
+		return nil, err
+	}
+	if err := copied.Close(); err != nil {
+		return nil, err
+	}
+	return replace(j.path(r.ID()), b)
+}
+
+func (j *Journal) encode(r *Record) ([]byte, error) {
 	r.Version, r.BootID = formatVersion, j.bootID
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	b, err := json.MarshalIndent(r, "", "  ")
+	return json.MarshalIndent(r, "", "  ")
+}
+
+// replace puts content into a file, which appears whole or not at all, and
+// which the caller closes.
+//
+// There is one name to write under for each attachment, whose lock every writer
+// holds: what a crash leaves is overwritten by the next write or removed with
+// the record.
+func replace(path string, content []byte) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(j.RecordsDir(), 0o755); err != nil {
-		return nil, err
-	}
-	// One name per attachment, whose lock every writer holds: what a crash
-	// leaves is overwritten by the next write or removed with the record.
-	path := j.path(r.ContainerID, r.IfName)
-	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if _, err = f.Write(append(b, '\n')); err == nil {
+	if _, err = f.Write(append(content, '\n')); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
@@ -115,14 +164,24 @@ func (j *Journal) put(r *Record) (*os.File, error) {
 	return f, nil
 }
 
-// Read returns the record of an attachment, nil if there is none. A file that
-// is no record is set aside and reported as a *BadFile error.
-func (j *Journal) Read(containerID, ifName string) (*Record, error) {
-	r, err := j.read(j.path(containerID, ifName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// Read returns the record of an attachment, nil if there is none. Where its
+// file is lost or is no record, its copy serves; bad is then the file that was
+// there instead.
+func (j *Journal) Read(id ID) (r *Record, bad *BadFile) {
+	for _, path := range []string{j.path(id), j.copy(id)} {
+		r, err := read(path)
+		if err == nil && r.ID() != id {
+			err = fmt.Errorf("it is of container %s, interface %s", r.ContainerID, r.IfName)
+		}
+		switch {
+		case err == nil:
+			return r, bad
+		case errors.Is(err, fs.ErrNotExist):
+		case bad == nil:
+			bad = &BadFile{path, err}
+		}
 	}
-	return r, err
+	return nil, bad
 }
 
 // A BadFile is a journal file that is no record: cut short, or not ours.
@@ -134,19 +193,18 @@ type BadFile struct {
 func (e *BadFile) Error() string { return fmt.Sprintf("journal file %s: %v", e.Path, e.Err) }
 func (e *BadFile) Unwrap() error { return e.Err }
 
-func (j *Journal) read(path string) (*Record, error) {
-	b, err := os.ReadFile(path)
+// read reads a record. Whatever keeps it from that, but that there is nothing,
+// is the file's fault: it must not stop the other NICs' operations.
+func read(path string) (*Record, error) {
+	b, err := trusted.ReadFile(path, longestRecord)
 	if err != nil {
-		return nil, fmt.Errorf("read the journal: %w", err)
+		return nil, err
 	}
 	r := &Record{}
 	if err := json.Unmarshal(b, r); err != nil {
-		return nil, &BadFile{path, err}
+		return nil, err
 	}
-	if err := r.validate(); err != nil {
-		return nil, &BadFile{path, err}
-	}
-	return r, nil
+	return r, r.validate()
 }
 
 // SetAside renames a bad file, so that it is reported once and kept for a
@@ -161,69 +219,84 @@ func (j *Journal) SetAside(bad *BadFile) error {
 }
 
 // List returns all records, of earlier boots too, in the order of their
-// files' names. Bad files do not hide the others: they come as *BadFile
-// errors in bad.
+// files' names. Bad files do not hide the others.
 func (j *Journal) List() (records []*Record, bad []*BadFile, err error) {
-	entries, err := os.ReadDir(j.RecordsDir())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+	names := map[string]bool{}
+	for _, dir := range []string{recordsDir, copiesDir} {
+		entries, err := os.ReadDir(filepath.Join(j.dir, dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("list the journal: %w", err)
+		}
+		for _, e := range entries {
+			names[e.Name()] = true
+		}
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("list the journal: %w", err)
-	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), suffix) {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		id, ok := idOf(name)
+		if !ok {
 			continue
 		}
-		r, err := j.read(filepath.Join(j.RecordsDir(), e.Name()))
-		var b *BadFile
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			// closed while we were reading
-		case errors.As(err, &b):
+		r, b := j.Read(id)
+		if b != nil {
 			bad = append(bad, b)
-		case err != nil:
-			return nil, nil, err
-		default:
+		}
+		if r != nil { // else it was closed while we were reading
 			records = append(records, r)
 		}
 	}
 	return records, bad, nil
 }
 
-// Remove closes an attachment's record. Removing one that is not there is no
-// error.
-func (j *Journal) Remove(containerID, ifName string) error {
-	path := j.path(containerID, ifName)
-	for _, p := range []string{path, path + newSuffix} {
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// idOf is the way back from ID.file.
+func idOf(file string) (id ID, ok bool) {
+	name, ok := strings.CutSuffix(file, suffix)
+	if !ok {
+		return ID{}, false
+	}
+	id.ContainerID, id.IfName, ok = strings.Cut(name, "@")
+	return id, ok
+}
+
+// Remove closes an attachment's record, if there is one.
+func (j *Journal) Remove(id ID) error {
+	for _, path := range []string{j.copy(id), j.path(id)} {
+		if err := removeFile(path); err != nil {
 			return fmt.Errorf("close the journal record: %w", err)
 		}
 	}
 	return nil
 }
 
-// An ID identifies an attachment.
-type ID struct{ ContainerID, IfName string }
+// removeFile is the undo of replace, wherever that was interrupted.
+func removeFile(path string) error {
+	for _, p := range []string{path + newSuffix, path} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
 
 // Unwritten lists the attachments whose first record a crash kept from being
 // written: nothing was moved for them, and Remove clears what is left.
 func (j *Journal) Unwritten() ([]ID, error) {
-	paths, err := filepath.Glob(filepath.Join(j.RecordsDir(), "*"+suffix+newSuffix))
-	if err != nil {
-		return nil, fmt.Errorf("list the journal: %w", err)
-	}
-	var ids []ID
-	for _, path := range paths {
-		record := strings.TrimSuffix(path, newSuffix)
-		if _, err := os.Lstat(record); err == nil {
-			continue
+	ids := map[ID]bool{}
+	for _, dir := range []string{recordsDir, copiesDir} {
+		paths, err := filepath.Glob(filepath.Join(j.dir, dir, "*"+suffix+newSuffix))
+		if err != nil {
+			return nil, fmt.Errorf("list the journal: %w", err)
 		}
-		if containerID, ifName, ok := strings.Cut(strings.TrimSuffix(filepath.Base(record), suffix), "@"); ok {
-			ids = append(ids, ID{containerID, ifName})
+		for _, path := range paths {
+			id, ok := idOf(strings.TrimSuffix(filepath.Base(path), newSuffix))
+			if !ok {
+				continue
+			}
+			if _, err := os.Lstat(j.path(id)); err != nil {
+				ids[id] = true
+			}
 		}
 	}
-	return ids, nil
+	return slices.Collect(maps.Keys(ids)), nil
 }
 
 func syncDir(dir string) error {

@@ -9,18 +9,26 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 func open(t *testing.T, dir, boot string) *attachment.Journal {
 	t.Helper()
+	j, err := attachment.Open(dir, procOf(t, boot))
+	must(t, err)
+	return j
+}
+
+// procOf makes a proc of a boot.
+func procOf(t *testing.T, boot string) string {
+	t.Helper()
 	proc := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(proc, "sys/kernel/random"), 0o755))
 	must(t, os.WriteFile(filepath.Join(proc, "sys/kernel/random/boot_id"), []byte(boot+"\n"), 0o644))
-	j, err := attachment.Open(dir, proc)
-	must(t, err)
-	return j
+	return proc
 }
 
 func record(container string) *attachment.Record {
@@ -43,8 +51,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	must(t, j.Write(r))
 	r.Step = attachment.Attached
 	must(t, j.Update(r))
-	have, err := j.Read("c1", "net1")
-	must(t, err)
+	have, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
 	if have.Step != attachment.Attached || have.Host.Name != "ens12np0" || have.Pod.String() != "default/pod-1" || !j.Current(have) {
 		t.Errorf("%+v", have)
 	}
@@ -55,10 +62,10 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	if len(files) != 1 || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v with mode %v", files, info.Mode())
 	}
-	must(t, j.Remove("c1", "net1"))
-	must(t, j.Remove("c1", "net1"))
-	if have, err := j.Read("c1", "net1"); have != nil || err != nil {
-		t.Errorf("%v, %v", have, err)
+	must(t, j.Remove(attachment.ID{ContainerID: "c1", IfName: "net1"}))
+	must(t, j.Remove(attachment.ID{ContainerID: "c1", IfName: "net1"}))
+	if have, bad := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"}); have != nil || bad != nil {
+		t.Errorf("%v, %v", have, bad)
 	}
 }
 
@@ -66,8 +73,7 @@ func TestARecordOfAnotherBootIsNotCurrent(t *testing.T) {
 	dir := t.TempDir()
 	must(t, open(t, dir, "boot-1").Write(record("c1")))
 	j := open(t, dir, "boot-2")
-	r, err := j.Read("c1", "net1")
-	must(t, err)
+	r, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
 	if j.Current(r) {
 		t.Error("the record counts as this boot's")
 	}
@@ -83,9 +89,16 @@ func TestBadFilesDoNotHideTheOthers(t *testing.T) {
 	} {
 		must(t, os.WriteFile(filepath.Join(j.RecordsDir(), name), []byte(text), 0o600))
 	}
+	// What is no file at all, and one that others than root could have written.
+	must(t, os.Mkdir(filepath.Join(j.RecordsDir(), "folder@net1.json"), 0o755))
+	must(t, unix.Mkfifo(filepath.Join(j.RecordsDir(), "fifo@net1.json"), 0o600))
+	must(t, os.Symlink("c1@net1.json", filepath.Join(j.RecordsDir(), "link@net1.json")))
+	writable := filepath.Join(j.RecordsDir(), "open@net1.json")
+	must(t, os.WriteFile(writable, []byte(`{}`), 0o600))
+	must(t, os.Chmod(writable, 0o666))
 	records, bad, err := j.List()
 	must(t, err)
-	if len(records) != 2 || len(bad) != 4 {
+	if len(records) != 2 || len(bad) != 8 {
 		t.Fatalf("%d records, bad files %v", len(records), bad)
 	}
 	for _, b := range bad {
@@ -96,6 +109,69 @@ func TestBadFilesDoNotHideTheOthers(t *testing.T) {
 	}
 	if _, bad, err := j.List(); len(bad) != 0 || err != nil {
 		t.Errorf("still bad: %v, %v", bad, err)
+	}
+}
+
+func TestARecordThatIsLostOrDamagedIsKnownFromItsCopy(t *testing.T) {
+	for name, harm := range map[string]func(path string) error{
+		"lost":             os.Remove,
+		"cut short":        func(path string) error { return os.Truncate(path, 20) },
+		"another's record": func(path string) error { return os.Rename(filepath.Join(filepath.Dir(path), "c2@net1.json"), path) },
+		"all are lost":     func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := open(t, t.TempDir(), "boot-1")
+			must(t, j.Write(record("c2")))
+			r := record("c1")
+			must(t, j.Write(r))
+			r.Step = attachment.Attached
+			must(t, j.Update(r))
+			must(t, harm(filepath.Join(j.RecordsDir(), "c1@net1.json")))
+			if have, _ := j.Read(r.ID()); have == nil || have.Step != attachment.Attached {
+				t.Errorf("read %+v", have)
+			}
+			records, _, err := j.List()
+			must(t, err)
+			if len(records) == 0 || records[0].ContainerID != "c1" {
+				t.Errorf("listed %v", records)
+			}
+			must(t, j.Remove(r.ID()))
+			if have, _ := j.Read(r.ID()); have != nil {
+				t.Errorf("removed, and there is %+v", have)
+			}
+		})
+	}
+}
+
+func TestANameIsOwedUntilItIsSettledOrTheNodeBoots(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, "boot-1")
+	must(t, j.Owe(record("c1")))
+	owed, err := j.Owed()
+	if err != nil || len(owed) != 1 || owed[0].Host.Name != "ens12np0" {
+		t.Fatalf("%v, %v", owed, err)
+	}
+	must(t, j.Settle(owed[0]))
+	if owed, err := j.Owed(); len(owed) != 0 || err != nil {
+		t.Errorf("settled: %v, %v", owed, err)
+	}
+	must(t, j.Owe(record("c1")))
+	for range 2 {
+		if owed, err := open(t, dir, "boot-2").Owed(); len(owed) != 0 || err != nil {
+			t.Errorf("after a boot: %v, %v", owed, err)
+		}
+	}
+}
+
+func TestAStateFolderThatOthersCanWriteIsRefused(t *testing.T) {
+	for _, folder := range []string{"", "attachments", "copies"} {
+		dir := t.TempDir()
+		must(t, os.MkdirAll(filepath.Join(dir, folder), 0o755))
+		must(t, os.Chmod(filepath.Join(dir, folder), 0o777))
+		proc := procOf(t, "boot-1")
+		if _, err := attachment.Open(dir, proc); err == nil || !strings.Contains(err.Error(), "can be written by others than root") {
+			t.Errorf("%q: %v", folder, err)
+		}
 	}
 }
 
@@ -110,8 +186,8 @@ func TestARecordThatWasNeverWrittenIsCleared(t *testing.T) {
 	if len(ids) != 1 || ids[0].ContainerID != "c2" || ids[0].IfName != "net1" {
 		t.Fatalf("unwritten: %v", ids)
 	}
-	must(t, j.Remove("c2", "net1"))
-	must(t, j.Remove("c1", "net1"))
+	must(t, j.Remove(attachment.ID{ContainerID: "c2", IfName: "net1"}))
+	must(t, j.Remove(attachment.ID{ContainerID: "c1", IfName: "net1"}))
 	if files, err := os.ReadDir(j.RecordsDir()); len(files) != 0 || err != nil {
 		t.Errorf("left over: %v, %v", files, err)
 	}
@@ -126,9 +202,9 @@ func TestARecordThatCannotBeWrittenLeavesTheOldOne(t *testing.T) {
 	if j.Write(broken) == nil || j.Update(broken) == nil {
 		t.Error("a record without a NIC was written")
 	}
-	have, err := j.Read("c1", "net1")
-	if err != nil || have.Host.Name != "ens12np0" {
-		t.Errorf("%v, %v", have, err)
+	have, bad := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	if bad != nil || have.Host.Name != "ens12np0" {
+		t.Errorf("%v, %v", have, bad)
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 const lockWait = 20 * time.Second
 
 // A Lock is an exclusive flock(2) on a file of the state folder. The kernel
-// releases it when the process and all that it started have ended, in whatever
-// way.
+// releases it when the process ends, in whatever way; an IPAM plugin that it
+// started does not hold it, and dies with it (package delegate).
 //
 // They are taken in this order, and never two of one sort by one process:
 // attachment, NIC, RDMA moves.
@@ -49,18 +49,21 @@ const attachmentLocks = 64
 
 // LockAttachment keeps two operations on one attachment apart, such as a DEL
 // that comes while the ADD that timed out is still running.
-func (j *Journal) LockAttachment(ctx context.Context, containerID, ifName, holder string) (*Lock, error) {
+func (j *Journal) LockAttachment(ctx context.Context, id ID, holder string) (*Lock, error) {
 	h := fnv.New32a()
-	h.Write([]byte(containerID + "@" + ifName))
+	h.Write([]byte(id.ContainerID + "@" + id.IfName))
 	return j.lock(ctx, fmt.Sprintf("attachment-%02d", h.Sum32()%attachmentLocks),
-		fmt.Sprintf("attachment %s of container %s", ifName, containerID), holder)
+		fmt.Sprintf("attachment %s of container %s", id.IfName, id.ContainerID), holder)
 }
 
 // LockNIC keeps two pods from being given one NIC. key is the netdev's
 // Identity.Key, what names it in an error.
 func (j *Journal) LockNIC(ctx context.Context, key, what, holder string) (*Lock, error) {
-	return j.lock(ctx, "nic-"+strings.NewReplacer("/", "_", ":", ".").Replace(key), "NIC "+what, holder)
+	return j.lock(ctx, "nic-"+fileName(key), "NIC "+what, holder)
 }
+
+// fileName makes a file's name of a NIC's key.
+func fileName(key string) string { return strings.NewReplacer("/", "_", ":", ".").Replace(key) }
 
 // LockRDMAMoves serialises moves of RDMA devices on the node: two at a time
 // may swap the numbers of their character devices.
@@ -70,18 +73,8 @@ func (j *Journal) LockRDMAMoves(ctx context.Context, holder string) (*Lock, erro
 
 func (j *Journal) lock(ctx context.Context, name, what, holder string) (*Lock, error) {
 	dir := filepath.Join(j.dir, "locks")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", what, err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openLock(filepath.Join(dir, name))
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", what, err)
-	}
-	// The programs that this process starts hold the lock too: an IPAM plugin
-	// that outlives its caller, killed in the middle, must be done before
-	// anybody asks for or frees that address again.
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFD, 0); err != nil {
-		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
@@ -109,6 +102,21 @@ func (j *Journal) lock(ctx context.Context, name, what, holder string) (*Lock, e
 		_, _ = f.WriteAt([]byte(holder+"\n"), 0)
 	}
 	return &Lock{f}, nil
+}
+
+// openLock opens a lock file, and makes it and its folder where they are not
+// there. On a file system that has become read-only it is enough that they are:
+// the NIC of an ADD from before can still be given back.
+func openLock(path string) (*os.File, error) {
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err != nil && !errors.Is(err, unix.EROFS) {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, unix.EROFS) {
+		f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	}
+	return f, err
 }
 
 // Unlock gives the lock back. Calling it on a nil Lock does nothing.

@@ -10,13 +10,13 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// A Step is how far an attachment has come. Whatever the step, Journal.Return
-// looks where the NIC really is; the step is for people and for the device
-// plugin.
+// A Step is how far an attachment has come. Whatever the step, Returner.Return
+// looks where the NIC really is.
 type Step string
 
 const (
-	// Prepared is written down: the NIC may be anywhere between host and pod.
+	// Prepared is written down: the NIC is on the host or in the pod. If it is
+	// elsewhere, somebody else moved it.
 	Prepared Step = "prepared"
 	// Attached means that the pod has the NIC.
 	Attached Step = "attached"
@@ -97,6 +97,9 @@ type NIC struct {
 	// RDMAMoved says that the RDMA device goes with the netdev: exclusive mode.
 	RDMAMoved bool `json:"rdmaMoved,omitempty"`
 }
+
+// ID is that of the record's attachment.
+func (r *Record) ID() ID { return ID{r.ContainerID, r.IfName} }
 
 // Holder says who holds the NIC, for a message.
 func (r *Record) Holder() string {

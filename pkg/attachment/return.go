@@ -4,34 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
-	"github.com/roce-k8s/roce-k8s/pkg/retry"
 )
-
-// returnWait bounds the wait for a NIC whose namespace is going away. The
-// kernel takes a namespace down in the background (cleanup_net), some tens of
-// milliseconds after its last user; until then its NICs cannot be reached.
-const returnWait = 5 * time.Second
-
-// softWait is the same for a Soft-RoCE device, which may be gone for good.
-const softWait = time.Second
-
-// Between two looks for a NIC.
-const (
-	firstPause   = 2 * time.Millisecond
-	longestPause = 100 * time.Millisecond
-)
-
-// ErrOutOfReach says that a NIC is on no namespace that this process can
-// enter. It may come back by itself; until then it stays in the journal.
-var ErrOutOfReach = errors.New("the NIC is in no reachable network namespace")
 
 // A Returner is the way back to the host: the undo of every step of an
 // attachment.
@@ -47,12 +26,13 @@ type Returner struct {
 
 // Return brings a record's NIC back to the host and restores what the host had
 // configured: the RDMA device first, then the netdev. It finds both by
-// identity, wherever they are and whatever they are called now, and does only
-// what is left to do, so it can be repeated after any failure.
+// identity, whatever they are called now, and does only what is left to do, so
+// it can be repeated after any failure.
 //
 // The caller holds the NIC's lock, and closes the record when Return succeeds.
-// A virtual netdev that the kernel destroyed with its namespace is not there to
-// be returned, which is no failure.
+// That is so, too, with nothing to be returned: a virtual netdev that the kernel
+// destroyed with its namespace, or a NIC that is somebody else's by now. A NIC
+// that cannot have its own name on the host has come back: the name is owed.
 func (w Returner) Return(ctx context.Context, r *Record) error {
 	if !w.Journal.Current(r) {
 		return nil // the reboot brought the NIC back
@@ -64,7 +44,11 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	if pod != nil {
 		defer pod.Close()
 	}
-	place, link, err := w.findNetdev(ctx, pod, r.NIC.Netdev)
+	place, link, err := w.find(ctx, pod, r)
+	if taken := (*elsewhereError)(nil); errors.As(err, &taken) {
+		w.Log.Warn("the NIC is somebody else's by now; leaving it there", "netns", taken.path)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -76,7 +60,7 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		errs = append(errs, pod.DeleteRules(r.Rules))
 	}
 	if r.NIC.RDMAMoved {
-		if err := w.returnRDMA(ctx, pod, place, *r.NIC.RDMA); err != nil {
+		if err := w.returnRDMA(ctx, pod, place, r); err != nil {
 			errs = append(errs, fmt.Errorf("return RDMA device %s: %w", r.NIC.RDMA, err))
 		}
 	}
@@ -84,75 +68,45 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		w.Log.Warn("the NIC ended with its namespace")
 		return errors.Join(errs...)
 	}
-	return errors.Join(append(errs, w.Host.Restore(ctx, place, link, r.Host))...)
+	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, hostState(r, link))
+	if errs = append(errs, err); taken != nil {
+		w.Log.Warn("the NIC is back under another name than its own", "because", taken.String())
+		errs = append(errs, w.Journal.Owe(r))
+	}
+	return errors.Join(errs...)
 }
 
-// PodAlive tells whether the namespace of a record's pod is still there.
-func PodAlive(r *Record) (bool, error) {
-	pod, err := openPod(r)
-	if pod != nil {
-		pod.Close()
+// hostState is what the host gets back. Another card in the slot has another
+// address of its own.
+func hostState(r *Record, link netlink.Link) netdev.State {
+	s := r.Host
+	if own := link.Attrs().PermHWAddr.String(); own != r.NIC.Netdev.PermanentMAC && s.MAC == r.NIC.Netdev.PermanentMAC {
+		s.MAC = own
 	}
-	return pod != nil, err
+	return s
 }
 
-// openPod opens the pod's namespace, nil if it is gone: also when its path
-// leads to another namespace by now.
-func openPod(r *Record) (*netdev.Namespace, error) {
-	ns, err := netdev.OpenNamespace(r.Netns.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// Settle gives a NIC whose name was owed its name back, if that is free by now
+// and the NIC on the host. The caller holds the NIC's lock.
+func (w Returner) Settle(ctx context.Context, r *Record) error {
+	link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
+	if link == nil || err != nil {
+		return err
 	}
-	if err != nil {
-		return nil, err
+	holder, err := w.Host.LinkNamed(r.Host.Name)
+	if err != nil || holder != nil && holder.Attrs().Index != link.Attrs().Index {
+		return err
 	}
-	if ns.ID != r.Netns.ID {
-		ns.Close()
-		return nil, nil
+	if _, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, hostState(r, link)); err != nil {
+		return err
 	}
-	return ns, nil
-}
-
-// findNetdev looks for a netdev in the pod, on the host, then everywhere. A
-// place other than pod and host is for the caller to close. A nil link without
-// an error: a virtual netdev that is gone.
-func (w Returner) findNetdev(ctx context.Context, pod *netdev.Namespace, id netdev.Identity) (place *netdev.Namespace, link netlink.Link, err error) {
-	ctx, cancel := context.WithTimeout(ctx, returnWait)
-	defer cancel()
-	err = retry.Until(ctx, firstPause, longestPause, func() (bool, error) {
-		for _, place = range []*netdev.Namespace{pod, w.Host} {
-			if place == nil {
-				continue
-			}
-			if link, err = place.Link(ctx, id); link != nil || err != nil {
-				return true, err
-			}
-		}
-		place, link = findElsewhere(ctx, id)
-		return link != nil || !id.Physical(), nil
-	})
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		err = ErrOutOfReach
-	}
-	return place, link, err
-}
-
-func findElsewhere(ctx context.Context, id netdev.Identity) (*netdev.Namespace, netlink.Link) {
-	for ns := range netdev.AllNamespaces(ctx) {
-		link, err := ns.Link(ctx, id)
-		if err != nil || link == nil {
-			continue
-		}
-		if kept, err := netdev.OpenNamespace(ns.Path); err == nil {
-			return kept, link
-		}
-	}
-	return nil, nil
+	w.Log.Info("the NIC has its own name again")
+	return w.Journal.Settle(r)
 }
 
 // returnRDMA brings the RDMA device back. It is with its netdev, in the pod,
 // on the host already, or, after a crash between two steps, somewhere else.
-func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, device rdma.Device) error {
+func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, r *Record) error {
 	lock, err := w.Journal.LockRDMAMoves(ctx, w.Who)
 	if err != nil {
 		return err
@@ -164,64 +118,65 @@ func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, 
 	}
 	defer host.Close()
 
-	wait := returnWait
+	device, wait := *r.NIC.RDMA, returnWait
 	if device.Soft {
 		wait = softWait
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	err = retry.Until(ctx, firstPause, longestPause, func() (bool, error) {
-		for _, from := range []*netdev.Namespace{place, w.Host, pod} {
-			if from == nil || from == pod && pod == place {
-				continue
-			}
-			if found, err := bringRDMA(device, from, host, from.ID == w.Host.ID); found || err != nil {
-				return true, err
-			}
+	see := func(_ context.Context, in *netdev.Namespace) (bool, error) {
+		there, err := rdma.Open(in.NS)
+		if err != nil {
+			return false, err
 		}
-		for from := range netdev.AllNamespaces(ctx) {
-			if found, err := bringRDMA(device, from, host, from.ID == w.Host.ID); found && err == nil {
-				return true, nil
-			}
+		defer there.Close()
+		_, ok, err := there.Find(device)
+		return ok, err
+	}
+	if place == nil {
+		place = pod
+	}
+	if place != nil { // with its netdev, in most cases
+		if ok, err := see(ctx, place); err != nil {
+			return err
+		} else if ok {
+			return w.bringRDMA(device, place, host)
 		}
-		return false, nil
-	})
-	switch {
-	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
-		return err
-	case device.Soft:
+	}
+	place, err = w.search(ctx, wait, pod, r, see)
+	if device.Soft && errors.Is(err, ErrOutOfReach) {
 		// The Soft-RoCE driver as it is in Linux deletes the device when its
 		// netdev changes namespace. Nothing is left to return.
 		w.Log.Warn("the Soft-RoCE device is gone", "rdma", device.Name)
 		return nil
 	}
-	return ErrOutOfReach
+	if err != nil {
+		return err
+	}
+	if place != pod && place != w.Host {
+		defer place.Close()
+	}
+	return w.bringRDMA(device, place, host)
 }
 
-// bringRDMA moves the device to the host if it is in from, and gives it its own
+// bringRDMA moves the device from where it is to the host, and gives it its own
 // name back.
-func bringRDMA(device rdma.Device, from *netdev.Namespace, host *rdma.Namespace, fromHost bool) (found bool, err error) {
-	if !fromHost {
-		if found, err := moveRDMA(device, from, host); !found || err != nil {
-			return found, err
+func (w Returner) bringRDMA(device rdma.Device, from *netdev.Namespace, host *rdma.Namespace) error {
+	if from.ID != w.Host.ID {
+		there, err := rdma.Open(from.NS)
+		if err != nil {
+			return err
+		}
+		defer there.Close()
+		link, ok, err := there.Find(device)
+		if !ok || err != nil {
+			return errors.Join(err, rdma.ErrNoDevice)
+		}
+		if err := there.Move(link, host); err != nil {
+			return err
 		}
 	}
 	link, ok, err := host.Find(device)
 	if !ok || err != nil {
-		return false, err
+		return errors.Join(err, rdma.ErrNoDevice)
 	}
-	return true, host.Rename(link, device.Name)
-}
-
-func moveRDMA(device rdma.Device, from *netdev.Namespace, to *rdma.Namespace) (found bool, err error) {
-	there, err := rdma.Open(from.NS)
-	if err != nil {
-		return false, err
-	}
-	defer there.Close()
-	link, ok, err := there.Find(device)
-	if !ok || err != nil {
-		return false, err
-	}
-	return true, there.Move(link, to)
+	return host.Rename(link, device.Name)
 }

@@ -78,9 +78,9 @@ func (o *operation) attach() (*current.Result, error) {
 // closeEarlier ends what an earlier ADD of this very attachment left: it was
 // killed, or its answer never reached the runtime, which now tries again.
 func (o *operation) closeEarlier() error {
-	r, err := o.read(o.args.ContainerID, o.args.IfName)
-	if r == nil || err != nil {
-		return err
+	r := o.read(o.id())
+	if r == nil {
+		return nil
 	}
 	o.logFor(r).Warn("an earlier ADD of this attachment was not finished; undoing it", "step", r.Step)
 	lock, err := o.lockNICOf(r)
@@ -96,6 +96,10 @@ func (o *operation) closeEarlier() error {
 func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	sel, err := o.config.selector()
 	if err != nil {
+		return nil, nil, err
+	}
+	o.settleNames()
+	if err := o.refuseOwedName(sel); err != nil {
 		return nil, nil, err
 	}
 	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
@@ -139,7 +143,7 @@ func (o *operation) available(sel selector) (netlink.Link, error) {
 		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
 	r, err := o.holder(func(r *attachment.Record) bool {
-		return link == nil && sel.isOf(r) || link != nil && r.NIC.Netdev.Matches(link)
+		return link == nil && sel.isOf(r) || link != nil && r.NIC.Netdev.IsOnHost(link)
 	})
 	switch {
 	case err != nil:
@@ -180,7 +184,7 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 	if r.Step != attachment.Attached {
 		return false, nil
 	}
-	link, err := o.host.Link(o.ctx, r.NIC.Netdev)
+	link, err := o.host.Link(o.ctx, r.NIC.Netdev, o.host)
 	if link != nil || err != nil {
 		return false, err
 	}
@@ -191,6 +195,15 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 // last step that changes nothing.
 func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachment.Record, error) {
 	name := link.Attrs().Name
+	if err := o.checkPolicy(link); err != nil {
+		return nil, err
+	}
+	if err := o.checkDeviceInfo(); err != nil {
+		return nil, err
+	}
+	if why := netdev.Unfit(link); why != "" {
+		return nil, fail(codeGuard, name, why, nil, "nothing was changed")
+	}
 	if err := o.guardNetdev(link); err != nil {
 		return nil, err
 	}
@@ -224,12 +237,11 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Network: o.config.Name, Pod: o.pod,
 		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID},
 		NIC:   nic, Host: state, Args: o.args.Args, Config: o.args.StdinData,
-		DeviceInfoFile: o.config.RuntimeConfig.DeviceInfoFile,
 	}
 	if err := o.journal.Write(r); err != nil {
-		err = errors.Join(err, o.journal.Remove(r.ContainerID, r.IfName))
+		err = errors.Join(err, o.journal.Remove(r.ID()))
 		return nil, fail(codeJournal, name, "write down what is about to be moved", err,
-			"free or mount the state folder "+o.config.StateDir+"; nothing was changed")
+			"free or mount the state folder "+o.policy.StateDir+"; nothing was changed")
 	}
 	return r, nil
 }
@@ -272,7 +284,7 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 	}
 	r.Step = attachment.Attached
 	if err := o.journal.Update(r); err != nil {
-		return nil, fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "free or mount the state folder "+o.config.StateDir)
+		return nil, fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "free or mount the state folder "+o.policy.StateDir)
 	}
 	return o.result(r, moved, address), nil
 }
@@ -296,7 +308,7 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 	if r.Rules = p.rules; len(r.Rules) > 0 {
 		// Addresses and routes go with the netdev; rules would stay.
 		if err := o.journal.Update(r); err != nil {
-			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.config.StateDir)
+			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.policy.StateDir)
 		}
 	}
 	if err := p.apply(pod, link); err != nil {
@@ -332,13 +344,14 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 			return nil, fail(codeMoveRDMA, name, "move its RDMA device into the pod", err, "see `rdma dev` and the kernel's log")
 		}
 	}
-	moved, err := pod.Link(o.ctx, r.NIC.Netdev)
+	moved, err := pod.Link(o.ctx, r.NIC.Netdev, o.host)
 	if err == nil && moved == nil {
 		err = errors.New("it left the pod's namespace again")
 	}
 	if err != nil {
 		return nil, fail(codeMove, name, "find it in the pod", err, "try again")
 	}
+	r.NIC.Netdev.AwayIndex = moved.Attrs().Index // for a virtual one, whose address the pod may change
 	if len(sysctls) > 0 {
 		if err := pod.SetUp(moved); err != nil {
 			return nil, fail(codeMove, name, "set it up in the pod", err, "see the kernel's log for the driver's reason")

@@ -34,10 +34,7 @@ func (p *Plugin) check(args *skel.CmdArgs) error {
 		return err
 	}
 	defer o.end()
-	r, err := o.read(args.ContainerID, args.IfName)
-	if err != nil {
-		return err
-	}
+	r := o.read(o.id())
 	if r == nil || !o.journal.Current(r) || r.Step != attachment.Attached {
 		return fail(codeCheck, args.IfName, "the journal knows of no such attachment", nil, "delete the pod and create it again")
 	}
@@ -53,7 +50,7 @@ func (o *operation) checkPod(r *attachment.Record, result *current.Result) error
 		return err
 	}
 	defer pod.Close()
-	link, err := pod.Link(o.ctx, r.NIC.Netdev)
+	link, err := pod.Link(o.ctx, r.NIC.Netdev, o.host)
 	if err != nil {
 		return err
 	}
@@ -108,9 +105,9 @@ func (o *operation) checkIPAM(r *attachment.Record) error {
 	if o.config.IPAM.Type == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(o.ctx, releaseTimeout)
+	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()
-	err := invoke.DelegateCheck(ctx, o.config.IPAM.Type, o.config.raw, nil)
+	err := invoke.DelegateCheck(ctx, o.config.IPAM.Type, o.config.raw, plugins())
 	if err != nil && !strings.Contains(err.Error(), noCheck) {
 		return fail(codeIPAM, r.Host.Name, "check its address with "+o.config.IPAM.Type, err, "see the IPAM plugin's own documentation and log")
 	}

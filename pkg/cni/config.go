@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
-	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/pkg/suggest"
 )
@@ -61,7 +59,9 @@ type Config struct {
 	RDMADeviceName string `json:"rdmaDeviceName,omitempty"`
 	// Force moves a NIC that the host needs.
 	Force bool `json:"force,omitempty"`
-	// StateDir is the folder of journal and locks.
+	// StateDir is ignored: it is the node's administrator who names the folder
+	// of journal and locks. Two networks with two journals would fight over one
+	// NIC.
 	StateDir string `json:"stateDir,omitempty"`
 
 	RuntimeConfig struct {
@@ -94,9 +94,6 @@ func parseConfig(stdin []byte) (*Config, error) {
 func readConfig(stdin []byte) (*Config, error) {
 	c := &Config{raw: stdin}
 	err := json.Unmarshal(stdin, c)
-	if c.StateDir == "" {
-		c.StateDir = attachment.DefaultDir
-	}
 	if c.RDMA == "" {
 		c.RDMA = rdmaRequired
 	}
@@ -160,10 +157,6 @@ func (c *Config) validate() error {
 		return invalid(`"rdmaDeviceName" %q with "rdma": "none"`, "leave one of them out", c.RDMADeviceName)
 	case len(c.RDMADeviceName) > maxRDMAName || strings.ContainsAny(c.RDMADeviceName, "/% \t\n"):
 		return invalid(`"rdmaDeviceName" is %q`, fmt.Sprintf("use a name of at most %d characters, without slash, percent sign and space", maxRDMAName), c.RDMADeviceName)
-	case c.RuntimeConfig.DeviceInfoFile != "" && !filepath.IsAbs(c.RuntimeConfig.DeviceInfoFile):
-		return invalid(`"CNIDeviceInfoFile" is %q`, "use an absolute path", c.RuntimeConfig.DeviceInfoFile)
-	case !filepath.IsAbs(c.StateDir):
-		return invalid(`"stateDir" is %q`, "use an absolute path", c.StateDir)
 	}
 	if _, err := c.sysctls(interfaceWord); err != nil {
 		return err

@@ -2,13 +2,12 @@ package cni
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/beneath"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -27,7 +26,7 @@ type deviceInfo struct {
 // writeDeviceInfo writes the file that the runtime asks for, if it does. The
 // specification has no type for a device without a PCI address.
 func (o *operation) writeDeviceInfo(r *attachment.Record) error {
-	path := r.DeviceInfoFile
+	path := o.config.RuntimeConfig.DeviceInfoFile
 	if path == "" || r.NIC.Bus != rdma.BusPCI {
 		return nil
 	}
@@ -41,30 +40,28 @@ func (o *operation) writeDeviceInfo(r *attachment.Record) error {
 	}
 	b, err := json.Marshal(info)
 	if err != nil {
-		return fmt.Errorf("write the device info file: %w", err)
+		return fmt.Errorf("write the device information file: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("write the device info file: %w", err)
+	r.DeviceInfoFile = path
+	if err := o.journal.Update(r); err != nil {
+		return err
 	}
-	temp := path + ".new"
-	if err := os.WriteFile(temp, b, 0o444); err != nil {
-		return fmt.Errorf("write the device info file: %w", err)
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return fmt.Errorf("write the device info file: %w", err)
-	}
-	return nil
+	return beneath.Write(o.policy.DeviceInfoDir, path, b)
 }
 
 // removeDeviceInfo is the undo of writeDeviceInfo.
-func removeDeviceInfo(r *attachment.Record) error {
+func (o *operation) removeDeviceInfo(r *attachment.Record) error {
 	if r.DeviceInfoFile == "" {
 		return nil
 	}
-	for _, path := range []string{r.DeviceInfoFile, r.DeviceInfoFile + ".new"} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove the device info file: %w", err)
-		}
+	return beneath.Remove(o.policy.DeviceInfoDir, r.DeviceInfoFile)
+}
+
+// checkDeviceInfo refuses a file that is not among those of Multus.
+func (o *operation) checkDeviceInfo() error {
+	path, dir := o.config.RuntimeConfig.DeviceInfoFile, o.policy.DeviceInfoDir
+	if path == "" || path == filepath.Clean(path) && strings.HasPrefix(path, filepath.Clean(dir)+"/") {
+		return nil
 	}
-	return nil
+	return invalid(`"CNIDeviceInfoFile" is %q`, fmt.Sprintf("it is the runtime's to set, to a file below %s", dir), path)
 }

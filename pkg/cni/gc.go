@@ -1,6 +1,8 @@
 package cni
 
 import (
+	"context"
+
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -38,6 +40,7 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 			errs = append(errs, err)
 		}
 	}
+	o.settleNames()
 	unwritten, err := o.journal.Unwritten()
 	if err != nil {
 		errs = append(errs, fail(codeJournal, "", "list the journal", err, "is the state folder readable?"))
@@ -48,7 +51,7 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 		}
 	}
 	if c.IPAM.Type != "" {
-		if err := invoke.DelegateGC(o.ctx, c.IPAM.Type, c.raw, nil); err != nil && !lacksCommand(err, "GC") {
+		if err := o.collectAddresses(); err != nil && !lacksCommand(err, "GC") {
 			errs = append(errs, fail(codeIPAM, "", "have "+c.IPAM.Type+" collect its garbage", err, "see the IPAM plugin's own documentation and log"))
 		}
 	}
@@ -58,15 +61,22 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 	return nil
 }
 
+// collectAddresses has the IPAM plugin do the same.
+func (o *operation) collectAddresses() error {
+	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
+	defer cancel()
+	return invoke.DelegateGC(ctx, o.config.IPAM.Type, o.config.raw, plugins())
+}
+
 // collect releases one record, unless a DEL was faster.
 func (o *operation) collect(r *attachment.Record) error {
-	lock, err := o.lockAttachment(attachment.ID{ContainerID: r.ContainerID, IfName: r.IfName})
+	lock, err := o.lockAttachment(r.ID())
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	if r, err = o.read(r.ContainerID, r.IfName); r == nil || err != nil {
-		return err
+	if r = o.read(r.ID()); r == nil {
+		return nil
 	}
 	nicLock, err := o.lockNICOf(r)
 	if err != nil {
@@ -85,10 +95,10 @@ func (o *operation) clear(id attachment.ID) error {
 		return err
 	}
 	defer lock.Unlock()
-	if r, err := o.read(id.ContainerID, id.IfName); r != nil || err != nil {
-		return err
+	if o.read(id) != nil {
+		return nil
 	}
-	if err := o.journal.Remove(id.ContainerID, id.IfName); err != nil {
+	if err := o.journal.Remove(id); err != nil {
 		return fail(codeJournal, id.IfName, "clear the journal", err, "is the state folder writable?")
 	}
 	return nil

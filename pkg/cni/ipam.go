@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/delegate"
 )
 
 // ipamInPod is the IPAM plugin that needs the netdev in the pod, up, before it
@@ -20,6 +23,17 @@ const ipamInPod = "dhcp"
 
 // errNoAddress is an IPAM answer without an address.
 var errNoAddress = errors.New("the IPAM plugin returned no address")
+
+// Bounds of an IPAM plugin's answer. The kubelet gives all networks of a pod
+// some minutes (runtimeRequestTimeout, twice), and runtimes less to a DEL (CRI-O
+// a minute): who is slower than this will be asked again.
+const (
+	ipamAddTimeout = 35 * time.Second
+	ipamTimeout    = 20 * time.Second // of all other commands
+)
+
+// plugins runs IPAM plugins.
+func plugins() *delegate.Exec { return &delegate.Exec{Stderr: os.Stderr} }
 
 // startIPAM asks the IPAM plugin for an address beside the move, so that an
 // ADD takes the longer of the two and not their sum. The function that it
@@ -56,13 +70,15 @@ func (o *operation) findIPAM() error {
 	if o.config.IPAM.Type == "" {
 		return nil
 	}
-	_, err := invoke.FindInPath(o.config.IPAM.Type, filepath.SplitList(o.args.Path))
+	_, err := plugins().FindInPath(o.config.IPAM.Type, filepath.SplitList(o.args.Path))
 	return err
 }
 
 // execIPAMAdd runs the IPAM plugin's ADD.
 func (o *operation) execIPAMAdd() (*current.Result, error) {
-	answer, err := invoke.DelegateAdd(o.ctx, o.config.IPAM.Type, o.config.raw, nil)
+	ctx, cancel := context.WithTimeout(o.ctx, ipamAddTimeout)
+	defer cancel()
+	answer, err := invoke.DelegateAdd(ctx, o.config.IPAM.Type, o.config.raw, plugins())
 	if err != nil {
 		return nil, err
 	}
@@ -81,32 +97,41 @@ func (o *operation) execIPAMDel(ctx context.Context) error {
 	if o.config.IPAM.Type == "" {
 		return nil
 	}
-	return invoke.DelegateDel(ctx, o.config.IPAM.Type, o.config.raw, nil)
+	return invoke.DelegateDel(ctx, o.config.IPAM.Type, o.config.raw, plugins())
 }
 
 // freeAddress frees the address of a record's attachment, with the
 // configuration and the arguments that it was asked for with: the running
 // command may be about another one.
 func (o *operation) freeAddress(ctx context.Context, r *attachment.Record) error {
-	if len(r.Config) == 0 {
-		return nil
+	ipam, err := ipamOf(r)
+	if ipam == "" || err != nil {
+		return err
 	}
-	var c types.PluginConf
-	if err := json.Unmarshal(r.Config, &c); err != nil {
-		return fmt.Errorf("read the record's configuration: %w", err)
-	}
-	if c.IPAM.Type == "" {
-		return nil
-	}
-	path, err := invoke.FindInPath(c.IPAM.Type, filepath.SplitList(o.args.Path))
+	path, err := plugins().FindInPath(ipam, filepath.SplitList(o.args.Path))
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, ipamTimeout)
+	defer cancel()
 	args := &invoke.Args{
 		Command: "DEL", ContainerID: r.ContainerID, NetNS: r.Netns.Path, PluginArgsStr: r.Args,
 		IfName: r.IfName, Path: o.args.Path,
 	}
-	return invoke.ExecPluginWithoutResult(ctx, path, r.Config, args, nil)
+	return invoke.ExecPluginWithoutResult(ctx, path, r.Config, args, plugins())
+}
+
+// ipamOf is the IPAM plugin that gave a record's attachment its address, "" for
+// none.
+func ipamOf(r *attachment.Record) (string, error) {
+	if len(r.Config) == 0 {
+		return "", nil
+	}
+	var c types.PluginConf
+	if err := json.Unmarshal(r.Config, &c); err != nil {
+		return "", fmt.Errorf("read the record's configuration: %w", err)
+	}
+	return c.IPAM.Type, nil
 }
 
 // freeFailed frees what an IPAM ADD may have taken before it failed, such as

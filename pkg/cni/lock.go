@@ -6,7 +6,7 @@ import (
 
 // lockAttachment keeps other operations away from an attachment.
 func (o *operation) lockAttachment(id attachment.ID) (*attachment.Lock, error) {
-	lock, err := o.journal.LockAttachment(o.ctx, id.ContainerID, id.IfName, o.who())
+	lock, err := o.journal.LockAttachment(o.ctx, id, o.who())
 	if err != nil {
 		return nil, fail(codeJournal, "", "", err, "is the state folder writable?")
 	}

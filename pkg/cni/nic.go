@@ -164,6 +164,10 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 	name, c := link.Attrs().Name, o.config
 	nic := attachment.NIC{Netdev: netdev.IdentityOf(link)}
 	nic.Bus, nic.Address = o.Node.NetdevAddress(name)
+	var err error
+	if nic.Netdev.Alone, err = o.isAlone(name, nic.Netdev); err != nil {
+		return nic, err
+	}
 	if c.RDMA == rdmaNone {
 		return nic, nil
 	}
@@ -192,6 +196,18 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 			"leave out \"rdmaDeviceName\", or boot the node with `options ib_core netns_mode=0`; nothing was changed")
 	}
 	return nic, nil
+}
+
+// isAlone tells whether no other netdev is known on a NIC's function: not on the
+// host and not in the journal.
+func (o *operation) isAlone(name string, id netdev.Identity) (bool, error) {
+	if !id.Physical() || o.Node.HasSiblings(name) {
+		return false, nil
+	}
+	other, err := o.holder(func(r *attachment.Record) bool {
+		return r.NIC.Netdev.Key() == id.Key() && !r.NIC.Netdev.Same(id)
+	})
+	return other == nil, err
 }
 
 // rdmaMode is the node's RDMA mode, and the host's subsystem.

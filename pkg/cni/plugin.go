@@ -12,6 +12,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/policy"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -20,6 +21,8 @@ type Plugin struct {
 	Node rdma.Node
 	// Proc is where proc is mounted.
 	Proc string
+	// PolicyFile is the file of the node's administrator.
+	PolicyFile string
 	// Log gets what is not an error of the command: repairs, and things that
 	// the operator should look at.
 	Log *slog.Logger
@@ -36,6 +39,7 @@ type operation struct {
 	ctx     context.Context
 	args    *skel.CmdArgs
 	config  *Config
+	policy  *policy.Policy
 	journal *attachment.Journal
 	host    *netdev.Namespace
 	rdma    *rdma.Namespace // the host's; hostRDMA opens it
@@ -43,17 +47,27 @@ type operation struct {
 }
 
 // begin opens what every command needs. The caller calls end.
+//
+// A policy that cannot be read allows nothing: an ADD will say so. What has to
+// end ends all the same, with what could be read.
 func (p *Plugin) begin(args *skel.CmdArgs, c *Config) (*operation, error) {
-	journal, err := attachment.Open(c.StateDir, p.Proc)
+	rules, err := policy.Load(p.PolicyFile)
 	if err != nil {
-		return nil, fail(codeJournal, "", "open the journal", err, "is /proc mounted?")
+		p.Log.Warn("the node's policy cannot be used", "err", err)
+	}
+	if c.StateDir != "" && c.StateDir != rules.StateDir {
+		p.Log.Warn(`"stateDir" of the network is ignored: it is the node's to choose, in `+policy.File, "network", c.StateDir, "node", rules.StateDir)
+	}
+	journal, err := attachment.Open(rules.StateDir, p.Proc)
+	if err != nil {
+		return nil, fail(codeJournal, "", "open the journal", err, `"stateDir" in `+policy.File+" names the folder")
 	}
 	host, err := netdev.CurrentNamespace()
 	if err != nil {
 		return nil, fail(types.ErrInternal, "", "open the host's network namespace", err, "the plugin must run as root")
 	}
 	return &operation{
-		Plugin: p, ctx: context.Background(), args: args, config: c, journal: journal, host: host, pod: podOf(args.Args),
+		Plugin: p, ctx: context.Background(), args: args, config: c, policy: rules, journal: journal, host: host, pod: podOf(args.Args),
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -13,50 +14,59 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 )
 
-// releaseTimeout bounds one release. The runtime has its own, longer one.
-const releaseTimeout = time.Minute
+// returnTimeout bounds the way back of a NIC. The runtime gives a whole DEL some
+// minutes, or one.
+const returnTimeout = 15 * time.Second
 
 // release ends an attachment: NIC to the host, address to the IPAM plugin,
 // record closed. Each part is tried whatever became of the others, and all can
 // be repeated; the record stays until all are done. The caller holds the NIC's
 // lock.
 func (o *operation) release(r *attachment.Record) error {
-	ctx, cancel := context.WithTimeout(o.ctx, releaseTimeout)
-	defer cancel()
-	var errs []error
-	if err := o.returnNIC(ctx, r); err != nil {
-		errs = append(errs, err)
+	var nicErr, ipamErr error
+	steps := []func(){
+		func() { nicErr = o.returnNIC(r) },
+		func() { ipamErr = o.freeAddress(o.ctx, r) },
 	}
-	if err := o.freeAddress(ctx, r); err != nil {
-		errs = append(errs, fail(codeIPAM, r.Host.Name, "free its address", err, "see the IPAM plugin's own documentation and log"))
-		if len(errs) == 1 { // the NIC is back: the next pod may have it
-			r.Step = attachment.Returned
-			if err := o.journal.Update(r); err != nil {
-				errs = append(errs, fail(codeJournal, r.Host.Name, "write down that it is back", err, "is the state folder writable?"))
-			}
+	if ipam, _ := ipamOf(r); ipam == ipamInPod {
+		slices.Reverse(steps) // it sends its release by the interface
+	}
+	for _, step := range steps {
+		step()
+	}
+	var errs []error
+	if nicErr != nil {
+		errs = append(errs, nicErr)
+	}
+	if ipamErr != nil {
+		errs = append(errs, fail(codeIPAM, r.Host.Name, "free its address", ipamErr, "see the IPAM plugin's own documentation and log"))
+	}
+	if nicErr == nil && ipamErr != nil { // the next pod may have the NIC
+		r.Step = attachment.Returned
+		if err := o.journal.Update(r); err != nil {
+			errs = append(errs, fail(codeJournal, r.Host.Name, "write down that it is back", err, "is the state folder writable?"))
 		}
 	}
-	if err := removeDeviceInfo(r); err != nil {
-		errs = append(errs, fail(codeJournal, r.Host.Name, "tidy up", err, "is its folder writable?"))
+	if err := o.removeDeviceInfo(r); err != nil {
+		o.logFor(r).Warn("the device information file stays", "file", r.DeviceInfoFile, "err", err)
 	}
 	if len(errs) > 0 {
 		return joined(errs)
 	}
-	if err := o.journal.Remove(r.ContainerID, r.IfName); err != nil {
-		return fail(codeJournal, r.Host.Name, "close its record", err, "is the state folder writable?")
+	if err := o.journal.Remove(r.ID()); err != nil {
+		return fail(codeJournal, r.Host.Name, "close its record; the NIC is back on the host", err, "is the state folder writable?")
 	}
 	return nil
 }
 
 // returnNIC gives the NIC back, unless it is back already or another
 // attachment has it by now.
-func (o *operation) returnNIC(ctx context.Context, r *attachment.Record) error {
+func (o *operation) returnNIC(r *attachment.Record) error {
 	if r.Step == attachment.Returned {
 		return nil
 	}
 	other, err := o.holder(func(other *attachment.Record) bool {
-		same := other.ContainerID == r.ContainerID && other.IfName == r.IfName
-		return !same && other.NIC.Netdev.Key() == r.NIC.Netdev.Key()
+		return other.ID() != r.ID() && other.NIC.Netdev.Same(r.NIC.Netdev)
 	})
 	if err != nil {
 		return err
@@ -65,6 +75,8 @@ func (o *operation) returnNIC(ctx context.Context, r *attachment.Record) error {
 		o.logFor(r).Warn("another attachment has the NIC by now; leaving it there", "holder", other.Holder())
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(o.ctx, returnTimeout)
+	defer cancel()
 	err = o.way(r).Return(ctx, r)
 	if errors.Is(err, attachment.ErrOutOfReach) && o.isPulled(r) {
 		o.logFor(r).Warn("the NIC was pulled out of the node", "address", r.NIC.Address)
@@ -99,17 +111,12 @@ func joined(errs []error) error {
 
 // read reads a record. A file that is none is set aside and reported; it stops
 // nothing.
-func (o *operation) read(containerID, ifName string) (*attachment.Record, error) {
-	r, err := o.journal.Read(containerID, ifName)
-	var bad *attachment.BadFile
-	if errors.As(err, &bad) {
+func (o *operation) read(id attachment.ID) *attachment.Record {
+	r, bad := o.journal.Read(id)
+	if bad != nil {
 		o.setAside(bad)
-		return nil, nil
 	}
-	if err != nil {
-		return nil, fail(codeJournal, "", "read the journal", err, "is the state folder readable?")
-	}
-	return r, nil
+	return r
 }
 
 // records lists the journal, setting bad files aside.

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -75,7 +76,9 @@ func (o *operation) statusIPAM() error {
 	if o.config.IPAM.Type == "" {
 		return nil
 	}
-	err := invoke.DelegateStatus(o.ctx, o.config.IPAM.Type, o.config.raw, nil)
+	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
+	defer cancel()
+	err := invoke.DelegateStatus(ctx, o.config.IPAM.Type, o.config.raw, plugins())
 	if err == nil || lacksCommand(err, "STATUS") {
 		return nil
 	}

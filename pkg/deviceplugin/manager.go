@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -252,7 +253,11 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 		return
 	}
 	found := seen.Stranded()
-	if len(found) == 0 {
+	owed, err := m.rescuer.journal.Owed()
+	if m.said.News("owed names", fmt.Sprint(err)) && err != nil {
+		m.log.Warn("cannot look for names that are owed to NICs", "err", err)
+	}
+	if len(found)+len(owed) == 0 {
 		return
 	}
 	select {
@@ -261,6 +266,7 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 		// be interrupted anywhere.
 		m.abandoned.Go(func() {
 			m.rescuer.rescue(ctx, found)
+			m.rescuer.settle(ctx, owed)
 			free <- struct{}{}
 		})
 	default: // the last one still works; the next rescan comes back to it

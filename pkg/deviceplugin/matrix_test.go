@@ -8,6 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
@@ -137,7 +138,7 @@ func TestEveryKindOfDeviceIsOfferedOnceWhereverItGoes(t *testing.T) {
 					if mode == rdma.Exclusive {
 						f.Must(f.ReturnRDMA(h))
 					}
-					f.Must(f.Journal.Remove("pod1", fmt.Sprintf("net%d", i+1)))
+					f.Must(f.Journal.Remove(attachment.ID{ContainerID: "pod1", IfName: fmt.Sprintf("net%d", i+1)}))
 				}
 				check("all back")
 

@@ -60,8 +60,7 @@ func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) {
 }
 
 func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued bool, err error) {
-	const who = "rdma-device-plugin, rescuing"
-	lock, err := r.journal.LockAttachment(ctx, seen.ContainerID, seen.IfName, who)
+	lock, err := r.journal.LockAttachment(ctx, seen.ID(), rescuing)
 	if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
 		return false, nil // whoever holds it brings the NIC where it belongs
 	}
@@ -69,24 +68,20 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 		return false, err
 	}
 	defer lock.Unlock()
-	record, err := r.journal.Read(seen.ContainerID, seen.IfName)
-	if err != nil || record == nil || !r.journal.Current(record) || record.Step == attachment.Returned {
-		return false, err
+	record, _ := r.journal.Read(seen.ID()) // the inventory tells of bad files
+	if record == nil || !r.journal.Current(record) || record.Step == attachment.Returned {
+		return false, nil
 	}
-	nic, err := r.journal.LockNIC(ctx, record.NIC.Netdev.Key(), record.Host.Name, who)
+	nic, err := r.journal.LockNIC(ctx, record.NIC.Netdev.Key(), record.Host.Name, rescuing)
 	if err != nil {
 		return false, err
 	}
 	defer nic.Unlock()
-	link, err := r.host.Link(ctx, record.NIC.Netdev)
+	link, err := r.host.Link(ctx, record.NIC.Netdev, r.host)
 	if err != nil || link == nil {
 		return false, err
 	}
-	way := attachment.Returner{
-		Journal: r.journal, Host: r.host, Who: who,
-		Log: r.log.With("nic", record.Host.Name, "pod", record.Pod.String()),
-	}
-	if err := way.Return(ctx, record); err != nil {
+	if err := r.way(record).Return(ctx, record); err != nil {
 		return false, err
 	}
 	record.Step = attachment.Returned
@@ -94,4 +89,36 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 		return false, fmt.Errorf("write down that it is back: %w", err)
 	}
 	return true, nil
+}
+
+// rescuing names this program to those who wait for its locks.
+const rescuing = "rdma-device-plugin, rescuing"
+
+func (r *rescuer) way(record *attachment.Record) attachment.Returner {
+	return attachment.Returner{
+		Journal: r.journal, Host: r.host, Who: rescuing,
+		Log: r.log.With("nic", record.Host.Name, "pod", record.Pod.String()),
+	}
+}
+
+// settle gives NICs that are home under another name their own back, where that
+// is free by now.
+func (r *rescuer) settle(ctx context.Context, owed []*attachment.Record) {
+	for _, record := range owed {
+		if err := r.settleOne(ctx, record); err != nil && ctx.Err() == nil {
+			r.log.Warn("a NIC cannot have its own name yet", "nic", record.Host.Name, "err", err)
+		}
+	}
+}
+
+func (r *rescuer) settleOne(ctx context.Context, record *attachment.Record) error {
+	nic, err := r.journal.LockNIC(ctx, record.NIC.Netdev.Key(), record.Host.Name, rescuing)
+	if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
+		return nil // whoever holds it settles names, too
+	}
+	if err != nil {
+		return err
+	}
+	defer nic.Unlock()
+	return r.way(record).Settle(ctx, record)
 }

@@ -46,7 +46,7 @@ func TestANICThatCameBackWithoutADelIsRestored(t *testing.T) {
 	if len(results) != 1 || results[0] != nil || !strings.Contains(n.Logs.String(), `rescued a NIC whose namespace ended without a DEL" nic=ens12np0 was="pod default/gpu-rdma-pod-1`) {
 		t.Errorf("results %v, logged:\n%s", results, n.Logs)
 	}
-	record, err := n.Journal.Read("pod1", "net1")
+	record, err := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
 	n.Must(err)
 	if record == nil || record.Step != attachment.Returned {
 		t.Errorf("the record for the CNI plugin, which has an address to free: %+v", record)
@@ -101,7 +101,7 @@ func TestANICThatIsWhereItsRecordSaysIsLeftThere(t *testing.T) {
 	// Nor is one that a DEL was faster with.
 	r := &rescuer{host: host, journal: n.Journal, log: slog.New(slog.DiscardHandler), done: func(error) { t.Error("rescued") }}
 	r.rescue(n.Ctx, []*attachment.Record{record})
-	n.Must(n.Journal.Remove("pod1", "net1"))
+	n.Must(n.Journal.Remove(attachment.ID{ContainerID: "pod1", IfName: "net1"}))
 	r.rescue(n.Ctx, []*attachment.Record{record})
 }
 

@@ -73,7 +73,7 @@ type Snapshot struct {
 func (s Snapshot) Stranded() []*attachment.Record {
 	var found []*attachment.Record
 	for _, r := range s.Held {
-		if slices.ContainsFunc(s.HostLinks, r.NIC.Netdev.Matches) {
+		if r.NIC.Netdev.OnHost(s.HostLinks) != nil {
 			found = append(found, r)
 		}
 	}

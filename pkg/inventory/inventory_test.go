@@ -101,7 +101,7 @@ func TestADeviceInAPodIsWhatItWasOnTheHost(t *testing.T) {
 				// And back.
 				records, _, err := n.Journal.List()
 				n.Must(err)
-				n.Must(n.Journal.Remove(records[0].ContainerID, records[0].IfName))
+				n.Must(n.Journal.Remove(records[0].ID()))
 				n.Must(n.ReturnRDMA(h))
 				n.Must(n.ReturnNetdev(h))
 				if h.Parent == nic.Netdev {

@@ -13,9 +13,21 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 		return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 7, Name: "ens12np0", ParentDevBus: "pci", ParentDev: "0000:08:00.0",
 			PermHWAddr: burnt, HardwareAddr: burnt}}
 	}
+	const host, other = 4, 5 // numbers of namespaces in the pod's
 	virtual := func() *netlink.Veth {
-		return &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Index: 3, Name: "veth0", ParentIndex: 2, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}}
+		return &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Index: 3, Name: "veth0", ParentIndex: 2, NetNsID: -1, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}}
 	}
+	vlan := func(id int) *netlink.Vlan {
+		a := virtual().LinkAttrs
+		return &netlink.Vlan{LinkAttrs: a, VlanId: id, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}
+	}
+	macvlan := func() *netlink.Macvlan { return &netlink.Macvlan{LinkAttrs: virtual().LinkAttrs} }
+	moved := IdentityOf(macvlan())
+	moved.AwayIndex = 9
+	single := IdentityOf(physical())
+	single.Alone = true
+	unburnt := physical()
+	unburnt.PermHWAddr = nil
 	tests := []struct {
 		name   string
 		id     Identity
@@ -39,11 +51,61 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 			return v
 		}, false},
 		{"virtual, renamed and moved", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
-			v.Name, v.Index = "net1", 9
+			v.Name, v.Index, v.NetNsID = "net1", 9, host
 			return v
 		}, true},
-		{"another virtual netdev with its ifindex", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
-			v.HardwareAddr = net.HardwareAddr{2, 0, 0, 0, 0, 2}
+		{"a veth with another MAC", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.NetNsID, v.HardwareAddr = host, burnt
+			return v
+		}, true},
+		{"a macvlan with another MAC, where it was moved", moved, func(*netlink.Device, *netlink.Veth) netlink.Link {
+			m := macvlan()
+			m.Index, m.NetNsID, m.HardwareAddr = 9, host, burnt
+			return m
+		}, true},
+		{"another macvlan of the same netdev", moved, func(*netlink.Device, *netlink.Veth) netlink.Link {
+			m := macvlan()
+			m.Index, m.NetNsID, m.HardwareAddr = 8, host, burnt
+			return m
+		}, false},
+		{"a veth whose peer has that number in the pod itself", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.Index = 9
+			return v
+		}, false},
+		{"a veth whose peer has that number in a third namespace", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.Index, v.NetNsID = 9, other
+			return v
+		}, false},
+		{"another kind on the same lower device", moved, func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.Index, v.NetNsID = 9, host
+			return &netlink.IPVlan{LinkAttrs: v.LinkAttrs}
+		}, false},
+		{"the VLAN", IdentityOf(vlan(10)), func(*netlink.Device, *netlink.Veth) netlink.Link {
+			v := vlan(10)
+			v.NetNsID = host
+			return v
+		}, true},
+		{"another VLAN on the same NIC", IdentityOf(vlan(10)), func(*netlink.Device, *netlink.Veth) netlink.Link {
+			v := vlan(20)
+			v.NetNsID = host
+			return v
+		}, false},
+		{"the same slot with another card, of a function with one port", single, func(p *netlink.Device, _ *netlink.Veth) netlink.Link {
+			p.PermHWAddr = net.HardwareAddr{0x94, 0x6d, 0xae, 0, 0, 2}
+			return p
+		}, true},
+		{"a link of which the kernel tells nothing", IdentityOf(physical()), func(*netlink.Device, *netlink.Veth) netlink.Link {
+			return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 7, Name: "lo"}}
+		}, false},
+		{"a link without a permanent address on the same function", IdentityOf(physical()), func(p *netlink.Device, _ *netlink.Veth) netlink.Link {
+			p.PermHWAddr = nil
+			return p
+		}, false},
+		{"one with a permanent address, where none was known", IdentityOf(unburnt), func(p *netlink.Device, _ *netlink.Veth) netlink.Link {
+			return p
+		}, false},
+		{"a veth with its ifindex and another peer", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.ParentIndex, v.NetNsID = 7, host
 			return v
 		}, false},
 		{"a physical netdev that took a virtual one's MAC", IdentityOf(virtual()), func(p *netlink.Device, v *netlink.Veth) netlink.Link {
@@ -53,8 +115,9 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.id.Matches(tt.change(physical(), virtual())) != tt.same {
-				t.Errorf("matches is %v", !tt.same)
+			found := tt.id.among([]netlink.Link{tt.change(physical(), virtual())}, true, host)
+			if (found != nil) != tt.same {
+				t.Errorf("found %v", found)
 			}
 		})
 	}
@@ -66,5 +129,45 @@ func TestTheKeyOfANetdevStaysTheSameInAPod(t *testing.T) {
 	link.Name, link.HardwareAddr, link.Index = "net1", net.HardwareAddr{2, 0, 0, 0, 0, 9}, 99
 	if after := IdentityOf(link).Key(); after != before {
 		t.Errorf("%s became %s", before, after)
+	}
+}
+
+func TestOfSeveralNetdevsInTheSlotNoneIsTaken(t *testing.T) {
+	port := func(mac byte) netlink.Link {
+		return &netlink.Device{LinkAttrs: netlink.LinkAttrs{ParentDevBus: "pci", ParentDev: "0000:08:00.0", PermHWAddr: net.HardwareAddr{2, 0, 0, 0, 0, mac}}}
+	}
+	id := IdentityOf(port(1))
+	id.Alone = true
+	if found := id.OnHost([]netlink.Link{port(2), port(3)}); found != nil {
+		t.Errorf("found %v", found.Attrs().PermHWAddr)
+	}
+	if found := id.OnHost([]netlink.Link{port(2), port(1), port(3)}); found == nil || found.Attrs().PermHWAddr[5] != 1 {
+		t.Errorf("found %v, not itself", found)
+	}
+}
+
+func TestALinkThatCannotBeToldFromOthersIsUnfit(t *testing.T) {
+	a := netlink.LinkAttrs{ParentIndex: 2, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}, PermHWAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+	hardware := a
+	hardware.ParentDev = "0000:08:00.0"
+	for name, tt := range map[string]struct {
+		link netlink.Link
+		fit  bool
+	}{
+		"hardware":                {&netlink.Device{LinkAttrs: hardware}, true},
+		"a VLAN":                  {&netlink.Vlan{LinkAttrs: a}, true},
+		"a macvlan":               {&netlink.Macvlan{LinkAttrs: a}, true},
+		"a veth":                  {&netlink.Veth{LinkAttrs: a}, true},
+		"a veth without its peer": {&netlink.Veth{LinkAttrs: netlink.LinkAttrs{HardwareAddr: a.HardwareAddr}}, false},
+		"the loopback":            {&netlink.Device{LinkAttrs: netlink.LinkAttrs{Flags: net.FlagLoopback}}, false},
+		"an ipvlan":               {&netlink.IPVlan{LinkAttrs: a}, false},
+		"a dummy":                 {&netlink.Dummy{LinkAttrs: a}, false},
+		"a tunnel":                {&netlink.Ip6tnl{LinkAttrs: a}, false},
+		"a bond":                  {&netlink.Bond{LinkAttrs: a}, false},
+		"one on an unknown bus":   {&netlink.Device{LinkAttrs: a}, false},
+	} {
+		if why := Unfit(tt.link); (why == "") != tt.fit {
+			t.Errorf("%s: %q", name, why)
+		}
 	}
 }

@@ -69,6 +69,9 @@ func (r *LinkReader) Links(ctx context.Context) ([]netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list links in %s: %w", r.namespace.Path, err)
 	}
+	for _, link := range links {
+		r.namespace.addParent(link)
+	}
 	r.answers, r.links = answers, links
 	return links, nil
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -29,11 +27,16 @@ type Namespace struct {
 	ID uint64
 	// Path is where it was opened.
 	Path string
+	// Sandbox: a container runtime keeps it, as AllNamespaces found out. It is
+	// some pod's.
+	Sandbox bool
 
 	handle operations
 	lists  lists
 	// requests is a socket for the messages that handle has no method for.
 	requests *nl.NetlinkSocket
+	// ioctls is a socket for what netlink does not say, -1 until it is needed.
+	ioctls int
 }
 
 // OpenNamespace opens the namespace at path, such as /var/run/netns/x or
@@ -83,13 +86,16 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	return &Namespace{NS: handle, ID: st.Ino, Path: path, handle: h, lists: h, requests: requests}, nil
+	return &Namespace{NS: handle, ID: st.Ino, Path: path, handle: h, lists: h, requests: requests, ioctls: -1}, nil
 }
 
 // Close closes the sockets and the handle on the namespace.
 func (n *Namespace) Close() {
 	n.requests.Close()
 	n.handle.Close()
+	if n.ioctls >= 0 {
+		_ = unix.Close(n.ioctls)
+	}
 	n.NS.Close()
 }
 
@@ -144,22 +150,31 @@ func (n *Namespace) list(ctx context.Context, command int, about ...nl.NetlinkRe
 }
 
 // Link finds the netdev with an identity in this namespace; nil if it is not
-// there.
-func (n *Namespace) Link(ctx context.Context, id Identity) (netlink.Link, error) {
+// there. host is the host's namespace, in which a virtual netdev has its lower
+// device.
+func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (netlink.Link, error) {
+	away, index := n.ID != host.ID, id.Index
+	if away && id.AwayIndex != 0 {
+		index = id.AwayIndex
+	}
 	// The ifindex mostly survives a move: one request instead of a dump.
-	if link, err := n.handle.LinkByIndex(id.Index); err == nil && id.Matches(link) {
-		return link, nil
+	first, _ := n.LinkAt(index) // else all of them are looked at
+	hostID := -1
+	if away && !id.Physical() {
+		// Having told of the link, the kernel has given the host a number.
+		var err error
+		if hostID, err = n.handle.GetNetNsIdByFd(int(host.NS)); err != nil {
+			return nil, fmt.Errorf("ask for the host's number in %s: %w", n.Path, err)
+		}
+	}
+	if first != nil && id.compare(first, away, hostID) == itself {
+		return first, nil
 	}
 	links, err := n.Links(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, link := range links {
-		if id.Matches(link) {
-			return link, nil
-		}
-	}
-	return nil, nil
+	return id.among(links, away, hostID), nil
 }
 
 // LinkNamed finds a link by its name or one of its alternative names; nil if
@@ -172,6 +187,7 @@ func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look up link %s in %s: %w", name, n.Path, err)
 	}
+	n.addParent(link)
 	return link, nil
 }
 
@@ -181,41 +197,9 @@ func (n *Namespace) LinkAt(index int) (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look up link %d in %s: %w", index, n.Path, err)
 	}
+	n.addParent(link)
 	return link, nil
 }
 
 // SetUp sets a link up.
 func (n *Namespace) SetUp(link netlink.Link) error { return n.handle.LinkSetUp(link) }
-
-// AllNamespaces opens, one after another, every network namespace that this
-// process can reach: those with a process in them and those that a container
-// runtime keeps by a bind mount. Each comes once and is closed behind the
-// loop's body; the loop ends early when ctx does. It is the slow way to find a
-// netdev that is in none of the places where it should be.
-func AllNamespaces(ctx context.Context) iter.Seq[*Namespace] {
-	return func(yield func(*Namespace) bool) {
-		seen := map[uint64]bool{}
-		for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/run/netns/*", "/run/docker/netns/*"} {
-			paths, _ := filepath.Glob(pattern)
-			for _, path := range paths {
-				if ctx.Err() != nil {
-					return
-				}
-				var st unix.Stat_t
-				if unix.Stat(path, &st) != nil || seen[st.Ino] {
-					continue
-				}
-				seen[st.Ino] = true
-				ns, err := OpenNamespace(path)
-				if err != nil {
-					continue
-				}
-				more := yield(ns)
-				ns.Close()
-				if !more {
-					return
-				}
-			}
-		}
-	}
-}

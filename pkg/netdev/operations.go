@@ -22,6 +22,7 @@ type operations interface {
 	RuleAdd(rule *netlink.Rule) error
 	RuleDel(rule *netlink.Rule) error
 	NeighSet(neigh *netlink.Neigh) error
+	GetNetNsIdByFd(fd int) (int, error)
 	Close()
 }
 

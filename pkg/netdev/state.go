@@ -93,24 +93,27 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 }
 
 // Restore gives a link of this namespace the recorded state back. from is
-// where the link is now, which may be this namespace. Every item is tried; the
-// error joins what failed.
+// where the link with the identity is now, which may be this namespace. Every
+// item is tried; the error joins what failed.
 //
 // When the recorded name is taken by another link, the netdev still comes
-// back, under the name it has or one that the kernel picks, and the error
-// says so.
-func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, s State) error {
+// back, under the name it has or one that the kernel picks: taken says who has
+// it, and a later Restore puts it right.
+func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State) (taken *NameTaken, err error) {
 	errs := []error{n.dropAltNames(from, link, s)}
-	name, err := n.nameFor(from, link, s)
+	name, taken, err := n.nameFor(from, link, s)
 	if err != nil {
 		errs = append(errs, err)
 	}
 	if err := n.takeBack(from, link, name, s); err != nil {
-		return errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
+		return nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
 	}
-	back, err := n.Link(ctx, IdentityOf(link))
+	back, err := n.Link(ctx, id, n)
 	if err != nil || back == nil {
-		return errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
+		return nil, errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
+	}
+	if taken != nil {
+		taken.Has = back.Attrs().Name
 	}
 	for _, name := range s.AltNames {
 		if !slices.Contains(back.Attrs().AltNames, name) {
@@ -118,28 +121,37 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 		}
 	}
 	errs = append(errs, n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
-	return errors.Join(errs...)
+	return taken, errors.Join(errs...)
 }
 
-// nameFor is what a link shall be called here, "" to leave its name. The error
-// says why that is not the recorded one.
-func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (string, error) {
+// A NameTaken says that a netdev could not have its own name on the host.
+type NameTaken struct {
+	Name   string // its own
+	Has    string // what it is called instead
+	Holder string // what link has the name
+}
+
+func (t *NameTaken) String() string {
+	return fmt.Sprintf("its name %s is taken by %s; it is on the host as %s", t.Name, t.Holder, t.Has)
+}
+
+// nameFor is what a link shall be called here, "" to leave its name.
+func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name string, taken *NameTaken, err error) {
 	a, away := link.Attrs(), from.ID != n.ID
 	if !away && a.Name == s.Name {
-		return "", nil
+		return "", nil, nil
 	}
-	name := s.Name
 	holder, err := n.LinkNamed(s.Name)
 	if err == nil && holder != nil && (away || holder.Attrs().Index != a.Index) {
-		err = fmt.Errorf("name %s is taken by another link (ifindex %d)", s.Name, holder.Attrs().Index)
+		taken = &NameTaken{Name: s.Name, Holder: fmt.Sprintf("another link (%s, ifindex %d)", holder.Type(), holder.Attrs().Index)}
 	}
-	if err != nil {
-		name = ""
-		if away {
-			name = fallbackName
-		}
+	switch {
+	case err == nil && taken == nil:
+		return s.Name, nil, nil
+	case away:
+		return fallbackName, taken, err
 	}
-	return name, err
+	return "", taken, err
 }
 
 // takeBack is the one message that moves and renames a link and gives it the

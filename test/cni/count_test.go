@@ -158,7 +158,7 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	// The namespace of a pod has its number on the host by way of its eth0.
 	run(t, "ip", "link", "add", "cluster0", "type", "veth", "peer", "name", "eth0", "netns", p.name)
 	var states []netdev.State
-	old := map[string]any{"type": "host-device", "stateDir": nil}
+	old := map[string]any{"type": "host-device"}
 	for i, nic := range rails {
 		link, err := host.LinkNamed(nic)
 		must(t, err)
@@ -178,7 +178,8 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	for i, nic := range rails {
 		link, err := host.LinkNamed(nic)
 		must(t, err)
-		must(t, host.Restore(t.Context(), host, link, states[i]))
+		_, err = host.Restore(t.Context(), host, link, netdev.IdentityOf(link), states[i])
+		must(t, err)
 	}
 }
 
@@ -188,7 +189,7 @@ func TestLinksOfAnotherNamespaceAreSeenWithoutEnteringIt(t *testing.T) {
 	}
 	r := newRig(t, 1)
 	p := r.pod()
-	p.add("net1", r.config(rails[0], map[string]any{"type": "host-device", "stateDir": nil, "rdma": nil}))
+	p.add("net1", r.config(rails[0], map[string]any{"type": "host-device", "rdma": nil}))
 	host, err := netdev.CurrentNamespace()
 	must(t, err)
 	defer host.Close()

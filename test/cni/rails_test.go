@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
 
 func TestWithSourceRoutingRepliesLeaveByTheirOwnNIC(t *testing.T) {
@@ -151,7 +153,8 @@ func TestMultusIsToldOfTheDevice(t *testing.T) {
 	needLab(t, "")
 	r := newRig(t, 1)
 	p := r.pod()
-	file := filepath.Join(t.TempDir(), "devinfo", "default-net1-device.json")
+	file := filepath.Join(policy.DefaultDeviceInfoDir, "roce-test", "default-net1-device.json")
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(file)) })
 	config := r.config(rails[0], map[string]any{"runtimeConfig": map[string]any{"CNIDeviceInfoFile": file}})
 	result := p.addDirect("net1", config)
 	var info struct {

@@ -29,6 +29,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 // rails are the NICs of the guide's node, in its order; the lab names its own
@@ -42,6 +44,8 @@ var peerRails = []string{"ens22np0", "ens21np0", "ens23np0", "ens24np0", "ens26n
 var lab = struct{ mode, rxe string }{os.Getenv("ROCE_LAB_MODE"), os.Getenv("ROCE_LAB_RXE")}
 
 func inLab() bool { return lab.mode != "" }
+
+func TestMain(m *testing.M) { os.Exit(mounts.Run(m.Run)) }
 
 // A rig is one test's node: NICs on the host, a state folder, an IPAM plugin.
 type rig struct {
@@ -72,7 +76,7 @@ func newRig(t *testing.T, nics int) *rig {
 	}
 	path := pluginPath(t)
 	runtime.LockOSThread()
-	r := &rig{T: t, stateDir: t.TempDir(), cni: libcni.NewCNIConfigWithCacheDir(path, t.TempDir(), nil)}
+	r := &rig{T: t, stateDir: mounts.StateDir(t), cni: libcni.NewCNIConfigWithCacheDir(path, t.TempDir(), nil)}
 	home, err := netns.Get()
 	must(t, err)
 	if inLab() {
@@ -143,7 +147,7 @@ func (r *rig) config(nic string, changes ...map[string]any) map[string]any {
 	}
 	c := map[string]any{
 		"cniVersion": "1.1.0", "name": fmt.Sprintf("roce-net%d", rail), "type": "roce-host-device", "device": nic,
-		"stateDir": r.stateDir, "ipam": r.hostLocal(rail),
+		"ipam": r.hostLocal(rail),
 	}
 	if !inLab() {
 		c["rdma"] = "none"

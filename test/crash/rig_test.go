@@ -28,6 +28,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 // rails are the names that the lab gives to its first eight NICs.
@@ -75,7 +77,7 @@ func newNode(t testing.TB) *node {
 // NICs: what one failed attempt left must not fail the next.
 func (n *node) reset() {
 	n.Helper()
-	n.stateDir = n.TempDir()
+	n.stateDir = mounts.StateDir(n)
 	if inLab() {
 		return
 	}
@@ -139,7 +141,7 @@ func (n *node) config(nic string, changes ...map[string]any) map[string]any {
 	rail := slices.Index(rails, nic) + 1
 	c := map[string]any{
 		"cniVersion": "1.1.0", "name": fmt.Sprintf("roce-net%d", rail), "type": "roce-host-device", "device": nic,
-		"stateDir": n.stateDir, "mtu": 4200,
+		"mtu": 4200,
 		"ipam": map[string]any{"type": "host-local", "dataDir": n.ipamDir(),
 			"subnet": fmt.Sprintf("172.31.%d.0/24", rail)},
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 // slowIPAM is host-local, slow in the run that is to be killed: there it
@@ -30,7 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, becomeTraced(os.Args[1]))
 		os.Exit(1)
 	}
-	os.Exit(withSelves(m.Run))
+	os.Exit(mounts.Run(func() int { return withSelves(m.Run) }))
 }
 
 func withSelves(run func() int) int {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
 
 // A repair is what comes after a crash. It leaves no attachment of the pod
@@ -85,7 +87,7 @@ var (
 				"ranges": []any{[]any{map[string]any{"subnet": "172.31.1.0/24"}}, []any{map[string]any{"subnet": "fd00:31::/64"}}}},
 			"sourceRouting": true,
 			"sysctls":       map[string]any{"net.ipv4.conf.IFNAME.arp_notify": "1"},
-			"runtimeConfig": map[string]any{"CNIDeviceInfoFile": filepath.Join(n.stateDir, "device.json")},
+			"runtimeConfig": map[string]any{"CNIDeviceInfoFile": filepath.Join(policy.DefaultDeviceInfoDir, "crash", "device.json")},
 		}
 		if inLab() {
 			changes["rdmaDeviceName"] = "roce0"

@@ -97,7 +97,6 @@ func TestTheCNIPluginTakesEveryNetwork(t *testing.T) {
 		config := map[string]any{}
 		must(t, json.Unmarshal([]byte(n.Spec.Config), &config))
 		config["cniVersion"] = "1.1.0" // the first with STATUS
-		config["stateDir"] = t.TempDir()
 		if n.Annotations["k8s.v1.cni.cncf.io/resourceName"] != "" {
 			config["deviceID"], config["pciBusID"] = "ffff:00:00.0", "ffff:00:00.0" // as Multus does
 		}
@@ -108,7 +107,7 @@ func TestTheCNIPluginTakesEveryNetwork(t *testing.T) {
 }
 
 func TestTheCNIPluginTellsABadNetworkFromAMissingNIC(t *testing.T) {
-	config := map[string]any{"cniVersion": "1.1.0", "name": "n", "type": "roce-host-device", "device": "none0", "stateDir": t.TempDir(), "rdmamode": "exclusive"}
+	config := map[string]any{"cniVersion": "1.1.0", "name": "n", "type": "roce-host-device", "device": "none0", "rdmamode": "exclusive"}
 	if answer := status(t, config); answer.Code != 7 || !strings.Contains(answer.Msg+answer.Details, "rdmaMode") {
 		t.Errorf("%+v", answer)
 	}

@@ -1,0 +1,55 @@
+package attachment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Owe notes that a record's NIC is on the host under another name than its own,
+// which somebody else has. The attachment can end all the same.
+func (j *Journal) Owe(r *Record) error {
+	b, err := j.encode(r)
+	if err == nil {
+		var note *os.File
+		if note, err = replace(j.owed(r), b); err == nil {
+			err = note.Close()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("note that the NIC has not its own name: %w", err)
+	}
+	return nil
+}
+
+// Owed lists the records of NICs that are to have their own name back.
+func (j *Journal) Owed() ([]*Record, error) {
+	entries, err := os.ReadDir(filepath.Join(j.dir, owedDir))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("list the names that are owed: %w", err)
+	}
+	var owed []*Record
+	for _, e := range entries {
+		r, err := read(filepath.Join(j.dir, owedDir, e.Name()))
+		if err == nil && j.Current(r) {
+			owed = append(owed, r)
+			continue
+		}
+		// Of an earlier boot, half written, or no note.
+		_ = os.Remove(filepath.Join(j.dir, owedDir, e.Name()))
+	}
+	return owed, nil
+}
+
+// Settle removes the note about a record's NIC.
+func (j *Journal) Settle(r *Record) error { return removeFile(j.owed(r)) }
+
+// owed is the note about a NIC: one for each, whoever had it.
+func (j *Journal) owed(r *Record) string {
+	return filepath.Join(j.dir, owedDir, fileName(r.NIC.Netdev.Key())+suffix)
+}

@@ -1,0 +1,161 @@
+package attachment
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/retry"
+)
+
+// returnWait bounds the search for a NIC whose namespace is going away. The
+// kernel takes a namespace down in the background (cleanup_net), some tens of
+// milliseconds after its last user; until then its NICs cannot be reached.
+const returnWait = 5 * time.Second
+
+// softWait is the same for a Soft-RoCE device, which may be gone for good.
+const softWait = time.Second
+
+// Between two looks.
+const (
+	firstPause   = 2 * time.Millisecond
+	longestPause = 100 * time.Millisecond
+)
+
+// Bounds of a search elsewhere: of each round, and of the look into one
+// namespace.
+const (
+	elsewhereWait = 2 * time.Second
+	lookWait      = 200 * time.Millisecond
+)
+
+// deepAfter is the look from which on namespaces are looked for that no process
+// is in. The way there takes long, and nearly always the kernel is just not yet
+// done with a namespace.
+const deepAfter = 6
+
+// ErrOutOfReach says that a NIC is on no namespace that this process can
+// enter. It may come back by itself; until then it stays in the journal.
+var ErrOutOfReach = errors.New("the NIC is in no reachable network namespace")
+
+// An elsewhereError says that a NIC is where this attachment cannot have
+// brought it: somebody else has it by now.
+type elsewhereError struct{ path string }
+
+func (e *elsewhereError) Error() string { return "the NIC is in " + e.path }
+
+// PodAlive tells whether the namespace of a record's pod is still there.
+func PodAlive(r *Record) (bool, error) {
+	pod, err := openPod(r)
+	if pod != nil {
+		pod.Close()
+	}
+	return pod != nil, err
+}
+
+// openPod opens the pod's namespace, nil if it is gone: also when its path
+// leads to another namespace by now.
+func openPod(r *Record) (*netdev.Namespace, error) {
+	ns, err := netdev.OpenNamespace(r.Netns.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ns.ID != r.Netns.ID {
+		ns.Close()
+		return nil, nil
+	}
+	return ns, nil
+}
+
+// find looks for a record's netdev. A place other than pod and host is for the
+// caller to close. A nil link without an error: a virtual netdev that is gone.
+func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (place *netdev.Namespace, link netlink.Link, err error) {
+	id, wait := r.NIC.Netdev, returnWait
+	if !id.Physical() {
+		wait = 0 // it ends with its namespace
+	}
+	place, err = w.search(ctx, wait, pod, r, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
+		found, err := in.Link(ctx, id, w.Host)
+		if found != nil {
+			link = found
+		}
+		return found != nil, err
+	})
+	if !id.Physical() && errors.Is(err, ErrOutOfReach) {
+		return nil, nil, nil
+	}
+	return place, link, err
+}
+
+// search looks until see finds something in one of the places where a record's
+// NIC can be: the pod, the host, and namespaces that are nobody's, into which
+// the pod may have moved it. It is an *elsewhereError when that is in another
+// pod's, or, while the attachment had not come so far that the pod could use it,
+// anywhere else.
+func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, r *Record, see sight) (place *netdev.Namespace, err error) {
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	looks := 0
+	err = retry.Until(waiting, firstPause, longestPause, func() (bool, error) {
+		for _, ns := range []*netdev.Namespace{pod, w.Host} {
+			if ns == nil {
+				continue
+			}
+			if found, err := see(ctx, ns); found || err != nil {
+				place = ns
+				return found, err
+			}
+		}
+		looks++
+		var err error
+		place, err = searchElsewhere(ctx, r, looks > deepAfter || wait == 0, see)
+		return place != nil, err
+	})
+	if err != nil && waiting.Err() != nil && errors.Is(err, waiting.Err()) {
+		return nil, ErrOutOfReach
+	}
+	return place, err
+}
+
+// A sight tells whether something is in a namespace.
+type sight func(ctx context.Context, in *netdev.Namespace) (found bool, err error)
+
+// searchElsewhere looks in all other namespaces, in which anybody may slow it
+// down. The caller closes the place.
+func searchElsewhere(ctx context.Context, r *Record, deep bool, see sight) (place *netdev.Namespace, err error) {
+	ctx, cancel := context.WithTimeout(ctx, elsewhereWait)
+	defer cancel()
+	for ns := range netdev.AllNamespaces(ctx, deep) {
+		if found, err := seeBriefly(ctx, ns, see); !found || err != nil {
+			continue
+		}
+		if !mayHold(r, ns) {
+			return nil, &elsewhereError{ns.Path}
+		}
+		return netdev.OpenNamespace(ns.Path) // ns is closed behind the loop's body
+	}
+	return nil, nil
+}
+
+func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	return see(ctx, ns)
+}
+
+// mayHold tells whether a NIC that is in a namespace is still this attachment's
+// to bring back: it is the pod's own, or one that no runtime keeps for a pod,
+// and containers had the NIC.
+func mayHold(r *Record, ns *netdev.Namespace) bool {
+	if ns.ID == r.Netns.ID && (!ns.Sandbox || ns.Path == r.Netns.Path) {
+		return true
+	}
+	return !ns.Sandbox && r.Step != Prepared
+}

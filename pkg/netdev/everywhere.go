@@ -1,0 +1,123 @@
+package netdev
+
+import (
+	"context"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// AllNamespaces opens, one after another, every network namespace that this
+// process can reach, those of container runtimes first. Each comes once and is
+// closed behind the loop's body; the loop ends early when ctx does. It is the
+// slow way to find a netdev that is in none of the places where it should be.
+//
+// deep is slower still, and finds namespaces in which no process is: those that
+// only a file descriptor of a process holds, or a mount elsewhere.
+func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
+	return func(yield func(*Namespace) bool) {
+		seen := map[uint64]bool{}
+		for path, sandbox := range namespacePaths(deep) {
+			if ctx.Err() != nil {
+				return
+			}
+			var st unix.Stat_t
+			if unix.Stat(path, &st) != nil || seen[st.Ino] {
+				continue
+			}
+			seen[st.Ino] = true
+			ns, err := OpenNamespace(path)
+			if err != nil {
+				continue
+			}
+			ns.Sandbox = sandbox
+			more := yield(ns)
+			ns.Close()
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// namespacePaths goes through the files that may be network namespaces, with
+// whether a runtime keeps them.
+func namespacePaths(deep bool) iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
+		// Container runtimes bind-mount the namespaces of pods there, and
+		// `ip netns` an administrator's.
+		for _, folder := range []string{"/run/netns/*", "/var/run/netns/*", "/run/docker/netns/*"} {
+			paths, _ := filepath.Glob(folder)
+			for _, path := range paths {
+				if !yield(path, true) {
+					return
+				}
+			}
+		}
+		sources := []iter.Seq[string]{processNamespaces}
+		if deep {
+			sources = append(sources, openNamespaces, mountedNamespaces)
+		}
+		for _, source := range sources {
+			for path := range source {
+				if !yield(path, false) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// processNamespaces are those with a process in them.
+func processNamespaces(yield func(string) bool) {
+	paths, _ := filepath.Glob("/proc/[0-9]*/ns/net")
+	for _, path := range paths {
+		if !yield(path) {
+			return
+		}
+	}
+}
+
+// openNamespaces are those that a process has a file descriptor of.
+func openNamespaces(yield func(string) bool) {
+	paths, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, path := range paths {
+		if target, err := os.Readlink(path); err == nil && isNetworkNamespace(target) && !yield(path) {
+			return
+		}
+	}
+}
+
+// mountedNamespaces are those that a mount of any mount namespace holds.
+func mountedNamespaces(yield func(string) bool) {
+	seen := map[string]bool{} // mount namespaces
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, process := range processes {
+		mounts, err := os.Readlink(filepath.Join(process, "ns/mnt"))
+		if err != nil || seen[mounts] {
+			continue
+		}
+		seen[mounts] = true
+		table, err := os.ReadFile(filepath.Join(process, "mountinfo"))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(table)) {
+			// ID, parent, device, root, mount point (proc_pid_mountinfo(5)).
+			fields := strings.Fields(line)
+			if len(fields) > 4 && isNetworkNamespace(fields[3]) && !yield(filepath.Join(process, "root", unescape(fields[4]))) {
+				return
+			}
+		}
+	}
+}
+
+func isNetworkNamespace(nsfs string) bool { return strings.HasPrefix(nsfs, "net:[") }
+
+// unescape is the way back from mangle in fs/proc_namespace.c.
+func unescape(path string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
+}
