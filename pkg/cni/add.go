@@ -3,6 +3,7 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -265,6 +266,9 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 	if err := o.configure(r, pod, moved, p); err != nil {
 		return nil, err
 	}
+	for i, route := range address.Routes {
+		route.Priority = p.routes[i].Priority // as it has become
+	}
 	if subsystem != nil {
 		if err := o.settle(r, pod, subsystem, p); err != nil {
 			return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err, "can its driver change namespaces? The kernel's own Soft-RoCE cannot")
@@ -299,9 +303,16 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.config.StateDir)
 		}
 	}
-	if err := p.apply(pod, link); err != nil {
+	wanted := slices.Clone(p.routes)
+	if err := p.apply(o.ctx, pod, link); err != nil {
 		return fail(codeConfigure, r.Host.Name, "configure its addresses in the pod", err, "compare the IPAM plugin's routes and gateway with its subnet")
 	}
+	for i, route := range p.routes {
+		if route.Priority != wanted[i].Priority {
+			o.logFor(r).Warn("another NIC of the pod has a route to this destination; this one comes after it", "route", route.String(), "metric", route.Priority)
+		}
+	}
+	r.Routes = p.routes
 	if err := o.writeDeviceInfo(r); err != nil {
 		return fail(codeConfigure, r.Host.Name, "tell Multus about it", err, "is the folder of CNIDeviceInfoFile writable?")
 	}

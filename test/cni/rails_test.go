@@ -240,7 +240,7 @@ func TestCHECKFindsWhatHasChangedInThePod(t *testing.T) {
 	ipam := with(r.hostLocal(1), "routes", []any{map[string]any{"dst": "10.0.0.0/8"}})
 	for command, say := range tests {
 		p := r.pod()
-		config := r.config(rails[0], map[string]any{"ipam": ipam})
+		config := r.config(rails[0], map[string]any{"ipam": ipam, "mtu": 9000})
 		ipam["subnet"] = "172.31.1.0/24"
 		p.add("net1", config)
 		must(t, p.check("net1", config))
