@@ -28,52 +28,51 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 		return err
 	}
 	defer o.end()
-	result, err := o.attach()
-	if err != nil {
-		return err
-	}
-	return types.PrintResult(result, c.CNIVersion)
+	return o.attach()
 }
 
-func (o *operation) attach() (*current.Result, error) {
+func (o *operation) attach() error {
 	pod, err := netdev.OpenNamespace(o.args.Netns)
 	if err != nil {
-		return nil, fail(types.ErrInvalidNetNS, "", "the pod", err, "CNI_NETNS must be the path of a network namespace")
+		return fail(types.ErrInvalidNetNS, "", "the pod", err, "CNI_NETNS must be the path of a network namespace")
 	}
 	defer pod.Close()
 	if pod.ID == o.host.ID {
-		return nil, fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
+		return fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
 			"a pod with hostNetwork has the NIC already")
 	}
 	lock, err := o.lockAttachment(o.id())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer lock.Unlock()
 	reason, err := o.journal.Refused(o.pod)
 	if err != nil {
-		return nil, fail(codeJournal, "", "", err, "is the state folder readable?")
+		return fail(codeJournal, "", "", err, "is the state folder readable?")
 	}
 	if reason != "" {
-		return nil, fail(codeMoveRDMA, "", "an earlier ADD of this pod failed: "+reason, nil, createAnew)
+		return fail(codeMoveRDMA, "", "an earlier ADD of this pod failed: "+reason, nil, createAnew)
 	}
 	if err := o.closeEarlier(); err != nil {
-		return nil, err
+		return err
 	}
 	link, nicLock, err := o.claim()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer nicLock.Unlock()
 	r, err := o.prepare(link, pod)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	result, err := o.moveIn(r, link, pod)
-	if err != nil {
-		return nil, o.undo(r, err)
+	if err == nil {
+		err = o.answer(result)
 	}
-	return result, nil
+	if err != nil {
+		return o.undo(r, err)
+	}
+	return nil
 }
 
 // closeEarlier ends what an earlier ADD of this very attachment left: it was

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,6 +153,8 @@ func (c *Config) validate() error {
 		return invalid(`"rdmaMode" is %q`, `use "shared" or "exclusive", or leave it out`, c.RDMAMode)
 	case c.MTU != 0 && (c.MTU < minMTU || c.MTU > maxMTU):
 		return invalid(`"mtu" is %d`, fmt.Sprintf("use %d to %d bytes, or leave it out", minMTU, maxMTU), c.MTU)
+	case c.addressIsDue() && c.IPAM.Type == "" && !c.KeepAddresses:
+		return invalid(`"cniVersion" is %q, whose results need an address, and there is no "ipam"`, `use "cniVersion": "0.3.1" or later, or an IPAM plugin`, cmp.Or(c.CNIVersion, oldestVersion))
 	case c.KeepAddresses && c.IPAM.Type != "":
 		return invalid(`"keepAddresses" and "ipam" %q`, "use one of them: the NIC keeps the host's addresses, or gets others", c.IPAM.Type)
 	case c.SourceRouting.unknown != "":
@@ -172,6 +175,16 @@ func (c *Config) validate() error {
 	return err
 }
 
+// oldestVersion is that of a configuration without "cniVersion".
+const oldestVersion = "0.1.0"
+
+// addressIsDue tells whether the configuration is of a version whose results are
+// made of an IPv4 and an IPv6 address, and know no interfaces: 0.1.0 and 0.2.0.
+func (c *Config) addressIsDue() bool {
+	later, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.3.0")
+	return err == nil && !later
+}
+
 // maxRDMAName is IB_DEVICE_NAME_MAX less the terminating zero.
 const maxRDMAName = 63
 
@@ -189,10 +202,12 @@ func checkKeys(stdin []byte) error {
 	if err := json.Unmarshal(stdin, &given); err != nil {
 		return err // readConfig has read it before
 	}
-	// The last four are legal in any plugin's configuration though nothing
-	// here reads them; keys with a slash are namespaced extensions.
+	// Those that the specification names though nothing here reads them: a
+	// plugin's and a list's, which runtimes and people make one of when there is
+	// one plugin. Keys with a slash are namespaced extensions.
 	// Source: CNI specification 1.1.0, section 1.
-	known := append(keysOf(reflect.TypeFor[Config]()), "args", "ipMasq", "disableCheck", "disableGC")
+	known := append(keysOf(reflect.TypeFor[Config]()),
+		"args", "ipMasq", "cniVersions", "disableCheck", "disableGC", "loadOnlyInlinedPlugins")
 	for _, key := range slices.Sorted(maps.Keys(given)) {
 		if slices.Contains(known, key) || strings.Contains(key, "/") {
 			continue
