@@ -23,6 +23,12 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	if _, err := c.selector(); err != nil {
+		return err
+	}
+	if err := checkIfName(args.IfName); err != nil {
+		return err
+	}
 	o, err := p.begin(args, c)
 	if err != nil {
 		return err
@@ -40,6 +46,9 @@ func (o *operation) attach() error {
 	if pod.ID == o.host.ID {
 		return fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
 			"a pod with hostNetwork has the NIC already")
+	}
+	if err := o.refuseSecond(); err != nil {
+		return err
 	}
 	lock, err := o.lockAttachment(o.id())
 	if err != nil {
@@ -71,6 +80,24 @@ func (o *operation) attach() error {
 	}
 	if err != nil {
 		return o.undo(r, err)
+	}
+	return nil
+}
+
+// refuseSecond refuses an interface that an earlier plugin of the chain has made,
+// as for two NICs in one list: the record of the first is not that of an ADD
+// that was not finished.
+func (o *operation) refuseSecond() error {
+	if o.config.PrevResult == nil {
+		return nil
+	}
+	previous, err := current.NewResultFromResult(o.config.PrevResult)
+	if err != nil {
+		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the plugin before this one in the chain printed it: look there")
+	}
+	if _, nic := ownInterface(previous, o.args.IfName, o.args.Netns); nic != nil {
+		return fail(codeNameTaken, "", fmt.Sprintf("the pod has an interface %s already, by an earlier plugin of network %s", o.args.IfName, o.config.Name), nil,
+			"one NIC is one network: give each a network of its own; nothing was changed")
 	}
 	return nil
 }
@@ -201,6 +228,10 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err := o.guardRDMA(link, nic.RDMA); err != nil {
 		return nil, err
 	}
+	if o.config.mac() != nil && !nic.Netdev.Physical() {
+		return nil, invalid(`"runtimeConfig.mac" is %q, and %s is no hardware but a %s`, "it is known by the MAC address that it has; nothing was changed",
+			o.config.RuntimeConfig.MAC, name, link.Type())
+	}
 	if err := o.findIPAM(); err != nil {
 		return nil, fail(codeIPAM, name, "find IPAM plugin "+o.config.IPAM.Type, err, "install it in the CNI plugin folder; nothing was changed")
 	}
@@ -327,7 +358,12 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	if err != nil {
 		return nil, err
 	}
-	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU}
+	if slices.Contains(r.Host.AltNames, o.args.IfName) { // the record has it, for the way back
+		if err := o.host.DropAltName(link, o.args.IfName); err != nil {
+			return nil, fail(codeMove, name, "call it in the pod what it is also called on the host", err, "try again")
+		}
+	}
+	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU, MAC: o.config.mac()}
 	if len(sysctls) == 0 {
 		change.Flags, change.Which = unix.IFF_UP, unix.IFF_UP
 	}

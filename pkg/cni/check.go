@@ -74,7 +74,7 @@ func (o *operation) checkPod(r *attachment.Record, result *current.Result) error
 		return fmt.Errorf("the netdev is called %s, not %s", a.Name, want.Name)
 	case a.Flags&net.FlagUp == 0:
 		return fmt.Errorf("%s is down", a.Name)
-	case want.Mac != "" && !strings.EqualFold(want.Mac, a.HardwareAddr.String()):
+	case want.Mac != "" && !sameMAC(want.Mac, a.HardwareAddr.String()):
 		return fmt.Errorf("%s has the MAC address %s, not %s", a.Name, a.HardwareAddr, want.Mac)
 	}
 	if mtu := o.expectedMTU(want); mtu != 0 && mtu != a.MTU {

@@ -60,8 +60,9 @@ const (
 	// no two netdevs of a pod have one, and it stays clear of the kernel's 253
 	// to 255 for the first 150 netdevs of a pod.
 	firstTable = 100
-	// rulePriority is before the main table's rule, 32766.
+	// rulePriority is before the main table's rule.
 	rulePriority = 1000
+	mainPriority = 32766
 )
 
 // plan turns an IPAM answer, or with "keepAddresses" the host's own state,

@@ -1,11 +1,16 @@
 package cni
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 )
@@ -25,6 +30,9 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 	if err := o.statusNIC(); err != nil {
 		return err
 	}
+	if err := o.statusJournal(); err != nil {
+		return err
+	}
 	if err := o.statusRDMA(); err != nil {
 		return err
 	}
@@ -32,6 +40,9 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 }
 
 func (o *operation) statusNIC() error {
+	if o.config.namesNoNIC() && o.config.Capabilities["deviceID"] {
+		return nil // the device plugin chooses one for each pod; STATUS comes without
+	}
 	sel, err := o.config.selector()
 	if err != nil {
 		return err
@@ -54,6 +65,27 @@ func (o *operation) statusNIC() error {
 		return fail(codeNotAvailable, "", fmt.Sprintf("no NIC with %s on this node", sel), nil, "compare with `ip link` on the host")
 	}
 	return nil
+}
+
+// statusJournal tells whether the state folder is there for ADD to write to, or
+// could be made. It makes nothing, for it is asked every few seconds.
+func (o *operation) statusJournal() error {
+	dir := o.journal.RecordsDir()
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		parent := filepath.Dir(dir)
+		if errors.Is(err, fs.ErrNotExist) && parent != dir {
+			dir = parent
+			continue
+		}
+		if info, statErr := os.Stat(dir); err == nil && statErr == nil && !info.IsDir() {
+			err = unix.ENOTDIR
+		}
+		if err != nil {
+			return fail(codeNotAvailable, "", "use the state folder "+o.config.StateDir, &fs.PathError{Op: "write to", Path: dir, Err: err}, "mount or free it, or correct \"stateDir\"")
+		}
+		return nil
+	}
 }
 
 func (o *operation) statusRDMA() error {
