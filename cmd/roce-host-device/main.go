@@ -46,8 +46,7 @@ func main() {
 		PolicyFile: policy.File,
 		Log:        slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", "roce-host-device"),
 	}
-	supported := version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
-	skel.PluginMainFuncs(plugin.Funcs(), supported, "roce-host-device "+buildVersion)
+	skel.PluginMainFuncs(plugin.Funcs(), version.All, "roce-host-device "+buildVersion)
 }
 
 // exit ends a command that is none of CNI's.

@@ -53,6 +53,9 @@ type Record struct {
 
 	// Rules are the routing rules that the attachment has in the pod.
 	Rules []netdev.Rule `json:"rules,omitempty"`
+	// Routes are the routes that its ADD made there. They go with the netdev;
+	// CHECK looks for them.
+	Routes []netdev.Route `json:"routes,omitempty"`
 	// DeviceInfoFile is the file that tells Multus about the device, if any.
 	DeviceInfoFile string `json:"deviceInfoFile,omitempty"`
 

@@ -3,6 +3,7 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -22,57 +23,83 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	if _, err := c.selector(); err != nil {
+		return err
+	}
+	if err := checkIfName(args.IfName); err != nil {
+		return err
+	}
 	o, err := p.begin(args, c)
 	if err != nil {
 		return err
 	}
 	defer o.end()
-	result, err := o.attach()
-	if err != nil {
-		return err
-	}
-	return types.PrintResult(result, c.CNIVersion)
+	return o.attach()
 }
 
-func (o *operation) attach() (*current.Result, error) {
+func (o *operation) attach() error {
 	pod, err := netdev.OpenNamespace(o.args.Netns)
 	if err != nil {
-		return nil, fail(types.ErrInvalidNetNS, "", "the pod", err, "CNI_NETNS must be the path of a network namespace")
+		return fail(types.ErrInvalidNetNS, "", "the pod", err, "CNI_NETNS must be the path of a network namespace")
 	}
 	defer pod.Close()
 	if pod.ID == o.host.ID {
-		return nil, fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
+		return fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
 			"a pod with hostNetwork has the NIC already")
+	}
+	if err := o.refuseSecond(); err != nil {
+		return err
 	}
 	lock, err := o.lockAttachment(o.id())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer lock.Unlock()
 	reason, err := o.journal.Refused(o.pod)
 	if err != nil {
-		return nil, fail(codeJournal, "", "", err, "is the state folder readable?")
+		return fail(codeJournal, "", "", err, "is the state folder readable?")
 	}
 	if reason != "" {
-		return nil, fail(codeMoveRDMA, "", "an earlier ADD of this pod failed: "+reason, nil, createAnew)
+		return fail(codeMoveRDMA, "", "an earlier ADD of this pod failed: "+reason, nil, createAnew)
 	}
 	if err := o.closeEarlier(); err != nil {
-		return nil, err
+		return err
 	}
 	link, nicLock, err := o.claim()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer nicLock.Unlock()
 	r, err := o.prepare(link, pod)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	result, err := o.moveIn(r, link, pod)
-	if err != nil {
-		return nil, o.undo(r, err)
+	if err == nil {
+		err = o.answer(result)
 	}
-	return result, nil
+	if err != nil {
+		return o.undo(r, err)
+	}
+	return nil
+}
+
+// refuseSecond refuses an interface that an earlier plugin of the chain has made,
+// as for two NICs in one list: the record of the first is not that of an ADD
+// that was not finished.
+func (o *operation) refuseSecond() error {
+	if o.config.PrevResult == nil {
+		return nil
+	}
+	previous, err := current.NewResultFromResult(o.config.PrevResult)
+	if err != nil {
+		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the plugin before this one in the chain printed it: look there")
+	}
+	if _, nic := ownInterface(previous, o.args.IfName, o.args.Netns); nic != nil {
+		return fail(codeNameTaken, "", fmt.Sprintf("the pod has an interface %s already, by an earlier plugin of network %s", o.args.IfName, o.config.Name), nil,
+			"one NIC is one network: give each a network of its own; nothing was changed")
+	}
+	return nil
 }
 
 // closeEarlier ends what an earlier ADD of this very attachment left: it was
@@ -214,6 +241,10 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err := o.guardRDMA(link, nic.RDMA); err != nil {
 		return nil, err
 	}
+	if o.config.mac() != nil && nic.Netdev.ToldByMAC() {
+		return nil, invalid(`"runtimeConfig.mac" is %q, and %s is a %s`, "one is told from another by its MAC address; nothing was changed",
+			o.config.RuntimeConfig.MAC, name, link.Type())
+	}
 	if err := o.findIPAM(); err != nil {
 		return nil, fail(codeIPAM, name, "find IPAM plugin "+o.config.IPAM.Type, err, "install it in the CNI plugin folder; nothing was changed")
 	}
@@ -277,6 +308,9 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 	if err := o.configure(r, pod, moved, p); err != nil {
 		return nil, err
 	}
+	for i, route := range address.Routes {
+		route.Priority = p.routes[i].Priority // as it has become
+	}
 	if subsystem != nil {
 		if err := o.settle(r, pod, subsystem, p); err != nil {
 			return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err, "can its driver change namespaces? The kernel's own Soft-RoCE cannot")
@@ -311,9 +345,16 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.policy.StateDir)
 		}
 	}
-	if err := p.apply(pod, link); err != nil {
+	wanted := slices.Clone(p.routes)
+	if err := p.apply(o.ctx, pod, link); err != nil {
 		return fail(codeConfigure, r.Host.Name, "configure its addresses in the pod", err, "compare the IPAM plugin's routes and gateway with its subnet")
 	}
+	for i, route := range p.routes {
+		if route.Priority != wanted[i].Priority {
+			o.logFor(r).Warn("another NIC of the pod has a route to this destination; this one comes after it", "route", route.String(), "metric", route.Priority)
+		}
+	}
+	r.Routes = p.routes
 	if err := o.writeDeviceInfo(r); err != nil {
 		return fail(codeConfigure, r.Host.Name, "tell Multus about it", err, "is the folder of CNIDeviceInfoFile writable?")
 	}
@@ -329,7 +370,12 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	if err != nil {
 		return nil, err
 	}
-	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU}
+	if slices.Contains(r.Host.AltNames, o.args.IfName) { // the record has it, for the way back
+		if err := o.host.DropAltName(link, o.args.IfName); err != nil {
+			return nil, fail(codeMove, name, "call it in the pod what it is also called on the host", err, "try again")
+		}
+	}
+	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU, MAC: o.config.mac()}
 	if len(sysctls) == 0 {
 		change.Flags, change.Which = unix.IFF_UP, unix.IFF_UP
 	}

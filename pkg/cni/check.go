@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -16,7 +17,10 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// check compares the pod with what ADD answered.
+// check compares the pod with what ADD answered, as far as a later plugin of the
+// chain may not have changed it: "The plugin must allow for a later chained plugin
+// to have modified networking resources, e.g. routes, on ADD."
+// Source: CNI specification 1.1.0, section 2, CHECK.
 func (p *Plugin) check(args *skel.CmdArgs) error {
 	c, err := parseConfig(args.StdinData)
 	if err != nil {
@@ -67,17 +71,29 @@ func (o *operation) checkPod(r *attachment.Record, result *current.Result) error
 		return fmt.Errorf("the netdev is called %s, not %s", a.Name, want.Name)
 	case a.Flags&net.FlagUp == 0:
 		return fmt.Errorf("%s is down", a.Name)
-	case want.Mac != "" && !strings.EqualFold(want.Mac, a.HardwareAddr.String()):
+	case want.Mac != "" && !sameMAC(want.Mac, a.HardwareAddr.String()):
 		return fmt.Errorf("%s has the MAC address %s, not %s", a.Name, a.HardwareAddr, want.Mac)
-	case want.Mtu != 0 && want.Mtu != a.MTU:
-		return fmt.Errorf("%s has an MTU of %d, not %d", a.Name, a.MTU, want.Mtu)
+	}
+	if mtu := o.expectedMTU(want); mtu != 0 && mtu != a.MTU {
+		return fmt.Errorf("%s has an MTU of %d, not %d", a.Name, a.MTU, mtu)
 	}
 	answer := &current.Result{IPs: ownAddresses(result, index), Routes: result.Routes}
 	p := o.config.plan(r, link, answer)
+	p.made(r.Routes)
 	if err := p.check(o.ctx, pod, link); err != nil {
 		return err
 	}
 	return o.checkRDMA(r, pod, p)
+}
+
+// expectedMTU is what the netdev's MTU must be, 0 for whatever it is: where the
+// network sets none, tuning behind it may, and does not write that into the
+// result. Another MTU in the result is a later plugin's, which says what it did.
+func (o *operation) expectedMTU(nic *current.Interface) int {
+	if o.config.MTU == 0 {
+		return 0
+	}
+	return cmp.Or(nic.Mtu, o.config.MTU)
 }
 
 func (o *operation) checkRDMA(r *attachment.Record, pod *netdev.Namespace, p plan) error {

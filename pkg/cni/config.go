@@ -1,16 +1,20 @@
 package cni
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/pkg/suggest"
@@ -67,13 +71,17 @@ type Config struct {
 	RuntimeConfig struct {
 		DeviceID       string `json:"deviceID,omitempty"`
 		DeviceInfoFile string `json:"CNIDeviceInfoFile,omitempty"`
+		// MAC is the address that the pod asks for. What else a runtime passes
+		// is for other plugins.
+		MAC string `json:"mac,omitempty"`
 	} `json:"runtimeConfig,omitzero"`
 
 	// raw is the configuration as it came, which is what an IPAM plugin gets.
 	raw []byte
 }
 
-// parseConfig reads and checks the configuration of an ADD, CHECK or STATUS.
+// parseConfig reads and checks the configuration of an ADD, CHECK or STATUS. It
+// may leave open which NIC it is about: see selector.
 func parseConfig(stdin []byte) (*Config, error) {
 	c, err := readConfig(stdin)
 	if err != nil {
@@ -153,16 +161,42 @@ func (c *Config) validate() error {
 		return invalid(`"keepAddresses" and "ipam" %q`, "use one of them: the NIC keeps the host's addresses, or gets others", c.IPAM.Type)
 	case c.SourceRouting.unknown != "":
 		return invalid(`"sourceRouting" is %s`, `use true, false or {"table": N, "priority": P}`, c.SourceRouting.unknown)
+	case c.SourceRouting.Table >= unix.RT_TABLE_DEFAULT && c.SourceRouting.Table <= unix.RT_TABLE_LOCAL:
+		return invalid(`"sourceRouting" has table %d, which is the kernel's`, "use another, or leave it out", c.SourceRouting.Table)
+	case c.SourceRouting.Priority >= mainPriority:
+		return invalid(`"sourceRouting" has priority %d, behind the main table's rule`, fmt.Sprintf("use one below %d, or leave it out", mainPriority), c.SourceRouting.Priority)
 	case c.RDMADeviceName != "" && c.RDMA == rdmaNone:
 		return invalid(`"rdmaDeviceName" %q with "rdma": "none"`, "leave one of them out", c.RDMADeviceName)
 	case len(c.RDMADeviceName) > maxRDMAName || strings.ContainsAny(c.RDMADeviceName, "/% \t\n"):
 		return invalid(`"rdmaDeviceName" is %q`, fmt.Sprintf("use a name of at most %d characters, without slash, percent sign and space", maxRDMAName), c.RDMADeviceName)
+	case c.RuntimeConfig.MAC != "" && c.mac() == nil:
+		return invalid(`"runtimeConfig.mac" is %q`, `use the address of one Ethernet NIC, such as "02:00:00:00:00:01"`, c.RuntimeConfig.MAC)
+	case c.addressIsDue() && c.IPAM.Type == "" && !c.KeepAddresses:
+		return invalid(`"cniVersion" is %q, whose results need an address, and there is no "ipam"`, `use "cniVersion": "0.3.1" or later, or an IPAM plugin`, cmp.Or(c.CNIVersion, oldestVersion))
 	}
-	if _, err := c.sysctls(interfaceWord); err != nil {
-		return err
-	}
-	_, err := c.selector()
+	_, err := c.sysctls(interfaceWord)
 	return err
+}
+
+// mac is the MAC address that the pod asks for, by the capability "mac". It is
+// nil where it asks for none, or for one that no NIC can have.
+func (c *Config) mac() net.HardwareAddr {
+	const group = 1 // the bit of the first byte that says that several have it
+	mac, err := net.ParseMAC(c.RuntimeConfig.MAC)
+	if err != nil || len(mac) != 6 || mac[0]&group != 0 || bytes.Equal(mac, make([]byte, 6)) {
+		return nil
+	}
+	return mac
+}
+
+// oldestVersion is that of a configuration without "cniVersion".
+const oldestVersion = "0.1.0"
+
+// addressIsDue tells whether the configuration is of a version whose results are
+// made of an IPv4 and an IPv6 address, and know no interfaces: 0.1.0 and 0.2.0.
+func (c *Config) addressIsDue() bool {
+	later, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.3.0")
+	return err == nil && !later
 }
 
 // maxRDMAName is IB_DEVICE_NAME_MAX less the terminating zero.
@@ -182,10 +216,12 @@ func checkKeys(stdin []byte) error {
 	if err := json.Unmarshal(stdin, &given); err != nil {
 		return err // readConfig has read it before
 	}
-	// The last four are legal in any plugin's configuration though nothing
-	// here reads them; keys with a slash are namespaced extensions.
+	// Those that the specification names though nothing here reads them: a
+	// plugin's and a list's, which runtimes and people make one of when there is
+	// one plugin. Keys with a slash are namespaced extensions.
 	// Source: CNI specification 1.1.0, section 1.
-	known := append(keysOf(reflect.TypeFor[Config]()), "args", "ipMasq", "disableCheck", "disableGC")
+	known := append(keysOf(reflect.TypeFor[Config]()),
+		"args", "ipMasq", "cniVersions", "disableCheck", "disableGC", "loadOnlyInlinedPlugins")
 	for _, key := range slices.Sorted(maps.Keys(given)) {
 		if slices.Contains(known, key) || strings.Contains(key, "/") {
 			continue

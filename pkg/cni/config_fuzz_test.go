@@ -14,7 +14,7 @@ import (
 func FuzzParseConfig(f *testing.F) {
 	for _, seed := range []string{
 		`{"cniVersion":"0.3.1","name":"roce-net1","type":"roce-host-device","device":"ens12np0","ipam":{"type":"whereabouts","range":"172.31.1.0/24","gateway":"172.31.1.1"}}`,
-		`{"cniVersion":"1.1.0","name":"n","pciBusID":"0000:08:00.0","deviceID":"3","runtimeConfig":{"deviceID":"mlx5_core.sf.2","CNIDeviceInfoFile":"/d"}}`,
+		`{"cniVersion":"1.1.0","name":"n","pciBusID":"0000:08:00.0","deviceID":"3","runtimeConfig":{"deviceID":"mlx5_core.sf.2","CNIDeviceInfoFile":"/d","mac":"02:00:00:00:00:01"}}`,
 		`{"cniVersion":"1.1.0","name":"n","hwaddr":"94:6d:ae:c6:93:9a","sourceRouting":{"table":7,"priority":1},"sysctls":{"net.ipv4.conf.IFNAME.x":"1"}}`,
 		`{"cniVersion":"1.1.0","name":"n","kernelpath":"/sys/devices/x","sourceRouting":true,"keepAddresses":true,"rdma":"none","mtu":9000,"force":true}`,
 		`{"device":"x","sourceRouting":{"tabel":1}}`, `{"device":"x","sourceRouting":[
@@ -24,6 +24,10 @@ func FuzzParseConfig(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stdin []byte) {
 		c, err := parseConfig(stdin)
+		var sel selector
+		if err == nil {
+			sel, err = c.selector()
+		}
 		if err != nil {
 			e, ok := err.(*types.Error) //nolint:errorlint // it must be one itself: skel looks no deeper
 			if !ok || e.Code == 0 || strings.Contains(e.Msg, "\n") {
@@ -31,9 +35,8 @@ func FuzzParseConfig(f *testing.F) {
 			}
 			return
 		}
-		sel, err := c.selector()
-		if err != nil || sel.value == "" {
-			t.Fatalf("accepted, and then: %v %v", sel, err)
+		if sel.value == "" {
+			t.Fatalf("accepted, and names no NIC")
 		}
 		again, err := parseConfig(stdin)
 		if err != nil {

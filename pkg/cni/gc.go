@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
@@ -17,6 +18,9 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 	c, err := readConfig(args.StdinData)
 	if err != nil {
 		return err
+	}
+	if !c.listsAttachments() {
+		return invalid("GC without cni.dev/valid-attachments", "the runtime must say which attachments are valid; nothing was changed")
 	}
 	o, err := p.begin(args, c)
 	if err != nil {
@@ -66,6 +70,19 @@ func (o *operation) collectAddresses() error {
 	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()
 	return invoke.DelegateGC(ctx, o.config.IPAM.Type, o.config.raw, plugins())
+}
+
+// listsAttachments tells whether the runtime said which attachments are valid, as
+// it must; without, every NIC would leave its pod. null is an empty list: libcni
+// writes one so.
+// Source: CNI specification 1.1.0, section 2, GC.
+func (c *Config) listsAttachments() bool {
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(c.raw, &given); err != nil {
+		return false
+	}
+	_, ok := given["cni.dev/valid-attachments"]
+	return ok
 }
 
 // collect releases one record, unless a DEL was faster.

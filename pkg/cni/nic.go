@@ -1,6 +1,8 @@
 package cni
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +41,8 @@ func (c *Config) selector() (selector, error) {
 			return selector{}, invalid("%s is no MAC address", `write it as "94:6d:ae:c6:93:9a"`, s)
 		case s.key == "kernelpath" && !strings.HasPrefix(filepath.Clean(s.value), "/sys/devices/"):
 			return selector{}, invalid("%s is not below /sys/devices", "use the path that `readlink -f /sys/class/net/<name>/device` prints", s)
+		case s.key == "kernelpath" && strings.ContainsAny(s.value, `*?[]\`):
+			return selector{}, invalid("%s is a pattern", "use the path of one device", s)
 		}
 		return s, nil
 	}
@@ -58,9 +62,26 @@ func (c *Config) selector() (selector, error) {
 	return selector{}, invalid("nothing names the NIC", `set "device" (or "hwaddr", "kernelpath", "pciBusID")`)
 }
 
+// namesNoNIC tells whether no key of the configuration is set that could name
+// the NIC.
+func (c *Config) namesNoNIC() bool {
+	return cmp.Or(c.Device, c.HWAddr, c.KernelPath, c.RuntimeConfig.DeviceID, c.PCIBusID, c.DeviceID) == ""
+}
+
 func isMAC(s string) bool {
 	_, err := net.ParseMAC(s)
 	return err == nil
+}
+
+// sameMAC compares addresses, which have several forms: with dashes, with dots,
+// in either case.
+func sameMAC(a, b string) bool {
+	one, err := net.ParseMAC(a)
+	if err != nil {
+		return false
+	}
+	other, err := net.ParseMAC(b)
+	return err == nil && bytes.Equal(one, other)
 }
 
 // find looks for the NIC on the host; nil if it is not there.
@@ -152,7 +173,7 @@ func (s selector) isOf(r *attachment.Record) bool {
 	case "device":
 		return s.value == r.Host.Name || slices.Contains(r.Host.AltNames, s.value)
 	case "hwaddr":
-		return strings.EqualFold(s.value, r.NIC.Netdev.PermanentMAC) || strings.EqualFold(s.value, r.Host.MAC)
+		return sameMAC(s.value, r.NIC.Netdev.PermanentMAC) || sameMAC(s.value, r.Host.MAC)
 	case "kernelpath":
 		return r.NIC.Address != "" && slices.Contains(strings.Split(s.value, "/"), r.NIC.Address)
 	}

@@ -60,8 +60,9 @@ const (
 	// no two netdevs of a pod have one, and it stays clear of the kernel's 253
 	// to 255 for the first 150 netdevs of a pod.
 	firstTable = 100
-	// rulePriority is before the main table's rule, 32766.
+	// rulePriority is before the main table's rule.
 	rulePriority = 1000
+	mainPriority = 32766
 )
 
 // plan turns an IPAM answer, or with "keepAddresses" the host's own state,
@@ -169,15 +170,64 @@ func (p plan) ownGateway(ipam *current.Result) (gateway netip.Addr, used bool) {
 	return netip.Addr{}, false
 }
 
-// apply carries the plan out.
-func (p plan) apply(pod *netdev.Namespace, link netlink.Link) error {
+// apply carries the plan out. Its routes get the metrics that they have then.
+func (p plan) apply(ctx context.Context, pod *netdev.Namespace, link netlink.Link) error {
 	if err := pod.AddAddresses(link, p.addresses); err != nil {
 		return err
 	}
-	if err := pod.AddRoutes(link, p.routes); err != nil {
-		return err
+	// A gateway must be reachable when its route is added: link routes first.
+	for _, direct := range []bool{true, false} {
+		for i := range p.routes {
+			if direct == p.routes[i].Gateway.IsValid() {
+				continue
+			}
+			if err := addRoute(ctx, pod, link, &p.routes[i]); err != nil {
+				return err
+			}
+		}
 	}
 	return pod.AddRules(p.rules)
+}
+
+// defaultMetric6 is that of an IPv6 route that names none (IP6_RT_PRIO_USER of
+// <linux/ipv6_route.h>). IPv4 has 0.
+const defaultMetric6 = 1024
+
+// maxSameRoutes is how many routes to one destination may be in a pod: more than
+// it has NICs.
+const maxSameRoutes = 256
+
+// addRoute adds a route beside those that other NICs of the pod have to the same
+// destination: with the first metric that is free. What asks for no NIC goes
+// where it went before, and what asks for this one, as RDMA does with a GID of
+// it, finds the way; without the route the kernel would look for a remote
+// destination on the link.
+func addRoute(ctx context.Context, pod *netdev.Namespace, link netlink.Link, r *netdev.Route) error {
+	for range maxSameRoutes {
+		if added, err := pod.AddRoute(link, *r); added || err != nil {
+			return err
+		}
+		if own, err := pod.HasRoute(ctx, link, *r); own || err != nil {
+			return err // the kernel's for an address, or the IPAM plugin says it twice
+		}
+		if r.Priority == 0 && r.Dst.Addr().Is6() {
+			r.Priority = defaultMetric6
+		}
+		r.Priority++
+	}
+	return fmt.Errorf("add route %s: the pod has %d to this destination", r, maxSameRoutes)
+}
+
+// made keeps of a plan the routes that its ADD made. CHECK has the plan from the
+// result of a whole chain, in which there may be routes of other plugins.
+func (p *plan) made(routes []netdev.Route) {
+	planned := p.routes
+	p.routes = nil
+	for _, r := range routes {
+		if slices.ContainsFunc(planned, func(other netdev.Route) bool { return other.Dst == r.Dst }) {
+			p.routes = append(p.routes, r)
+		}
+	}
 }
 
 // check tells what of the plan does not hold.
@@ -193,7 +243,10 @@ func (p plan) check(ctx context.Context, pod *netdev.Namespace, link netlink.Lin
 		}
 	}
 	for _, r := range p.routes {
-		if ok, err := pod.HasRoute(ctx, link, r); err != nil || !ok {
+		// A later plugin of the chain may have moved it, as sbr and vrf do.
+		anywhere := r
+		anywhere.Table = netdev.AnyTable
+		if ok, err := pod.HasRoute(ctx, link, anywhere); err != nil || !ok {
 			return missing("no route "+r.String()+" through "+name, err)
 		}
 	}

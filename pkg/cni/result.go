@@ -1,8 +1,13 @@
 package cni
 
 import (
+	"os"
+	"os/signal"
+
+	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -36,6 +41,38 @@ func (o *operation) result(r *attachment.Record, link netlink.Link, ipam *curren
 		result.DNS = ipam.DNS
 	}
 	return result
+}
+
+// answer prints the result. A runtime that cannot read it knows nothing of the
+// attachment; one that is gone must not take this process along, which has the
+// attachment to undo then. (A write to a standard output that nobody reads
+// raises SIGPIPE, and Go ends the process unless somebody asked for the signal.)
+func (o *operation) answer(result *current.Result) error {
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	printable, err := inVersion(result, o.config.CNIVersion)
+	if err == nil {
+		err = printable.Print()
+	}
+	if err != nil {
+		return fail(types.ErrIOFailure, "", "print the result", err, "the runtime must read the standard output of its plugins")
+	}
+	return nil
+}
+
+// inVersion is a result as a configuration of some version may get it. The CNI
+// library translates between the shapes, but lets pass the keys that came with
+// 1.1.0: "mtu", "socketPath" and "pciID" of an interface, and all of a route
+// but its destination and gateway.
+func inVersion(result *current.Result, configured string) (types.Result, error) {
+	if configured != current.ImplementedSpecVersion {
+		for _, nic := range result.Interfaces {
+			nic.Mtu, nic.SocketPath, nic.PciID = 0, "", ""
+		}
+		for i, r := range result.Routes {
+			result.Routes[i] = &types.Route{Dst: r.Dst, GW: r.GW}
+		}
+	}
+	return result.GetAsVersion(configured)
 }
 
 // ownInterface finds this attachment's interface in a result, and its index.

@@ -2,13 +2,19 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // status tells whether an ADD could succeed now. A NIC that a pod holds is no
@@ -26,6 +32,9 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 	if err := o.statusNIC(); err != nil {
 		return err
 	}
+	if err := o.statusJournal(); err != nil {
+		return err
+	}
 	if err := o.statusRDMA(); err != nil {
 		return err
 	}
@@ -33,6 +42,9 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 }
 
 func (o *operation) statusNIC() error {
+	if o.config.namesNoNIC() && o.config.Capabilities["deviceID"] {
+		return nil // the device plugin chooses one for each pod; STATUS comes without
+	}
 	sel, err := o.config.selector()
 	if err != nil {
 		return err
@@ -42,6 +54,9 @@ func (o *operation) statusNIC() error {
 		return fail(codeNotAvailable, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
 	if link != nil {
+		if why := netdev.Unfit(link); why != "" {
+			return fail(codeNotAvailable, link.Attrs().Name, why, nil, "name another link")
+		}
 		return nil
 	}
 	r, err := o.holder(func(r *attachment.Record) bool { return sel.isOf(r) })
@@ -55,6 +70,27 @@ func (o *operation) statusNIC() error {
 		return fail(codeNotAvailable, "", fmt.Sprintf("no NIC with %s on this node", sel), nil, "compare with `ip link` on the host")
 	}
 	return nil
+}
+
+// statusJournal tells whether the state folder is there for ADD to write to, or
+// could be made. It makes nothing, for it is asked every few seconds.
+func (o *operation) statusJournal() error {
+	dir := o.journal.RecordsDir()
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		parent := filepath.Dir(dir)
+		if errors.Is(err, fs.ErrNotExist) && parent != dir {
+			dir = parent
+			continue
+		}
+		if info, statErr := os.Stat(dir); err == nil && statErr == nil && !info.IsDir() {
+			err = unix.ENOTDIR
+		}
+		if err != nil {
+			return fail(codeNotAvailable, "", "use the state folder "+o.policy.StateDir, &fs.PathError{Op: "write to", Path: dir, Err: err}, "mount or free it")
+		}
+		return nil
+	}
 }
 
 func (o *operation) statusRDMA() error {

@@ -118,10 +118,7 @@ func (id Identity) compare(link netlink.Link, away bool, hostID int) likeness {
 	if id.Kind == "" || id.Lower == 0 || link.Type() != id.Kind || !id.isOnLower(link, away, hostID) {
 		return another
 	}
-	// A VLAN's number is once on its lower netdev, and a netdev is the peer of
-	// one veth. Of macvlans there may be several, and whether it is the same
-	// peer cannot be told of one that is in a third namespace.
-	if id.VLAN != "" || id.Kind == "veth" && !id.LowerAway {
+	if !id.ToldByMAC() {
 		return itself
 	}
 	a := link.Attrs()
@@ -146,6 +143,14 @@ func (id Identity) compareHardware(a *netlink.LinkAttrs) likeness {
 		return another
 	}
 	return sameSlot
+}
+
+// ToldByMAC tells whether it takes the MAC address to tell the netdev from all
+// others. A VLAN's number is once on its lower netdev, and a netdev is the peer
+// of one veth. Of macvlans there may be several, and whether it is the same peer
+// cannot be told of one that is in a third namespace.
+func (id Identity) ToldByMAC() bool {
+	return !id.Physical() && id.VLAN == "" && (id.Kind != "veth" || id.LowerAway)
 }
 
 // isOnLower tells whether a virtual link is on the lower device: the number of

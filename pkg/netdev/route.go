@@ -27,6 +27,9 @@ type Route struct {
 	Table int `json:"table,omitempty"`
 }
 
+// AnyTable has HasRoute look in all tables. It is the Table of no real Route.
+const AnyTable = -1
+
 // routes lists the routes of the main table through a link, without those to
 // link-local addresses.
 func (n *Namespace) routes(ctx context.Context, link netlink.Link) (routes []Route, err error) {
@@ -59,12 +62,26 @@ func (n *Namespace) AddRoutes(link netlink.Link, routes []Route) error {
 			if direct == r.Gateway.IsValid() {
 				continue
 			}
-			if err := n.handle.RouteAdd(r.netlink(link)); err != nil && !errors.Is(err, unix.EEXIST) {
-				errs = append(errs, fmt.Errorf("add route %s: %w", r, err))
+			if _, err := n.AddRoute(link, r); err != nil {
+				errs = append(errs, err)
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// AddRoute adds a route through a link. It does not, without an error, where one
+// to the same destination with the same metric exists, whatever that goes
+// through.
+func (n *Namespace) AddRoute(link netlink.Link, r Route) (added bool, err error) {
+	err = n.handle.RouteAdd(r.netlink(link))
+	if errors.Is(err, unix.EEXIST) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("add route %s: %w", r, err)
+	}
+	return true, nil
 }
 
 // MainRoutes lists the routes of the main table, whatever they go through.
@@ -92,8 +109,11 @@ func (n *Namespace) WayTo(address net.IP) (netlink.Route, error) {
 // HasRoute tells whether a route is there.
 func (n *Namespace) HasRoute(ctx context.Context, link netlink.Link, r Route) (bool, error) {
 	want := r.netlink(link)
-	if want.Table == 0 {
+	switch want.Table {
+	case 0:
 		want.Table = unix.RT_TABLE_MAIN
+	case AnyTable:
+		want.Table = unix.RT_TABLE_UNSPEC
 	}
 	routes, err := n.listRoutes(ctx, want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
 	if err != nil {

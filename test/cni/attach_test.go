@@ -1,6 +1,7 @@
 package cni_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -205,6 +206,10 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 	}{
 		{"no such NIC", "net1", map[string]any{"device": "ens99np0"}, 100, `no NIC with device "ens99np0" on this node`},
 		{"the interface name is taken in the pod", "taken", nil, 102, "the pod has an interface taken already (veth)"},
+		{"an interface name that the kernel would number", "net%d", nil, 4, "CNI_IFNAME is net%d"},
+		{"one that means all interfaces", "all", nil, 4, "CNI_IFNAME is all"},
+		{"a pattern for a path", "net1", map[string]any{"device": nil, "kernelpath": "/sys/devices/*/net"}, 7, "is a pattern; use the path of one device"},
+		{"a MAC address of many", "net1", map[string]any{"runtimeConfig": map[string]any{"mac": "01:00:5e:00:00:01"}}, 7, `"runtimeConfig.mac" is "01:00:5e:00:00:01"`},
 		{"an unknown key", "net1", map[string]any{"mtuu": 9000}, 7, `unknown key "mtuu"; did you mean "mtu"?`},
 		{"one inside", "net1", map[string]any{"sourceRouting": map[string]any{"tabel": 7}}, 7, `"sourceRouting" is {"tabel":7}; use true, false or {"table": N, "priority": P}`},
 		{"a value of the wrong kind", "net1", map[string]any{"mtu": "9000"}, 7, `"mtu" is a string; it must be a number`},
@@ -251,6 +256,9 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		other.in(r).del("net1", r.config(nic))
 		r.expectHost(before)
 	})
+	r.run("DEL of a name that ADD refuses", func(r *rig) {
+		p.in(r).del("net%d", r.config(nic))
+	})
 	r.run("malformed JSON", func(r *rig) {
 		_, err := p.direct("ADD", "net1", []byte(`{"cniVersion": "1.1.0", "name": "x", "device": `))
 		if code(err) != 6 || strings.Contains(err.Error(), "\n") {
@@ -266,6 +274,100 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		}
 		r.expectHost(before)
 	})
+}
+
+func TestTheKeysOfTheSpecificationAreNoUnknownKeys(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0], map[string]any{"cniVersions": []any{"1.0.0", "1.1.0"}, "disableCheck": false, "disableGC": false, "loadOnlyInlinedPlugins": true,
+		"ipMasq": false, "dns": map[string]any{"nameservers": []any{"192.0.2.1"}}, "args": map[string]any{"cni": map[string]any{"debug": true}},
+		"cni.dev/something": 1, "capabilities": map[string]any{"portMappings": true, "ips": true, "mac": true},
+		"runtimeConfig": map[string]any{"portMappings": []any{}, "bandwidth": map[string]any{"ingressRate": 1}, "aliases": map[string]any{}, "infinibandGUID": "", "cgroupPath": "/x"}})
+	p.addDirect("net1", config)
+	p.del("net1", config)
+	r.expectHost(before)
+}
+
+func TestTheInterfaceMayHaveAnotherNameThatTheHostGaveTheNIC(t *testing.T) {
+	r := newRig(t, 1)
+	nic := rails[0]
+	if inLab() {
+		run(t, "ip", "link", "property", "add", "dev", nic, "altname", "alt-"+nic)
+		t.Cleanup(func() { run(t, "ip", "link", "property", "del", "dev", nic, "altname", "alt-"+nic) })
+	}
+	before, p := hostState(t), r.pod()
+	p.add("alt-"+nic, r.config(nic))
+	must(t, p.check("alt-"+nic, r.config(nic)))
+	p.del("alt-"+nic, r.config(nic))
+	r.expectHost(before)
+	// When the ADD fails behind the name's change, it is undone like the rest.
+	if _, err := p.tryAdd("alt-"+nic, r.config(nic, map[string]any{"sysctls": map[string]any{"net.ipv4.conf.IFNAME.no_such_key": "1"}})); code(err) != 109 {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestTwoNICsInOneListAreRefused(t *testing.T) {
+	r := newRig(t, 2)
+	before, p := hostState(t), r.pod()
+	for _, version := range []string{"0.3.1", "1.1.0"} {
+		l := chain(t, r.config(rails[0], map[string]any{"cniVersion": version}), r.config(rails[1]))
+		_, err := r.cni.AddNetworkList(t.Context(), l, p.runtimeConf("net1"))
+		if code(err) != 102 || !strings.Contains(err.Error(), "the pod has an interface net1 already") {
+			t.Errorf("code %d: %v", code(err), err)
+		}
+		p.exec("ip", "link", "show", "net1") // the first has not been taken away
+		must(t, r.cni.DelNetworkList(t.Context(), l, p.runtimeConf("net1")))
+		r.expectHost(before)
+		r.expectClean()
+	}
+}
+
+func TestAMACAddressIsTheSameInAnyForm(t *testing.T) {
+	r := newRig(t, 1)
+	nic := rails[0]
+	p, other := r.pod(), r.pod()
+	mac := strings.TrimSpace(read(t, "/sys/class/net/"+nic+"/address", nic))
+	config := r.config(nic, map[string]any{"device": nil, "hwaddr": strings.ToUpper(strings.ReplaceAll(mac, ":", "-"))})
+	p.add("net1", config)
+	if _, err := other.tryAdd("net1", config); code(err) != 101 {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	b, err := json.Marshal(config)
+	must(t, err)
+	_, err = p.direct("STATUS", "", b)
+	must(t, err)
+	p.del("net1", config)
+}
+
+func TestThePodsMACAddressIsSetOrRefused(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0], map[string]any{"capabilities": map[string]any{"mac": true}, "runtimeConfig": map[string]any{"mac": "02-00-00-00-00-77"}})
+	if result := p.add("net1", config); result.Interfaces[0].Mac != "02:00:00:00:00:77" {
+		t.Errorf("the result's interface is %+v", result.Interfaces[0])
+	}
+	if out := p.exec("ip", "link", "show", "net1"); !strings.Contains(out, "link/ether 02:00:00:00:00:77") {
+		t.Errorf("in the pod:\n%s", out)
+	}
+	must(t, p.check("net1", config))
+	p.del("net1", config)
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestAMACAddressForAMacvlanIsRefused(t *testing.T) {
+	r := newRig(t, 1)
+	run(t, "ip", "link", "add", "mv0", "link", rails[0], "type", "macvlan")
+	t.Cleanup(func() { run(t, "ip", "link", "del", "mv0") })
+	before, p := hostState(t), r.pod()
+	config := r.config("mv0", map[string]any{"rdma": "none", "runtimeConfig": map[string]any{"mac": "02:00:00:00:00:77"}})
+	if _, err := p.tryAdd("net1", config); code(err) != 7 || !strings.Contains(err.Error(), "mv0 is a macvlan") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	r.expectHost(before)
+	r.expectClean()
 }
 
 func with(m map[string]any, key string, value any) map[string]any {

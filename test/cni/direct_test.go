@@ -28,15 +28,20 @@ func program(name string) string {
 
 func plugin() string { return program("roce-host-device") }
 
-// direct runs the plugin without libcni, for what libcni would not pass on.
-func (p *pod) direct(command, ifName string, config []byte, env ...string) ([]byte, error) {
-	cmd := exec.Command(plugin())
+// command is a plugin about to be run without libcni.
+func (p *pod) command(plugin, command, ifName string, config []byte, env ...string) *exec.Cmd {
+	cmd := exec.Command(program(plugin))
 	cmd.Env = append(os.Environ(), "CNI_COMMAND="+command, "CNI_CONTAINERID="+p.id, "CNI_NETNS="+p.netns,
 		"CNI_IFNAME="+ifName, "CNI_PATH="+os.Getenv("ROCE_CNI_PATH"))
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin = bytes.NewReader(config)
 	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	return cmd
+}
+
+// call runs it, and makes an error of the one that it prints.
+func (p *pod) call(plugin, command, ifName string, config []byte, env ...string) ([]byte, error) {
+	out, err := p.command(plugin, command, ifName, config, env...).Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		var e types.Error
 		if jsonErr := json.Unmarshal(out, &e); jsonErr != nil {
@@ -45,6 +50,11 @@ func (p *pod) direct(command, ifName string, config []byte, env ...string) ([]by
 		return out, &e
 	}
 	return out, err
+}
+
+// direct runs ours, for what libcni would not pass on.
+func (p *pod) direct(command, ifName string, config []byte, env ...string) ([]byte, error) {
+	return p.call("roce-host-device", command, ifName, config, env...)
 }
 
 func (p *pod) addDirect(ifName string, config map[string]any) *current.Result {

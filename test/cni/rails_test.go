@@ -196,23 +196,25 @@ func TestTheRDMADeviceMayHaveAnotherNameInThePod(t *testing.T) {
 func TestSTATUSTellsWhyAnADDWouldFail(t *testing.T) {
 	r := newRig(t, 1)
 	p := r.pod()
-	tests := []struct {
+	type test struct {
 		name   string
 		change map[string]any
 		code   uint
 		say    string
-	}{
+	}
+	tests := []test{
 		{"all well", nil, 0, ""},
 		{"no such NIC", map[string]any{"device": "ens99np0"}, 50, "no NIC"},
 		{"IPAM not there", map[string]any{"ipam": map[string]any{"type": "no-such-ipam"}}, 50, "no-such-ipam"},
+		{"a NIC of the device plugin's choice", map[string]any{"device": nil, "capabilities": map[string]any{"deviceID": true}}, 0, ""},
+		{"a NIC that nothing names", map[string]any{"device": nil}, 7, "nothing names the NIC"},
+		{"a state folder that cannot be made", map[string]any{"stateDir": "/dev/null/state"}, 50, "/dev/null"},
 	}
 	if inLab() {
 		wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
-		tests = append(tests, tests[0])
-		tests[3].name, tests[3].change, tests[3].code, tests[3].say = "wrong mode", map[string]any{"rdmaMode": wrong}, 50, "the node is in "+lab.mode+" mode"
+		tests = append(tests, test{"wrong mode", map[string]any{"rdmaMode": wrong}, 50, "the node is in " + lab.mode + " mode"})
 	} else {
-		tests = append(tests, tests[0])
-		tests[3].name, tests[3].change, tests[3].code, tests[3].say = "no RDMA", map[string]any{"rdma": "required"}, 50, "no RDMA subsystem"
+		tests = append(tests, test{"no RDMA", map[string]any{"rdma": "required"}, 50, "no RDMA subsystem"})
 	}
 	for _, tt := range tests {
 		b, err := json.Marshal(r.config(rails[0], tt.change))
@@ -243,7 +245,7 @@ func TestCHECKFindsWhatHasChangedInThePod(t *testing.T) {
 	ipam := with(r.hostLocal(1), "routes", []any{map[string]any{"dst": "10.0.0.0/8"}})
 	for command, say := range tests {
 		p := r.pod()
-		config := r.config(rails[0], map[string]any{"ipam": ipam})
+		config := r.config(rails[0], map[string]any{"ipam": ipam, "mtu": 9000})
 		ipam["subnet"] = "172.31.1.0/24"
 		p.add("net1", config)
 		must(t, p.check("net1", config))

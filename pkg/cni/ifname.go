@@ -1,0 +1,21 @@
+package cni
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// checkIfName refuses names of interfaces that mean something else to the
+// kernel: it numbers "net%d" (dev_alloc_name), and keeps the settings of all
+// interfaces, and of those to come, where one called "all" or "default" would
+// have its own. skel has checked what the specification says of the name. DEL
+// asks nothing: what cannot have been attached is easily detached.
+func checkIfName(name string) error {
+	if !strings.Contains(name, "%") && !slices.Contains([]string{"all", "default", "lo"}, name) {
+		return nil
+	}
+	return fail(types.ErrInvalidEnvironmentVariables, "", "CNI_IFNAME is "+name+", which is no interface's own name", nil,
+		"give the network another interface name; nothing was changed")
+}
