@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 func TestWithSourceRoutingRepliesLeaveByTheirOwnNIC(t *testing.T) {
@@ -208,7 +209,6 @@ func TestSTATUSTellsWhyAnADDWouldFail(t *testing.T) {
 		{"IPAM not there", map[string]any{"ipam": map[string]any{"type": "no-such-ipam"}}, 50, "no-such-ipam"},
 		{"a NIC of the device plugin's choice", map[string]any{"device": nil, "capabilities": map[string]any{"deviceID": true}}, 0, ""},
 		{"a NIC that nothing names", map[string]any{"device": nil}, 7, "nothing names the NIC"},
-		{"a state folder that cannot be made", map[string]any{"stateDir": "/dev/null/state"}, 50, "/dev/null"},
 	}
 	if inLab() {
 		wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
@@ -223,6 +223,24 @@ func TestSTATUSTellsWhyAnADDWouldFail(t *testing.T) {
 		if code(err) != tt.code || err != nil && !strings.Contains(err.Error(), tt.say) {
 			t.Errorf("%s: code %d: %v", tt.name, code(err), err)
 		}
+	}
+}
+
+func TestSTATUSTellsOfAStateFolderThatCannotBeUsed(t *testing.T) {
+	r := newRig(t, 1)
+	status, err := json.Marshal(r.config(rails[0]))
+	must(t, err)
+	readOnly := t.TempDir()
+	run(t, "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", readOnly)
+	t.Cleanup(func() { run(t, "umount", readOnly) })
+	for dir, say := range map[string]string{"/dev/null/state": "/dev/null/state", readOnly + "/state": "use the state folder " + readOnly} {
+		t.Run(dir, func(t *testing.T) {
+			r.enter()
+			mounts.Policy(t, `{"stateDir": "`+dir+`"}`)
+			if _, err := r.pod().direct("STATUS", "", status); code(err) != 107 && code(err) != 50 || !strings.Contains(err.Error(), say) {
+				t.Errorf("code %d: %v", code(err), err)
+			}
+		})
 	}
 }
 
