@@ -113,8 +113,8 @@ func joined(errs []error) error {
 // nothing.
 func (o *operation) read(id attachment.ID) *attachment.Record {
 	r, bad := o.journal.Read(id)
-	if bad != nil {
-		o.setAside(bad)
+	for _, b := range bad {
+		o.setAside(b)
 	}
 	return r
 }
