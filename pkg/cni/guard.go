@@ -18,7 +18,7 @@ import (
 // guardNetdev refuses a netdev that the host itself needs. "force" is for those
 // who know better.
 func (o *operation) guardNetdev(link netlink.Link) error {
-	return o.guard(link, o.carriesTraffic, o.hasMaster, o.hasUppers, o.isRepresentor)
+	return o.guard(link, o.carriesTraffic, o.hasMaster, o.servesPod, o.hasUppers, o.isRepresentor)
 }
 
 // guardRDMA does the same for the netdev's RDMA device.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,6 +42,26 @@ func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
 			}
 		}
 	}
+}
+
+// SandboxNumbered returns the file of the namespace that has a number in this
+// one, if a container runtime keeps it; "" if none does.
+func (n *Namespace) SandboxNumbered(number int) string {
+	for path, sandbox := range namespacePaths(false) {
+		if !sandbox {
+			break // those come first
+		}
+		handle, err := netns.GetFromPath(path)
+		if err != nil {
+			continue
+		}
+		its, err := n.handle.GetNetNsIdByFd(int(handle))
+		handle.Close()
+		if err == nil && its == number {
+			return path
+		}
+	}
+	return ""
 }
 
 // namespacePaths goes through the files that may be network namespaces, with

@@ -1,7 +1,9 @@
 package cni_test
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -28,17 +30,22 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			[]string{"ip -n " + other + " link del mv1", "ip netns del " + other}, "a macvlan in another namespace is on top of it (with the address 02:00:00:00:00:07)"},
 		{"macvlan on top", []string{"ip link add mv0 link " + nic + " type macvlan"}, []string{"ip link del mv0"}, "macvlan mv0 is on top of it"},
 	}
+	type test = struct {
+		name       string
+		need, free []string
+		say        string
+	}
+	if !inLab() {
+		tests = append(tests,
+			test{"the host's end of a pod's interface", []string{"ip netns add " + other, "ip link set " + nic + " down; ip link set sw-" + nic + " netns " + other + " name eth0", "ip link set " + nic + " up"},
+				[]string{"ip -n " + other + " link set eth0 netns $$ name sw-" + nic, "ip link set sw-" + nic + " up", "ip netns del " + other}, "it is the host's end of an interface of the pod in /run/netns/" + other})
+	}
 	if inLab() {
 		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
 		tests[0].free = append(tests[0].free, "ip addr del 192.168.0.1/24 dev "+nic)
 		for i := 1; i <= 2; i++ {
 			tests[i].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic, "ip addr add 192.168.1.1/24 dev " + rails[1]}, tests[i].need...)
 			tests[i].free = append(tests[i].free, "ip addr del 192.168.0.1/24 dev "+nic, "ip addr del 192.168.1.1/24 dev "+rails[1])
-		}
-		type test = struct {
-			name       string
-			need, free []string
-			say        string
 		}
 		tests = append(tests,
 			test{"VLAN on top", []string{"ip link add v7 link " + nic + " type vlan id 7"}, []string{"ip link del v7"}, "vlan v7 is on top of it"},
@@ -67,6 +74,27 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestANICByWhoseAddressTheHostTalksWithOthersIsRefused(t *testing.T) {
+	if inLab() {
+		t.Skip("the rails of the lab have no addresses")
+	}
+	r := newRig(t, 1)
+	run(t, "ip", "link", "set", "lo", "up")
+	before, p := hostState(t), r.pod()
+	l, err := net.Listen("tcp", "192.168.0.1:0")
+	must(t, err)
+	c, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	if _, err := p.tryAdd("net1", r.config(rails[0])); code(err) != 112 || !strings.Contains(err.Error(), rails[0]+": the host has 2 connections by its address 192.168.0.1") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	r.expectHost(before)
+	r.expectClean()
+	p.add("net1", r.config(rails[0], map[string]any{"force": true}))
+	p.del("net1", r.config(rails[0]))
+	must(t, errors.Join(c.Close(), l.Close()))
 }
 
 func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
