@@ -32,8 +32,8 @@ type Namespace struct {
 
 	handle operations
 	lists  lists
-	// requests is a socket for the messages that handle has no method for.
-	requests *nl.NetlinkSocket
+	// route is a socket of NETLINK_ROUTE for what this package asks itself.
+	route *socket
 }
 
 // OpenNamespace opens the namespace at path, such as /var/run/netns/x or
@@ -77,18 +77,18 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	requests, err := nl.GetNetlinkSocketAt(at, netns.None(), unix.NETLINK_ROUTE)
+	route, err := openSocket(at, unix.NETLINK_ROUTE)
 	if err != nil {
 		h.Close()
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	return &Namespace{NS: handle, ID: st.Ino, Path: path, handle: h, lists: h, requests: requests}, nil
+	return &Namespace{NS: handle, ID: st.Ino, Path: path, handle: h, lists: h, route: route}, nil
 }
 
 // Close closes the sockets and the handle on the namespace.
 func (n *Namespace) Close() {
-	n.requests.Close()
+	n.route.Close()
 	n.handle.Close()
 	n.NS.Close()
 }
@@ -134,58 +134,70 @@ func Complete[T any](ctx context.Context, list func() ([]T, error)) (items []T, 
 // list asks for all of something.
 func (n *Namespace) list(ctx context.Context, command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
 	return Complete(ctx, func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(command, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
-		for _, a := range about {
-			req.AddData(a)
-		}
-		return req.Execute(unix.NETLINK_ROUTE, 0)
+		return n.route.request(command, unix.NLM_F_DUMP, about...)
 	})
 }
 
 // Link finds the netdev with an identity in this namespace; nil if it is not
 // there.
-func (n *Namespace) Link(ctx context.Context, id Identity) (netlink.Link, error) {
+func (n *Namespace) Link(ctx context.Context, id Identity) (found netlink.Link, err error) {
 	// The ifindex mostly survives a move: one request instead of a dump.
-	if link, err := n.handle.LinkByIndex(id.Index); err == nil && id.Matches(link) {
+	if link, err := n.LinkAt(id.Index); err == nil && id.Matches(link) {
 		return link, nil
 	}
-	links, err := n.Links(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, link := range links {
-		if id.Matches(link) {
-			return link, nil
+	// Whoever makes and deletes links without pause must not keep a search from
+	// an end: a list that changed meanwhile will do if it has the netdev.
+	_, err = Complete(ctx, func() ([][]byte, error) {
+		answers, err := n.dumpLinks()
+		for _, link := range parseLinks(answers) {
+			if id.Matches(link) {
+				found = link
+				return nil, nil
+			}
 		}
+		return nil, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
-	return nil, nil
+	return found, nil
 }
 
 // LinkNamed finds a link by its name or one of its alternative names; nil if
 // there is none.
 func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
-	link, err := n.handle.LinkByName(name)
-	if notFound := (netlink.LinkNotFoundError{}); errors.As(err, &notFound) {
+	kind := unix.IFLA_IFNAME
+	if len(name) >= unix.IFNAMSIZ {
+		kind = unix.IFLA_ALT_IFNAME
+	}
+	answer, err := n.getLink(0, nl.NewRtAttr(kind, nl.ZeroTerminated(name)))
+	if errors.Is(err, unix.ENODEV) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up link %s in %s: %w", name, n.Path, err)
 	}
-	return link, nil
+	return netlink.LinkDeserialize(nil, answer)
 }
 
 // LinkAt returns the link with an ifindex.
 func (n *Namespace) LinkAt(index int) (netlink.Link, error) {
-	link, err := n.handle.LinkByIndex(index)
+	answer, err := n.getLink(index)
 	if err != nil {
 		return nil, fmt.Errorf("look up link %d in %s: %w", index, n.Path, err)
 	}
-	return link, nil
+	return netlink.LinkDeserialize(nil, answer)
 }
 
 // SetUp sets a link up.
-func (n *Namespace) SetUp(link netlink.Link) error { return n.handle.LinkSetUp(link) }
+func (n *Namespace) SetUp(link netlink.Link) error {
+	return n.Apply(link.Attrs().Index, Change{Flags: unix.IFF_UP, Which: unix.IFF_UP})
+}
+
+// setDown sets a link down.
+func (n *Namespace) setDown(link netlink.Link) error {
+	return n.Apply(link.Attrs().Index, Change{Which: unix.IFF_UP})
+}
 
 // AllNamespaces opens, one after another, every network namespace that this
 // process can reach: those with a process in them and those that a container

@@ -112,12 +112,8 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if err != nil || back == nil {
 		return errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
 	}
-	for _, name := range s.AltNames {
-		if !slices.Contains(back.Attrs().AltNames, name) {
-			errs = append(errs, wrap("add alternative name "+name, n.handle.LinkAddAltName(back, name)))
-		}
-	}
-	errs = append(errs, n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
+	missing := slices.DeleteFunc(slices.Clone(s.AltNames), func(name string) bool { return slices.Contains(back.Attrs().AltNames, name) })
+	errs = append(errs, n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
 	return errors.Join(errs...)
 }
 
@@ -130,7 +126,7 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (string
 	}
 	name := s.Name
 	holder, err := n.LinkNamed(s.Name)
-	if err == nil && holder != nil && (away || holder.Attrs().Index != a.Index) {
+	if err == nil && holder != nil && !sameNetdev(holder, link) {
 		err = fmt.Errorf("name %s is taken by another link (ifindex %d)", s.Name, holder.Attrs().Index)
 	}
 	if err != nil {
@@ -159,7 +155,7 @@ func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s 
 	// A rename or a new address may need the link to be down, and a move
 	// closes it anyhow.
 	if c.Namespace == nil && a.Flags&net.FlagUp != 0 && (c.Name != "" || c.MAC != nil) {
-		if err := n.handle.LinkSetDown(link); err != nil {
+		if err := n.setDown(link); err != nil {
 			return fmt.Errorf("set down: %w", err)
 		}
 	}
@@ -172,19 +168,19 @@ func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s 
 // back: the kernel would not let it in with a name that is taken, nor rename it
 // to one that it has besides (__dev_change_net_namespace, dev_change_name).
 func (n *Namespace) dropAltNames(from *Namespace, link netlink.Link, s State) error {
-	var errs []error
-	for _, name := range link.Attrs().AltNames {
-		if slices.Contains(s.AltNames, name) {
-			if from.ID == n.ID {
-				continue
-			}
-			if holder, err := n.LinkNamed(name); holder == nil && err == nil {
-				continue
-			}
+	return from.deleteAltNames(link, slices.DeleteFunc(slices.Clone(link.Attrs().AltNames), func(name string) bool {
+		if !slices.Contains(s.AltNames, name) || from.ID == n.ID {
+			return slices.Contains(s.AltNames, name)
 		}
-		errs = append(errs, wrap("drop alternative name "+name, from.handle.LinkDelAltName(link, name)))
-	}
-	return errors.Join(errs...)
+		holder, err := n.LinkNamed(name)
+		return err == nil && (holder == nil || sameNetdev(holder, link))
+	}))
+}
+
+// sameNetdev tells whether what the host finds by a name is the very netdev that
+// is away: kernels before 6.6 leave its alternative names behind when it moves.
+func sameNetdev(holder, link netlink.Link) bool {
+	return holder.Attrs().Index == link.Attrs().Index && IdentityOf(link).Matches(holder)
 }
 
 // fallbackName lets the kernel number a netdev that cannot have its own name
