@@ -63,7 +63,7 @@ func (o *operation) detachUnrecorded() error {
 		if err := o.returnUnrecordedRDMA(pod, link); err != nil {
 			errs = append(errs, fail(codeReturn, o.config.Device, "give its RDMA device back to the host", err, "see `rdma dev` in the pod and on the host"))
 		}
-		if err := o.host.Restore(o.ctx, pod, link, o.guessState(link)); err != nil {
+		if err := o.host.Restore(o.ctx, pod, link, o.guessState(link), o.Log); err != nil {
 			errs = append(errs, fail(codeReturn, o.config.Device, "give it back to the host", err, "see `ip link` in the pod and on the host"))
 		}
 	}

@@ -55,6 +55,6 @@ func (n *Namespace) altNames(command, index int, names ...string) error {
 	}
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
-	_, err := n.route.request(command, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, msg, list)
+	_, err := n.route.request(command, unix.NLM_F_ACK, msg, list)
 	return err
 }

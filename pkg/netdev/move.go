@@ -15,7 +15,9 @@ type Change struct {
 	MTU       int              // in bytes
 	MAC       net.HardwareAddr // set this address
 	Alias     *string          // set the alias; an empty one clears it
-	// Flags (IFF_UP and so on) are set and cleared last of all: those in Which.
+	// Settings are further attributes, which come after the flags.
+	Settings []*nl.RtAttr
+	// Flags (IFF_UP and so on) are set and cleared: those in Which.
 	Flags, Which uint32
 }
 
@@ -45,6 +47,9 @@ func (n *Namespace) Apply(index int, c Change) error {
 	}
 	if c.Alias != nil {
 		parts = append(parts, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(*c.Alias)))
+	}
+	for _, s := range c.Settings {
+		parts = append(parts, s)
 	}
 	_, err := n.route.request(unix.RTM_NEWLINK, unix.NLM_F_ACK, parts...)
 	return err

@@ -71,8 +71,8 @@ func (s *socket) request(command, flags int, parts ...nl.NetlinkRequestData) (an
 				continue // to a request that was given up
 			}
 			interrupted = interrupted || m.Header.Flags&unix.NLM_F_DUMP_INTR != 0
-			switch {
-			case m.Header.Type == unix.NLMSG_DONE || m.Header.Type == unix.NLMSG_ERROR:
+			switch m.Header.Type {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
 				if err := errorOf(m); err != nil {
 					return nil, err
 				}
@@ -99,8 +99,8 @@ func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
 			wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			if n, err := unix.Poll(wait, int(answerTimeout.Milliseconds())); n == 0 && err == nil {
-				return nil, err
+			if n, pollErr := unix.Poll(wait, int(answerTimeout.Milliseconds())); n == 0 && pollErr == nil {
+				return nil, fmt.Errorf("no answer from the kernel in %s: %w", answerTimeout, err)
 			}
 		case err != nil:
 			return nil, err

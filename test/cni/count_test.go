@@ -178,7 +178,7 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	for i, nic := range rails {
 		link, err := host.LinkNamed(nic)
 		must(t, err)
-		must(t, host.Restore(t.Context(), host, link, states[i]))
+		must(t, host.Restore(t.Context(), host, link, states[i], slog.Default()))
 	}
 }
 
