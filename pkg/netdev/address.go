@@ -75,6 +75,9 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 	return errors.Join(errs...)
 }
 
+// Is6 tells whether it is an IPv6 address.
+func (a Address) Is6() bool { return a.Prefix.Addr().Is6() }
+
 // message is what RTM_NEWADDR takes.
 func (a Address) message(index int) []nl.NetlinkRequestData {
 	local, remote := a.Prefix, a.Prefix
