@@ -70,7 +70,8 @@ func (d *Devconf) ipv4Changes(now *Devconf) *nl.RtAttr {
 }
 
 // ipv6Names are the files of the IPv6 half, by index; "" for what is no setting,
-// and for the MTU, which is set apart.
+// and for the MTU: the kernel makes it the link's whenever that comes up
+// (addrconf_notify).
 func ipv6Names() []string {
 	const temporaryPreferred = "temp_prefer" + "ed_lft" // as the kernel spells it
 	return []string{
@@ -87,17 +88,6 @@ func ipv6Names() []string {
 		"ndisc_tclass", "rpl_seg_enabled", "ra_defrtr_metric", "ioam6_enabled", "ioam6_id", "", // ioam6_id_wide is cut off
 		"ndisc_evict_nocarrier", "accept_untracked_na", "accept_ra_min_lft", "force_forwarding",
 	}
-}
-
-// restoreIPv6MTU sets an MTU for IPv6 that is smaller than the link's. The
-// kernel has them change together, so it comes after the link's.
-func (n *Namespace) restoreIPv6MTU(link netlink.Link, d *Devconf, linkMTU int) error {
-	const mtu = 2 // DEVCONF_MTU6
-	if d == nil || len(d.IPv6) <= mtu || int(d.IPv6[mtu]) >= linkMTU {
-		return nil
-	}
-	s := Sysctl{"net/ipv6/conf/" + link.Attrs().Name + "/mtu", strconv.Itoa(int(d.IPv6[mtu]))}
-	return n.Do(s.set)
 }
 
 // inSeconds are the values that the kernel tells in milliseconds and takes in

@@ -174,7 +174,6 @@ func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *s
 	if refused != nil { // some drivers want the link up
 		warn(n.restoreEthtool(back, s.Ethtool))
 	}
-	warn(n.restoreIPv6MTU(back, s.Devconf, s.MTU))
 	warn(n.restoreQdiscs(ctx, back, s.Qdiscs))
 	return errors.Join(errs...)
 }
