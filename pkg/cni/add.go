@@ -244,6 +244,9 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 			return nil, err
 		}
 	}
+	for _, q := range state.Qdiscs {
+		o.Log.Warn("the move takes the host's traffic control away; DEL brings it back without classes and filters", "nic", name, "qdisc", q)
+	}
 	r := &attachment.Record{
 		Created: time.Now().UTC(), Step: attachment.Prepared,
 		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Network: o.config.Name, Pod: o.pod,
@@ -368,6 +371,12 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.policy.StateDir)
 		}
 	}
+	// What the network says of it is set already, and stays.
+	if _, own := o.config.Sysctls["net.ipv6.conf.IFNAME.keep_addr_on_down"]; !own && slices.ContainsFunc(p.addresses, netdev.Address.Is6) {
+		if err := pod.KeepIPv6(link); err != nil {
+			o.logFor(r).Warn("IPv6 addresses will not survive that the link is set down", "err", err)
+		}
+	}
 	wanted := slices.Clone(p.routes)
 	if err := p.apply(o.ctx, pod, link); err != nil {
 		return fail(codeConfigure, r.Host.Name, "configure its addresses in the pod", err, "compare the IPAM plugin's routes and gateway with its subnet")
@@ -392,6 +401,13 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	sysctls, err := o.config.sysctls(o.args.IfName)
 	if err != nil {
 		return nil, err
+	}
+	if o.config.Force {
+		// A program would go along, and work in the pod.
+		programs, err := o.host.Programs(link)
+		if err := errors.Join(err, o.host.Detach(link, programs)); err != nil {
+			return nil, fail(codeMove, name, "take the host's programs off it", err, "see `ip -d link` and `bpftool net` on the host")
+		}
 	}
 	if slices.Contains(r.Host.AltNames, o.args.IfName) { // the record has it, for the way back
 		if err := o.host.DropAltName(link, o.args.IfName); err != nil {

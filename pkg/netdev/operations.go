@@ -10,14 +10,6 @@ import (
 
 // operations are what this package has the netlink package do in a namespace.
 type operations interface {
-	LinkByIndex(index int) (netlink.Link, error)
-	LinkByName(name string) (netlink.Link, error)
-	LinkSetUp(link netlink.Link) error
-	LinkSetDown(link netlink.Link) error
-	LinkAddAltName(link netlink.Link, name string) error
-	LinkDelAltName(link netlink.Link, name string) error
-	AddrAdd(link netlink.Link, addr *netlink.Addr) error
-	RouteAdd(route *netlink.Route) error
 	RouteGet(destination net.IP) ([]netlink.Route, error)
 	RuleAdd(rule *netlink.Rule) error
 	RuleDel(rule *netlink.Rule) error
