@@ -144,6 +144,7 @@ func (w Returner) Settle(ctx context.Context, r *Record) error {
 
 // returnRDMA brings the RDMA device back. It is with its netdev, in the pod,
 // on the host already, or, after a crash between two steps, somewhere else.
+// Wherever that is, it goes with its netdev, which is this attachment's.
 func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, r *Record) error {
 	lock, err := w.Journal.LockRDMAMoves(ctx, w.Who)
 	if err != nil {
@@ -179,7 +180,7 @@ func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, 
 			return w.bringRDMA(device, place, host)
 		}
 	}
-	place, err = w.search(ctx, wait, pod, r, see)
+	place, err = w.search(ctx, wait, pod, anywhere, see)
 	if device.Soft && errors.Is(err, ErrOutOfReach) {
 		// The Soft-RoCE driver as it is in Linux deletes the device when its
 		// netdev changes namespace. Nothing is left to return.

@@ -129,7 +129,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	if err := o.refuseOwedName(sel); err != nil {
 		return nil, nil, err
 	}
-	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
+	link, err := sel.find(o.ctx, o.host, o.Node)
 	if err != nil {
 		return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
@@ -165,7 +165,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 // available returns the NIC if it is on the host and nobody's, after a repair
 // where that is what it takes.
 func (o *operation) available(sel selector) (netlink.Link, error) {
-	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
+	link, err := sel.find(o.ctx, o.host, o.Node)
 	if err != nil {
 		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
@@ -184,7 +184,7 @@ func (o *operation) available(sel selector) (netlink.Link, error) {
 	if err := o.repair(r, sel); err != nil {
 		return nil, err
 	}
-	link, err = sel.find(o.ctx, o.host, o.Node.Sys)
+	link, err = sel.find(o.ctx, o.host, o.Node)
 	if err != nil || link == nil {
 		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "compare with `ip link` on the host")
 	}

@@ -3,7 +3,6 @@ package cni
 import (
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -136,9 +135,8 @@ func (o *operation) hasFunctions(link netlink.Link) (string, error) {
 
 // isRepresentor: the netdev is the switch's side of a virtual function.
 func (o *operation) isRepresentor(link netlink.Link) (string, error) {
-	port, err := os.ReadFile(filepath.Join(o.Node.Sys, "class/net", link.Attrs().Name, "phys_port_name"))
-	if err == nil && rdma.IsRepresentorPort(string(port)) {
-		return "it is the representor of a virtual function, port " + strings.TrimSpace(string(port)), nil
+	if port, is := o.Node.IsRepresentor(link.Attrs().Name); is {
+		return "it is the representor of a virtual function, port " + port, nil
 	}
 	return "", nil
 }
@@ -146,9 +144,6 @@ func (o *operation) isRepresentor(link netlink.Link) (string, error) {
 // servesOthers: the RDMA device belongs to several netdevs: those of a function
 // with two ports, or the ports of a bond.
 func servesOthers(link netlink.Link, device rdma.Device) string {
-	if link.Type() == "bond" {
-		return fmt.Sprintf("it is a bond, and its RDMA device %s serves all its ports", device.Name)
-	}
 	for _, other := range device.Netdevs {
 		if other != link.Attrs().Name {
 			return fmt.Sprintf("its RDMA device %s serves %s as well", device.Name, other)

@@ -2,6 +2,7 @@ package rdma_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -145,9 +146,17 @@ func TestBusAddresses(t *testing.T) {
 			t.Errorf("IsAuxiliaryAddress(%q) is %v", s, !want)
 		}
 	}
-	for s, want := range map[string]bool{"pf0vf3": true, "c1pf0sf88": true, "p0": false, "": false} {
-		if rdma.IsRepresentorPort(s) != want {
-			t.Errorf("IsRepresentorPort(%q) is %v", s, !want)
+}
+
+func TestARepresentorIsKnownByTheNameOfItsPort(t *testing.T) {
+	sys := t.TempDir()
+	node := rdma.Node{Sys: sys}
+	for port, want := range map[string]bool{"pf0vf3": true, "c1pf0sf88": true, "p0": false, "": false} {
+		dir := filepath.Join(sys, "class/net/eth0")
+		must(t, os.MkdirAll(dir, 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, "phys_port_name"), []byte(port+"\n"), 0o644))
+		if got, is := node.IsRepresentor("eth0"); is != want || got != port {
+			t.Errorf("port %q: %q, %v", port, got, is)
 		}
 	}
 }

@@ -115,7 +115,7 @@ func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
 	bonded := hostState(t)
 	for nic, say := range map[string]string{
 		rails[0]: "it is a port of bond bond7",
-		"bond7":  "it is a bond, and its RDMA device rxebond serves all its ports",
+		"bond7":  "it is a bond, which cannot change namespaces",
 	} {
 		if _, err := p.tryAdd("net1", r.config(rails[0], map[string]any{"device": nic})); code(err) != 112 || !strings.Contains(err.Error(), nic+": "+say) {
 			t.Errorf("code %d: %v, want 112: %s", code(err), err, say)
