@@ -9,13 +9,27 @@ import (
 )
 
 // servesPod: the link is the host's end of another pod's interface. Whoever has
-// it sees, and answers for, that pod's traffic.
+// it sees, and answers for, that pod's traffic. Its peer is in a namespace that a
+// runtime named, or, as routed networks do (Calico, Cilium), the host has a route
+// to the one address that is behind it.
 func (o *operation) servesPod(link netlink.Link) (string, error) {
 	if link.Type() != "veth" || link.Attrs().NetNsID < 0 {
 		return "", nil
 	}
 	if sandbox := o.host.SandboxNumbered(link.Attrs().NetNsID); sandbox != "" {
 		return "it is the host's end of an interface of the pod in " + sandbox, nil
+	}
+	routes, err := o.host.MainRoutes(o.ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range routes {
+		if r.LinkIndex != link.Attrs().Index || r.Dst == nil || r.Gw != nil {
+			continue
+		}
+		if ones, bits := r.Dst.Mask.Size(); ones == bits {
+			return fmt.Sprintf("it is the host's end of an interface of the pod with the address %s", r.Dst.IP), nil
+		}
 	}
 	return "", nil
 }

@@ -45,11 +45,14 @@ func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
 }
 
 // SandboxNumbered returns the file of the namespace that has a number in this
-// one, if a container runtime keeps it; "" if none does.
-func (n *Namespace) SandboxNumbered(number int) string {
-	for path, sandbox := range namespacePaths(false) {
-		if !sandbox {
+// one, if a container runtime made it for a pod; "" if none did.
+func (n *Namespace) SandboxNumbered(number int) (path string) {
+	for path, kept := range namespacePaths(false) {
+		if !kept {
 			break // those come first
+		}
+		if !isNamedByRuntime(path) {
+			continue
 		}
 		handle, err := netns.GetFromPath(path)
 		if err != nil {
@@ -62,6 +65,15 @@ func (n *Namespace) SandboxNumbered(number int) string {
 		}
 	}
 	return ""
+}
+
+// isNamedByRuntime tells a pod's namespace from one that a person made with
+// `ip netns`: containerd calls it cni- and a UUID, CRI-O by a UUID, and Docker
+// has a folder of its own.
+func isNamedByRuntime(path string) bool {
+	name := filepath.Base(path)
+	uuid := len(name) == 36 && strings.Count(name, "-") == 4
+	return uuid || strings.HasPrefix(name, "cni-") || strings.HasPrefix(path, "/run/docker/")
 }
 
 // namespacePaths goes through the files that may be network namespaces, with

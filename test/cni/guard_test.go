@@ -37,8 +37,12 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 	}
 	if !inLab() {
 		tests = append(tests,
-			test{"the host's end of a pod's interface", []string{"ip netns add " + other, "ip link set " + nic + " down; ip link set sw-" + nic + " netns " + other + " name eth0", "ip link set " + nic + " up"},
-				[]string{"ip -n " + other + " link set eth0 netns $$ name sw-" + nic, "ip link set sw-" + nic + " up", "ip netns del " + other}, "it is the host's end of an interface of the pod in /run/netns/" + other})
+			test{"the host's end of a pod's interface", []string{"ip netns add cni-" + other, "ip link set sw-" + nic + " netns cni-" + other},
+				[]string{"ip -n cni-" + other + " link set sw-" + nic + " netns $$", "ip link set sw-" + nic + " up", "ip netns del cni-" + other},
+				"it is the host's end of an interface of the pod in /run/netns/cni-" + other},
+			test{"the host's end of a routed pod's interface", []string{"ip netns add " + other, "ip link set sw-" + nic + " netns " + other, "ip route add 198.51.100.7 dev " + nic},
+				[]string{"ip route del 198.51.100.7", "ip -n " + other + " link set sw-" + nic + " netns $$", "ip link set sw-" + nic + " up", "ip netns del " + other},
+				"it is the host's end of an interface of the pod with the address 198.51.100.7"})
 	}
 	if inLab() {
 		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
