@@ -62,7 +62,6 @@ func changes() []change {
 		{row: "ethtool features", commands: "ethtool -K net1 gro on tx off", needs: []string{"ethtool"}},
 		{row: "ethtool channels", commands: "ethtool -L net1 rx 1 tx 1", needs: []string{"ethtool", "veth"}},
 		{row: "ethtool rings and coalescing", commands: "ethtool -G net1 rx 128 tx 128; ethtool -C net1 rx-frames 0 tx-frames 0 || true", needs: []string{"ethtool", "hardware"}},
-		{row: "ethtool message level", commands: "ethtool -s net1 msglvl 7", needs: []string{"ethtool", "hardware", "msglvl"}},
 	}
 }
 
@@ -177,10 +176,6 @@ func lacks(t testing.TB, need string) string {
 		if _, err := exec.LookPath("ethtool"); err != nil {
 			return "no ethtool"
 		}
-	case "msglvl":
-		if out, _ := exec.Command("ethtool", "-s", rails[0], "msglvl", "0").CombinedOutput(); len(out) > 0 {
-			return "the driver has none: " + string(out)
-		}
 	case "tcx":
 		var release unix.Utsname
 		must(t, unix.Uname(&release))
@@ -198,29 +193,34 @@ func lacks(t testing.TB, need string) string {
 // own time.
 func everything(t testing.TB, netns, nic string) string {
 	t.Helper()
-	in := func(command ...string) string {
-		if netns != "" {
-			command = append([]string{"ip", "netns", "exec", netns}, command...)
-		}
-		out, _ := exec.Command(command[0], command[1:]...).CombinedOutput()
-		return string(out)
-	}
-	var all []string
+	script := ""
 	for _, command := range []string{
 		"ip -d -j link show dev NIC", "ip -j addr show dev NIC", "ip -j route show table all dev NIC", "ip -6 -j route show table all dev NIC",
 		"ip neigh show nud permanent dev NIC", "tc qdisc show dev NIC", "tc class show dev NIC", "tc filter show dev NIC", "tc filter show dev NIC ingress",
 		"bridge -j link show dev NIC", "bridge fdb show dev NIC", "ip maddr show dev NIC",
 		"ethtool NIC", "ethtool -k NIC", "ethtool -l NIC", "ethtool -g NIC", "ethtool -c NIC", "ethtool -a NIC", "ethtool --show-priv-flags NIC", "ethtool -x NIC",
+		"grep -s . /proc/sys/net/ipv4/conf/NIC/* /proc/sys/net/ipv6/conf/NIC/* /proc/sys/net/ipv4/neigh/NIC/* /proc/sys/net/ipv6/neigh/NIC/*",
 	} {
-		out := in(strings.Fields(strings.ReplaceAll(command, "NIC", nic))...)
-		lines := strings.Split(stable(out), "\n")
+		script += "echo '" + mark + command + "'\n" + command + "\n"
+	}
+	command := []string{"bash", "-c", strings.ReplaceAll(script, "NIC", nic)}
+	if netns != "" {
+		command = append([]string{"ip", "netns", "exec", netns}, command...)
+	}
+	out, _ := exec.Command(command[0], command[1:]...).CombinedOutput()
+	var all []string
+	for part := range strings.SplitSeq(string(out), mark) {
+		name, shown, _ := strings.Cut(part, "\n")
+		lines := strings.Split(stable(shown), "\n")
 		slices.Sort(lines)
-		all = append(all, "$ "+command)
+		all = append(all, mark+name)
 		all = append(all, slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })...)
 	}
-	files := in("bash", "-c", "cd /proc/sys/net; grep -s '' ipv4/conf/"+nic+"/* ipv6/conf/"+nic+"/* ipv4/neigh/"+nic+"/* ipv6/neigh/"+nic+"/*")
-	return strings.Join(append(all, files), "\n")
+	return strings.Join(all, "\n")
 }
+
+// mark comes before each command in what everything returns.
+const mark = "$$ "
 
 // stable takes out of an output what changes by itself.
 func stable(out string) string {

@@ -9,6 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
@@ -53,6 +57,8 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 		}
 		tests = append(tests,
 			test{"VLAN on top", []string{"ip link add v7 link " + nic + " type vlan id 7"}, []string{"ip link del v7"}, "vlan v7 is on top of it"},
+			test{"VLAN in a pod", []string{"ip netns add " + other, "ip link add v7 link " + nic + " type vlan id 7", "ip link set v7 netns " + other, "ip -n " + other + " link set v7 up"},
+				[]string{"ip -n " + other + " link del v7", "ip netns del " + other}, "a VLAN or an ipvlan in another namespace is on top of it"},
 			test{"port of a bond", []string{"modprobe bonding max_bonds=0", "ip link add bond7 type bond", "ip link set " + nic + " down", "ip link set " + nic + " master bond7"},
 				[]string{"ip link del bond7", "ip link set " + nic + " mtu 9000 up", "rmmod bonding"}, "it is a port of bond bond7"},
 			// The lab has no switchdev HCA: what one would say of a representor.
@@ -99,6 +105,23 @@ func TestANICByWhoseAddressTheHostTalksWithOthersIsRefused(t *testing.T) {
 	p.add("net1", r.config(rails[0], map[string]any{"force": true}))
 	p.del("net1", r.config(rails[0]))
 	must(t, errors.Join(c.Close(), l.Close()))
+}
+
+func TestANICWithAProgramOfTheHostsIsRefusedUnlessForced(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	link, err := netlink.LinkByName(rails[0])
+	must(t, err)
+	must(t, netlink.LinkSetXdpFdWithFlags(link, p.loadProgram(unix.BPF_PROG_TYPE_XDP, 0), nl.XDP_FLAGS_SKB_MODE))
+	if _, err := p.tryAdd("net1", r.config(rails[0])); code(err) != 112 || !strings.Contains(err.Error(), "it has the XDP program ") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	p.add("net1", r.config(rails[0], map[string]any{"force": true}))
+	if out := p.exec("ip", "link", "show", "net1"); strings.Contains(out, "xdp") {
+		t.Errorf("in the pod:\n%s", out)
+	}
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
 }
 
 func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
