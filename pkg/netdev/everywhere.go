@@ -58,9 +58,9 @@ func (n *Namespace) SandboxNumbered(number int) (path string) {
 		if err != nil {
 			continue
 		}
-		its, err := n.handle.GetNetNsIdByFd(int(handle))
+		its := n.numberOf(handle)
 		handle.Close()
-		if err == nil && its == number {
+		if its == number {
 			return path
 		}
 	}
@@ -106,12 +106,27 @@ func namespacePaths(deep bool) iter.Seq2[string, bool] {
 
 // processNamespaces are those with a process in them.
 func processNamespaces(yield func(string) bool) {
-	paths, _ := filepath.Glob("/proc/[0-9]*/ns/net")
-	for _, path := range paths {
-		if !yield(path) {
+	for _, process := range processes() {
+		if !yield(process + "/ns/net") {
 			return
 		}
 	}
+}
+
+// processes are their folders in proc.
+func processes() (folders []string) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	for _, name := range names {
+		if strings.Trim(name, "0123456789") == "" {
+			folders = append(folders, "/proc/"+name)
+		}
+	}
+	return folders
 }
 
 // openNamespaces are those that a process has a file descriptor of.
@@ -127,8 +142,7 @@ func openNamespaces(yield func(string) bool) {
 // mountedNamespaces are those that a mount of any mount namespace holds.
 func mountedNamespaces(yield func(string) bool) {
 	seen := map[string]bool{} // mount namespaces
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, process := range processes {
+	for _, process := range processes() {
 		mounts, err := os.Readlink(filepath.Join(process, "ns/mnt"))
 		if err != nil || seen[mounts] {
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/containernetworking/plugins/pkg/ns"
@@ -31,8 +32,9 @@ type Namespace struct {
 	// some pod's.
 	Sandbox bool
 
-	handle operations
-	lists  lists
+	at      netns.NsHandle // NS, or None() where that is the caller's
+	opening sync.Mutex     // guards handle
+	handle  operations     // nil until it is needed
 	// route is a socket of NETLINK_ROUTE for what this package asks itself.
 	route *socket
 	// ioctls is a socket for what netlink does not say, -1 until it is needed.
@@ -75,24 +77,20 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 		handle.Close()
 		return nil, &fs.PathError{Op: "stat network namespace", Path: path, Err: err}
 	}
-	h, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
-	if err != nil {
-		handle.Close()
-		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
-	}
 	route, err := openSocket(at, unix.NETLINK_ROUTE)
 	if err != nil {
-		h.Close()
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	return &Namespace{NS: handle, ID: st.Ino, Path: path, handle: h, lists: h, route: route, ioctls: -1}, nil
+	return &Namespace{NS: handle, ID: st.Ino, Path: path, at: at, route: route, ioctls: -1}, nil
 }
 
 // Close closes the sockets and the handle on the namespace.
 func (n *Namespace) Close() {
 	n.route.Close()
-	n.handle.Close()
+	if n.handle != nil {
+		n.handle.Close()
+	}
 	if n.ioctls >= 0 {
 		_ = unix.Close(n.ioctls)
 	}
@@ -157,9 +155,7 @@ func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (fou
 	hostID := -1
 	if away && !id.Physical() {
 		// Having told of the link, the kernel has given the host a number.
-		if hostID, err = n.handle.GetNetNsIdByFd(int(host.NS)); err != nil {
-			return nil, fmt.Errorf("ask for the host's number in %s: %w", n.Path, err)
-		}
+		hostID = n.numberOf(host.NS)
 	}
 	if first != nil && id.compare(first, away, hostID) == itself {
 		return first, nil

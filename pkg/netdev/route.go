@@ -97,7 +97,11 @@ func (n *Namespace) MainRoutes(ctx context.Context) ([]netlink.Route, error) {
 // WayTo returns the route that a packet to an address takes.
 // Equivalent to: `ip route get $address`.
 func (n *Namespace) WayTo(address net.IP) (netlink.Route, error) {
-	ways, err := n.handle.RouteGet(address)
+	o, err := n.operations()
+	if err != nil {
+		return netlink.Route{}, err
+	}
+	ways, err := o.RouteGet(address)
 	if err == nil && len(ways) == 0 {
 		err = unix.ENETUNREACH
 	}

@@ -127,10 +127,6 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 // it, and a later Restore puts it right. What the driver or the kernel does not
 // take back of the rest is logged: no pod shall wait for it.
 func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, err error) {
-	// A program may bound the MTU. One that does not go now is tried again.
-	if programs, err := from.Programs(link); err == nil && len(programs) > 0 {
-		_ = from.Detach(link, programs)
-	}
 	errs := []error{n.dropAltNames(from, link, s)}
 	name, taken, err := n.nameFor(from, link, s)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,8 +42,8 @@ func (n *Namespace) Uppers(ctx context.Context, link netlink.Link) (uppers []Upp
 type stacking struct {
 	Upper
 	index int
-	on    int   // an ifindex, 0 for nothing
-	where int32 // the number of the namespace of on
+	on    int // an ifindex, 0 for nothing
+	where int // the number of the namespace of on
 }
 
 // here is no namespace's number.
@@ -62,7 +63,7 @@ func stackingOf(answer []byte) stacking {
 		s.on = int(binary.NativeEndian.Uint32(on))
 	}
 	if where := attributes[unix.IFLA_LINK_NETNSID]; len(where) == 4 {
-		s.where = int32(binary.NativeEndian.Uint32(where))
+		s.where = int(int32(binary.NativeEndian.Uint32(where)))
 	}
 	return s
 }
@@ -81,14 +82,14 @@ func (n *Namespace) DeleteUppers(link netlink.Link, others iter.Seq[*Namespace])
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			errs = append(errs, fmt.Errorf("list links in %s: %w", other.Path, err))
 		}
-		number := int32(here)
+		number := here
 		for _, answer := range answers {
 			s := stackingOf(answer)
 			if s.on != link.Attrs().Index || (s.where == here) != (other.ID == n.ID) {
 				continue
 			}
 			if number == here && s.where != here {
-				number = other.numberOf(n)
+				number = other.numberOf(n.NS)
 			}
 			if s.where != number {
 				continue
@@ -107,8 +108,8 @@ func (n *Namespace) DeleteUppers(link netlink.Link, others iter.Seq[*Namespace])
 }
 
 // numberOf is the number that another namespace has in this one, here for none.
-func (n *Namespace) numberOf(other *Namespace) int32 {
-	answers, err := n.route.request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other.NS))))
+func (n *Namespace) numberOf(other netns.NsHandle) int {
+	answers, err := n.route.request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other))))
 	if err != nil || len(answers) != 1 {
 		return here
 	}
@@ -116,7 +117,7 @@ func (n *Namespace) numberOf(other *Namespace) int32 {
 	if len(number) != 4 {
 		return here
 	}
-	return int32(binary.NativeEndian.Uint32(number))
+	return int(int32(binary.NativeEndian.Uint32(number)))
 }
 
 // BorrowedAddresses are the Ethernet addresses that a link receives for others
