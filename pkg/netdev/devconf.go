@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
 
 // A Devconf is the netdev's own sysctls. A move gives it the defaults of the
@@ -137,14 +138,14 @@ func (n *Namespace) readNeighbours(ifName string) (found map[string]string, err 
 	found = map[string]string{}
 	err = n.Do(func() error {
 		for _, file := range neighbourFiles() {
-			value, err := os.ReadFile(Sysctl{Path: neighbourFile(file, ifName)}.file())
+			value, err := kernelfile.Read(Sysctl{Path: neighbourFile(file, ifName)}.file())
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			found[file] = strings.TrimSpace(string(value))
+			found[file] = value
 		}
 		return nil
 	})
