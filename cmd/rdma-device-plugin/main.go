@@ -4,6 +4,7 @@
 //	rdma-device-plugin explain [flags]    print the node's devices and why each is in a resource or not
 //	rdma-device-plugin validate [FILE]    check a configuration
 //	rdma-device-plugin probe PATH         ask the instance at --probe-socket for /healthz or /readyz
+//	rdma-device-plugin forget DEVICE      have it forget a device that is gone for good
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -68,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case c.showVersion:
 		_, _ = fmt.Fprintln(stdout, "rdma-device-plugin", buildVersion)
 		return 0
-	case len(c.rest) > 0 && (command != "validate" && command != "probe" || len(c.rest) > 1):
+	case len(c.rest) > 1 || len(c.rest) > 0 && !slices.Contains([]string{"validate", "probe", "forget"}, command):
 		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[0]), exitUsage)
 	}
 	switch command {
@@ -90,8 +92,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return fail(stderr, errors.New("use: probe --probe-socket=FILE PATH, with the path /healthz or /readyz"), exitUsage)
 		}
 		err = deviceplugin.Probe(ctx, c.ProbeSocket, c.rest[0])
+	case "forget":
+		if c.ProbeSocket == "" || len(c.rest) == 0 {
+			return fail(stderr, errors.New("use: forget --probe-socket=FILE DEVICE, with the name of a device that is gone"), exitUsage)
+		}
+		err = deviceplugin.Forget(ctx, c.ProbeSocket, c.rest[0])
 	default:
-		err = fmt.Errorf("unknown command %q: use explain, validate or probe, or leave it out to run the device plugin", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate, probe or forget, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError

@@ -73,7 +73,7 @@ func (f *fleet) plugin() *manager {
 	m.health = offer.NewHealth(0)
 	file, err := readConfigFile(f.options().ConfigFile)
 	f.Must(err)
-	f.Must(m.apply(f.Ctx, file))
+	m.apply(f.Ctx, file)
 	return m
 }
 
@@ -82,8 +82,8 @@ func (f *fleet) plugin() *manager {
 func (f *fleet) healthy(m *manager) map[string][2]int {
 	f.Helper()
 	for range 2 { // the second look believes what the first one saw
-		if _, ok := m.rescan(f.Ctx); !ok {
-			f.Fatal("the rescan failed")
+		if m.rescan(f.Ctx); m.failing.err != nil {
+			f.Fatal(m.failing.err)
 		}
 	}
 	counts := map[string][2]int{}

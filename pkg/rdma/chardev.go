@@ -48,20 +48,23 @@ func (c *charIndex) finish() {
 }
 
 // tellApart marks the devices that sit beside the main one of their function:
-// that is the first with uverbs, and without any the first of all.
+// that is the first with uverbs, and without any the first of all. Two kinds of
+// Soft-RoCE may be on one netdev.
 func (c *charIndex) tellApart(devices []Device) {
-	without := map[string]bool{} // functions that have a device already, and no uverbs
+	first := map[string]bool{} // functions and netdevs that have a device already
 	for n := range devices {
 		d := &devices[n]
-		if d.Soft || d.Address == "" {
-			continue
+		place, main := d.Address, c.main[d.Address]
+		if d.Soft {
+			place, main = d.NodeGUID, ""
 		}
-		main := c.main[d.Address]
-		if main == "" {
-			d.Beside = without[d.Address]
-			without[d.Address] = true
-		} else {
+		switch {
+		case place == "":
+		case main != "":
 			d.Beside = d.Name != main
+		default:
+			d.Beside = first[place]
+			first[place] = true
 		}
 	}
 }

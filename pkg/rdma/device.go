@@ -44,9 +44,9 @@ type Device struct {
 	PhysicalFunction string `json:"physicalFunction,omitempty"`
 	// Soft says that the device is made in software on top of a netdev.
 	Soft bool `json:"soft,omitempty"`
-	// Beside says that the function has another RDMA device, which is the one
-	// that is meant by its address: an HCA of several planes has one more, for
-	// management (Linux 6.11).
+	// Beside says that the function, or the netdev of a Soft-RoCE device, has
+	// another RDMA device, which is the one that is meant by its address: an
+	// HCA of several planes has one more, for management (Linux 6.11).
 	Beside bool `json:"beside,omitempty"`
 	// Vendor and DeviceID are the PCI IDs in hexadecimal without "0x":
 	// "15b3", "101d". An auxiliary device has those of its PCI function.
@@ -94,13 +94,14 @@ func (d Device) IsRoCE() bool {
 // has no bus function to itself; a hardware device may have no node GUID of
 // its own (an unconfigured SR-IOV function has zeros).
 func (d Device) Key() string {
-	switch {
-	case d.Soft:
-		return d.NodeGUID
-	case d.Beside:
-		return d.Bus + "/" + d.Address + "/" + d.Name
+	key := d.Bus + "/" + d.Address
+	if d.Soft {
+		key = d.NodeGUID
 	}
-	return d.Bus + "/" + d.Address
+	if d.Beside {
+		key += "/" + d.Name
+	}
+	return key
 }
 
 // complete tells whether all of a device is there. The kernel shows it first
