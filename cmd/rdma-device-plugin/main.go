@@ -123,6 +123,20 @@ type commandLine struct {
 	rest        []string
 }
 
+// mountedDev is where our DaemonSet has the host's device folder. It is found
+// there without a flag, so that `explain` in the container sees what the plugin
+// does.
+const mountedDev = "/host/dev"
+
+// devRoot is the folder that is mounted for the host's device folder, or the
+// one of the machine that this is.
+func devRoot(mounted string) string {
+	if info, err := os.Stat(mounted); err == nil && info.IsDir() {
+		return mounted
+	}
+	return rdma.Host().Dev
+}
+
 func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	c := &commandLine{Options: deviceplugin.Options{Version: buildVersion, Proc: "/proc"}}
 	flags := flag.NewFlagSet("rdma-device-plugin", flag.ContinueOnError)
@@ -130,7 +144,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.ConfigFile, "config-file", config.DefaultFile, "the configuration `file`, JSON or YAML")
 	flags.StringVar(&c.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's root `folder`")
 	flags.StringVar(&c.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
-	flags.StringVar(&c.Node.Dev, "dev-root", rdma.Host().Dev, "where the host's device folder is")
+	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's device folder is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty for nowhere")

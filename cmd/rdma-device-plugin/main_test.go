@@ -70,3 +70,12 @@ func TestVersionAndHelpEndWithZero(t *testing.T) {
 		}
 	}
 }
+
+func TestTheHostsDeviceFolderIsFoundWhereItIsMounted(t *testing.T) {
+	dir := t.TempDir()
+	for mounted, want := range map[string]string{dir: dir, dir + "/none": "/dev"} {
+		if got := devRoot(mounted); got != want {
+			t.Errorf("%s: %s, want %s", mounted, got, want)
+		}
+	}
+}
