@@ -115,6 +115,9 @@ func explainResources(w *strings.Builder, node rdma.Node, file *configFile, devi
 			units = "unitsPerDevice"
 		}
 		fmt.Fprintf(w, "\n%s (%s, %s %d): %d of %d devices\n", r.Name, r.Mode, units, r.Units, len(chosen[r.Name]), len(devices))
+		for _, missing := range offer.Missing(r, chosen[r.Name], connectionManager) {
+			fmt.Fprintf(w, "  but  containers will lack %s\n", missing)
+		}
 		for _, d := range devices {
 			verdict := offer.Mismatch(r, d)
 			switch {
@@ -129,9 +132,6 @@ func explainResources(w *strings.Builder, node rdma.Node, file *configFile, devi
 				}
 				fmt.Fprintf(w, "  in   %s: %s\n", d, state)
 			}
-		}
-		for _, missing := range offer.Missing(r, chosen[r.Name], connectionManager) {
-			fmt.Fprintf(w, "  but  containers will lack %s\n", missing)
 		}
 	}
 	for _, f := range file.Faults {
