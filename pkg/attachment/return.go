@@ -82,7 +82,7 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	if back, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host); err == nil && back != nil {
 		ctx, cancel := context.WithTimeout(ctx, uppersWait)
 		defer cancel()
-		w.deleteUppers(w.Host, back, elsewhere(ctx, w.Host))
+		w.deleteUppers(w.Host, back, w.Host.UppersElsewhere(ctx, back))
 	}
 	return errors.Join(errs...)
 }
@@ -99,18 +99,6 @@ func (w Returner) deleteUppers(place *netdev.Namespace, link netlink.Link, where
 	}
 	if err != nil {
 		w.Log.Warn("something may be left on top of the NIC", "err", err)
-	}
-}
-
-// elsewhere goes through all namespaces but the host's: what the host itself
-// has put on its NIC is none of the pod's.
-func elsewhere(ctx context.Context, host *netdev.Namespace) iter.Seq[*netdev.Namespace] {
-	return func(yield func(*netdev.Namespace) bool) {
-		for ns := range netdev.AllNamespaces(ctx, false) {
-			if ns.ID != host.ID && !yield(ns) {
-				return
-			}
-		}
 	}
 }
 

@@ -69,8 +69,7 @@ func stackingOf(answer []byte) stacking {
 }
 
 // DeleteUppers deletes the netdevs that are on a link of this namespace, and
-// says which those were: they would stay on it when it moves, also in
-// namespaces that it never was in, and send and receive there. others are the
+// says which those were: they would stay on it when it moves. others are the
 // namespaces to look through; this one may be among them.
 //
 // It takes each list as it comes: a list that others keep changing has all that
@@ -83,15 +82,14 @@ func (n *Namespace) DeleteUppers(link netlink.Link, others iter.Seq[*Namespace])
 			errs = append(errs, fmt.Errorf("list links in %s: %w", other.Path, err))
 		}
 		number := here
-		for _, answer := range answers {
-			s := stackingOf(answer)
-			if s.on != link.Attrs().Index || (s.where == here) != (other.ID == n.ID) {
+		if other.ID != n.ID {
+			if number = other.numberOf(n.NS); number == here {
 				continue
 			}
-			if number == here && s.where != here {
-				number = other.numberOf(n.NS)
-			}
-			if s.where != number {
+		}
+		for _, answer := range answers {
+			s := stackingOf(answer)
+			if s.on != link.Attrs().Index || s.where != number {
 				continue
 			}
 			msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
@@ -105,6 +103,27 @@ func (n *Namespace) DeleteUppers(link netlink.Link, others iter.Seq[*Namespace])
 		}
 	}
 	return deleted, errors.Join(errs...)
+}
+
+// UppersElsewhere goes through the namespaces in which something may be on top
+// of a link of this one: those of which a number says so that is not theirs.
+func (n *Namespace) UppersElsewhere(ctx context.Context, link netlink.Link) iter.Seq[*Namespace] {
+	return func(yield func(*Namespace) bool) {
+		for _, path := range survey(ctx, func(answer []byte) bool {
+			s := stackingOf(answer)
+			return s.on == link.Attrs().Index && s.where != here
+		}) {
+			other, err := OpenNamespace(path)
+			if err != nil || other.ID == n.ID {
+				continue
+			}
+			more := yield(other)
+			other.Close()
+			if !more {
+				return
+			}
+		}
+	}
 }
 
 // numberOf is the number that another namespace has in this one, here for none.
