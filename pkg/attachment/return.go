@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -86,31 +84,7 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		w.Log.Warn("the NIC ended with its namespace")
 		return errors.Join(errs...)
 	}
-	if place != w.Host {
-		w.deleteUppers(place, link, slices.Values([]*netdev.Namespace{place}))
-	}
-	errs = append(errs, w.Host.Restore(ctx, place, link, r.Host, w.Log))
-	if back, err := w.Host.Link(ctx, r.NIC.Netdev); err == nil && back != nil {
-		ctx, cancel := context.WithTimeout(ctx, uppersWait)
-		defer cancel()
-		w.deleteUppers(w.Host, back, w.Host.UppersElsewhere(ctx, back))
-	}
-	return errors.Join(errs...)
-}
-
-// uppersWait bounds the walk through all namespaces.
-const uppersWait = 2 * time.Second
-
-// deleteUppers takes VLANs and the like off the NIC: with them who had it would
-// go on to send and receive by it.
-func (w Returner) deleteUppers(place *netdev.Namespace, link netlink.Link, where iter.Seq[*netdev.Namespace]) {
-	deleted, err := place.DeleteUppers(link, where)
-	for _, upper := range deleted {
-		w.Log.Info("deleted what was on top of the NIC", "link", upper)
-	}
-	if err != nil {
-		w.Log.Warn("something may be left on top of the NIC", "err", err)
-	}
+	return errors.Join(append(errs, w.Host.Restore(ctx, place, link, r.Host, w.Log))...)
 }
 
 // PodAlive tells whether the namespace of a record's pod is still there.
