@@ -4,6 +4,7 @@
 //	rdma-device-plugin explain [flags]    print the node's devices and why each is in a resource or not
 //	rdma-device-plugin validate [FILE]    check a configuration
 //	rdma-device-plugin probe PATH         ask the instance at --probe-socket for /healthz or /readyz
+//	rdma-device-plugin forget DEVICE      have it forget a device that is gone for good
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -68,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case c.showVersion:
 		_, _ = fmt.Fprintln(stdout, "rdma-device-plugin", buildVersion)
 		return 0
-	case len(c.rest) > 0 && (command != "validate" && command != "probe" || len(c.rest) > 1):
+	case len(c.rest) > 1 || len(c.rest) > 0 && !slices.Contains([]string{"validate", "probe", "forget"}, command):
 		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[0]), exitUsage)
 	}
 	switch command {
@@ -90,8 +92,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return fail(stderr, errors.New("use: probe --probe-socket=FILE PATH, with the path /healthz or /readyz"), exitUsage)
 		}
 		err = deviceplugin.Probe(ctx, c.ProbeSocket, c.rest[0])
+	case "forget":
+		if c.ProbeSocket == "" || len(c.rest) == 0 {
+			return fail(stderr, errors.New("use: forget --probe-socket=FILE DEVICE, with the name of a device that is gone"), exitUsage)
+		}
+		err = deviceplugin.Forget(ctx, c.ProbeSocket, c.rest[0])
 	default:
-		err = fmt.Errorf("unknown command %q: use explain, validate or probe, or leave it out to run the device plugin", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate, probe or forget, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
@@ -116,6 +123,20 @@ type commandLine struct {
 	rest        []string
 }
 
+// mountedDev is where our DaemonSet has the host's device folder. It is found
+// there without a flag, so that `explain` in the container sees what the plugin
+// does.
+const mountedDev = "/host/dev"
+
+// devRoot is the folder that is mounted for the host's device folder, or the
+// one of the machine that this is.
+func devRoot(mounted string) string {
+	if info, err := os.Stat(mounted); err == nil && info.IsDir() {
+		return mounted
+	}
+	return rdma.Host().Dev
+}
+
 func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	c := &commandLine{Options: deviceplugin.Options{Version: buildVersion, Proc: "/proc"}}
 	flags := flag.NewFlagSet("rdma-device-plugin", flag.ContinueOnError)
@@ -123,7 +144,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.ConfigFile, "config-file", config.DefaultFile, "the configuration `file`, JSON or YAML")
 	flags.StringVar(&c.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's root `folder`")
 	flags.StringVar(&c.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
-	flags.StringVar(&c.Node.Dev, "dev-root", rdma.Host().Dev, "where the host's device folder is")
+	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's device folder is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty for nowhere")

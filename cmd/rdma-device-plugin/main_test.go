@@ -20,15 +20,16 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		want string
 	}{
 		"unknown flag":        {[]string{"--kubelet-folder=/x"}, "flag provided but not defined: -kubelet-folder"},
-		"unknown command":     {[]string{"run"}, `unknown command "run": use explain, validate or probe, or leave it out to run the device plugin`},
+		"unknown command":     {[]string{"run"}, `unknown command "run": use explain, validate, probe or forget, or leave it out to run the device plugin`},
 		"stray argument":      {[]string{"--log-level=info", "run"}, `unexpected argument "run"`},
-		"validate, bad":       {[]string{"validate", bad}, bad + ":1:2: unknown key"},
+		"validate, bad":       {[]string{"validate", bad}, bad + `:1:16: "configList" is empty`},
 		"validate, two files": {[]string{"validate", bad, bad}, "unexpected argument"},
 		"probe of nothing":    {[]string{"probe", "--probe-socket=" + dir + "/none"}, "use: probe --probe-socket=FILE PATH"},
+		"forget nothing":      {[]string{"forget", "--probe-socket=" + dir + "/none"}, "use: forget --probe-socket=FILE DEVICE"},
 		"bad log level":       {[]string{"--log-level=loud"}, `log level "loud": use debug, info, warn or error`},
 		"bad log format":      {[]string{"--log-format=xml"}, `log format "xml": use text or json`},
 		"no configuration":    {[]string{"--config-file=" + dir + "/none"}, "no such configuration file"},
-		"a bad configuration": {[]string{"--config-file=" + bad}, bad + `:1:2: unknown key "configlist" in the configuration: did you mean "configList"?`},
+		"a bad configuration": {[]string{"--config-file=" + bad}, bad + `:1:16: "configList" is empty; it needs at least one resource`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -66,6 +67,15 @@ func TestVersionAndHelpEndWithZero(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		if status := run(context.Background(), []string{arg}, &stdout, &stderr); status != 0 || stdout.Len()+stderr.Len() == 0 {
 			t.Errorf("%s: status %d, stdout %q, stderr %q", arg, status, &stdout, &stderr)
+		}
+	}
+}
+
+func TestTheHostsDeviceFolderIsFoundWhereItIsMounted(t *testing.T) {
+	dir := t.TempDir()
+	for mounted, want := range map[string]string{dir: dir, dir + "/none": "/dev"} {
+		if got := devRoot(mounted); got != want {
+			t.Errorf("%s: %s, want %s", mounted, got, want)
 		}
 	}
 }

@@ -180,9 +180,9 @@ func replace(path string, content []byte) (*os.File, error) {
 }
 
 // Read returns the record of an attachment, nil if there is none. Where its
-// file is lost or is no record, its copy serves; bad is then the file that was
+// file is lost or is no record, its copy serves; bad are the files that were
 // there instead.
-func (j *Journal) Read(id ID) (r *Record, bad *BadFile) {
+func (j *Journal) Read(id ID) (r *Record, bad []*BadFile) {
 	for _, path := range []string{j.path(id), j.copy(id)} {
 		r, err := read(path)
 		if err == nil && r.ID() != id {
@@ -191,9 +191,8 @@ func (j *Journal) Read(id ID) (r *Record, bad *BadFile) {
 		switch {
 		case err == nil:
 			return r, bad
-		case errors.Is(err, fs.ErrNotExist):
-		case bad == nil:
-			bad = &BadFile{path, err}
+		case !errors.Is(err, fs.ErrNotExist):
+			bad = append(bad, &BadFile{path, err})
 		}
 	}
 	return nil, bad
@@ -252,9 +251,7 @@ func (j *Journal) List() (records []*Record, bad []*BadFile, err error) {
 			continue
 		}
 		r, b := j.Read(id)
-		if b != nil {
-			bad = append(bad, b)
-		}
+		bad = append(bad, b...)
 		if r != nil { // else it was closed while we were reading
 			records = append(records, r)
 		}

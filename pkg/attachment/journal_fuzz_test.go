@@ -34,8 +34,8 @@ func FuzzJournal(f *testing.F) {
 		id := attachment.ID{ContainerID: "c1", IfName: "net1"}
 		r, bad := j.Read(id)
 		if bad != nil {
-			must(t, j.SetAside(bad))
-			must(t, os.Remove(bad.Path))
+			must(t, j.SetAside(bad[0]))
+			must(t, os.Remove(bad[0].Path))
 			if r == nil {
 				t.Fatal("the copy does not serve")
 			}
@@ -44,7 +44,7 @@ func FuzzJournal(f *testing.F) {
 		must(t, j.Write(r))
 		again, bad := j.Read(id)
 		if bad != nil {
-			t.Fatal(bad)
+			t.Fatal(bad[0])
 		}
 		// As JSON, where an empty list and none are one thing, and white space
 		// in the configuration is none.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -68,12 +71,47 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		w.Log.Warn("the NIC ended with its namespace")
 		return errors.Join(errs...)
 	}
-	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, hostState(r, link))
+	if place != w.Host {
+		w.deleteUppers(place, link, slices.Values([]*netdev.Namespace{place}))
+	}
+	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, hostState(r, link), w.Log)
 	if errs = append(errs, err); taken != nil {
 		w.Log.Warn("the NIC is back under another name than its own", "because", taken.String())
 		errs = append(errs, w.Journal.Owe(r))
 	}
+	if back, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host); err == nil && back != nil {
+		ctx, cancel := context.WithTimeout(ctx, uppersWait)
+		defer cancel()
+		w.deleteUppers(w.Host, back, elsewhere(ctx, w.Host))
+	}
 	return errors.Join(errs...)
+}
+
+// uppersWait bounds the walk through all namespaces.
+const uppersWait = 2 * time.Second
+
+// deleteUppers takes VLANs and the like off the NIC: with them who had it would
+// go on to send and receive by it.
+func (w Returner) deleteUppers(place *netdev.Namespace, link netlink.Link, where iter.Seq[*netdev.Namespace]) {
+	deleted, err := place.DeleteUppers(link, where)
+	for _, upper := range deleted {
+		w.Log.Info("deleted what was on top of the NIC", "link", upper)
+	}
+	if err != nil {
+		w.Log.Warn("something may be left on top of the NIC", "err", err)
+	}
+}
+
+// elsewhere goes through all namespaces but the host's: what the host itself
+// has put on its NIC is none of the pod's.
+func elsewhere(ctx context.Context, host *netdev.Namespace) iter.Seq[*netdev.Namespace] {
+	return func(yield func(*netdev.Namespace) bool) {
+		for ns := range netdev.AllNamespaces(ctx, false) {
+			if ns.ID != host.ID && !yield(ns) {
+				return
+			}
+		}
+	}
 }
 
 // hostState is what the host gets back. Another card in the slot has another
@@ -97,7 +135,7 @@ func (w Returner) Settle(ctx context.Context, r *Record) error {
 	if err != nil || holder != nil && holder.Attrs().Index != link.Attrs().Index {
 		return err
 	}
-	if _, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, hostState(r, link)); err != nil {
+	if _, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, hostState(r, link), w.Log); err != nil {
 		return err
 	}
 	w.Log.Info("the NIC has its own name again")
@@ -106,6 +144,7 @@ func (w Returner) Settle(ctx context.Context, r *Record) error {
 
 // returnRDMA brings the RDMA device back. It is with its netdev, in the pod,
 // on the host already, or, after a crash between two steps, somewhere else.
+// Wherever that is, it goes with its netdev, which is this attachment's.
 func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, r *Record) error {
 	lock, err := w.Journal.LockRDMAMoves(ctx, w.Who)
 	if err != nil {
@@ -141,7 +180,7 @@ func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, 
 			return w.bringRDMA(device, place, host)
 		}
 	}
-	place, err = w.search(ctx, wait, pod, r, see)
+	place, err = w.search(ctx, wait, pod, anywhere, see)
 	if device.Soft && errors.Is(err, ErrOutOfReach) {
 		// The Soft-RoCE driver as it is in Linux deletes the device when its
 		// netdev changes namespace. Nothing is left to return.

@@ -81,7 +81,7 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 	if !id.Physical() {
 		wait = 0 // it ends with its namespace
 	}
-	place, err = w.search(ctx, wait, pod, r, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
+	place, err = w.search(ctx, wait, pod, r.mayBeIn, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
 		found, err := in.Link(ctx, id, w.Host)
 		if found != nil {
 			link = found
@@ -94,12 +94,10 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 	return place, link, err
 }
 
-// search looks until see finds something in one of the places where a record's
-// NIC can be: the pod, the host, and namespaces that are nobody's, into which
-// the pod may have moved it. It is an *elsewhereError when that is in another
-// pod's, or, while the attachment had not come so far that the pod could use it,
-// anywhere else.
-func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, r *Record, see sight) (place *netdev.Namespace, err error) {
+// search looks until see finds something: in the pod, on the host, and in all
+// other namespaces. It is an *elsewhereError when that is in one in which,
+// says may, it cannot be this attachment's.
+func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, may func(*netdev.Namespace) bool, see sight) (place *netdev.Namespace, err error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	looks := 0
@@ -115,7 +113,7 @@ func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Na
 		}
 		looks++
 		var err error
-		place, err = searchElsewhere(ctx, r, looks > deepAfter || wait == 0, see)
+		place, err = searchElsewhere(ctx, looks > deepAfter || wait == 0, may, see)
 		return place != nil, err
 	})
 	if err != nil && waiting.Err() != nil && errors.Is(err, waiting.Err()) {
@@ -129,14 +127,14 @@ type sight func(ctx context.Context, in *netdev.Namespace) (found bool, err erro
 
 // searchElsewhere looks in all other namespaces, in which anybody may slow it
 // down. The caller closes the place.
-func searchElsewhere(ctx context.Context, r *Record, deep bool, see sight) (place *netdev.Namespace, err error) {
+func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace) bool, see sight) (place *netdev.Namespace, err error) {
 	ctx, cancel := context.WithTimeout(ctx, elsewhereWait)
 	defer cancel()
 	for ns := range netdev.AllNamespaces(ctx, deep) {
 		if found, err := seeBriefly(ctx, ns, see); !found || err != nil {
 			continue
 		}
-		if !mayHold(r, ns) {
+		if !may(ns) {
 			return nil, &elsewhereError{ns.Path}
 		}
 		return netdev.OpenNamespace(ns.Path) // ns is closed behind the loop's body
@@ -150,12 +148,15 @@ func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, err
 	return see(ctx, ns)
 }
 
-// mayHold tells whether a NIC that is in a namespace is still this attachment's
+// mayBeIn tells whether a NIC that is in a namespace is still this attachment's
 // to bring back: it is the pod's own, or one that no runtime keeps for a pod,
 // and containers had the NIC.
-func mayHold(r *Record, ns *netdev.Namespace) bool {
+func (r *Record) mayBeIn(ns *netdev.Namespace) bool {
 	if ns.ID == r.Netns.ID && (!ns.Sandbox || ns.Path == r.Netns.Path) {
 		return true
 	}
 	return !ns.Sandbox && r.Step != Prepared
 }
+
+// anywhere is for what goes with a NIC that has been found.
+func anywhere(*netdev.Namespace) bool { return true }

@@ -129,7 +129,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	if err := o.refuseOwedName(sel); err != nil {
 		return nil, nil, err
 	}
-	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
+	link, err := sel.find(o.ctx, o.host, o.Node)
 	if err != nil {
 		return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
@@ -165,7 +165,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 // available returns the NIC if it is on the host and nobody's, after a repair
 // where that is what it takes.
 func (o *operation) available(sel selector) (netlink.Link, error) {
-	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
+	link, err := sel.find(o.ctx, o.host, o.Node)
 	if err != nil {
 		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
@@ -184,7 +184,7 @@ func (o *operation) available(sel selector) (netlink.Link, error) {
 	if err := o.repair(r, sel); err != nil {
 		return nil, err
 	}
-	link, err = sel.find(o.ctx, o.host, o.Node.Sys)
+	link, err = sel.find(o.ctx, o.host, o.Node)
 	if err != nil || link == nil {
 		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "compare with `ip link` on the host")
 	}
@@ -222,46 +222,30 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 // last step that changes nothing.
 func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachment.Record, error) {
 	name := link.Attrs().Name
-	if err := o.checkPolicy(link); err != nil {
+	if err := o.permit(link); err != nil {
 		return nil, err
-	}
-	if err := o.checkDeviceInfo(); err != nil {
-		return nil, err
-	}
-	if why := netdev.Unfit(link); why != "" {
-		return nil, fail(codeGuard, name, why, nil, "nothing was changed")
-	}
-	if err := o.guardNetdev(link); err != nil {
-		return nil, err
-	}
-	nic, err := o.describe(link)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.guardRDMA(link, nic.RDMA); err != nil {
-		return nil, err
-	}
-	if o.config.mac() != nil && nic.Netdev.ToldByMAC() {
-		return nil, invalid(`"runtimeConfig.mac" is %q, and %s is a %s`, "one is told from another by its MAC address; nothing was changed",
-			o.config.RuntimeConfig.MAC, name, link.Type())
-	}
-	if err := o.findIPAM(); err != nil {
-		return nil, fail(codeIPAM, name, "find IPAM plugin "+o.config.IPAM.Type, err, "install it in the CNI plugin folder; nothing was changed")
-	}
-	taken, err := pod.LinkNamed(o.args.IfName)
-	if err != nil {
-		return nil, fail(codeMove, name, "look at the pod's interfaces", err, "try again")
-	}
-	if taken != nil {
-		return nil, fail(codeNameTaken, name, fmt.Sprintf("the pod has an interface %s already (%s)", o.args.IfName, taken.Type()), nil,
-			"give each network of the pod another interface name; nothing was changed")
 	}
 	state, err := o.host.State(o.ctx, link)
 	if err != nil {
 		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
-	if o.config.KeepAddresses && len(state.Addresses) == 0 {
-		return nil, fail(codeConfigure, name, "keep its addresses: it has none on the host", nil, `configure it on the host, or use "ipam"; nothing was changed`)
+	guardAddresses := o.startGuardOfAddresses(link, state)
+	nic, err := o.describe(link)
+	if err != nil {
+		return nil, err
+	}
+	for _, check := range []func() error{
+		func() error { return o.guardRDMA(link, nic.RDMA) },
+		func() error { return o.checkRequest(link, nic, state) },
+		func() error { return o.checkName(name, pod) },
+		guardAddresses,
+	} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	for _, q := range state.Qdiscs {
+		o.Log.Warn("the move takes the host's traffic control away; DEL brings it back without classes and filters", "nic", name, "qdisc", q)
 	}
 	r := &attachment.Record{
 		Created: time.Now().UTC(), Step: attachment.Prepared,
@@ -275,6 +259,48 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 			"free or mount the state folder "+o.policy.StateDir+"; nothing was changed")
 	}
 	return r, nil
+}
+
+// permit refuses a link that must not move, or not for this network.
+func (o *operation) permit(link netlink.Link) error {
+	if err := o.checkPolicy(link); err != nil {
+		return err
+	}
+	if err := o.checkDeviceInfo(); err != nil {
+		return err
+	}
+	if why := netdev.Unfit(link); why != "" {
+		return fail(codeGuard, link.Attrs().Name, why, nil, "nothing was changed")
+	}
+	return o.guardNetdev(link)
+}
+
+// checkRequest refuses what the configuration asks of a NIC that it cannot have.
+func (o *operation) checkRequest(link netlink.Link, nic attachment.NIC, state netdev.State) error {
+	if o.config.mac() != nil && nic.Netdev.ToldByMAC() {
+		return invalid(`"runtimeConfig.mac" is %q, and %s is a %s`, "one is told from another by its MAC address; nothing was changed",
+			o.config.RuntimeConfig.MAC, state.Name, link.Type())
+	}
+	if o.config.KeepAddresses && len(state.Addresses) == 0 {
+		return fail(codeConfigure, state.Name, "keep its addresses: it has none on the host", nil, `configure it on the host, or use "ipam"; nothing was changed`)
+	}
+	if err := o.findIPAM(); err != nil {
+		return fail(codeIPAM, state.Name, "find IPAM plugin "+o.config.IPAM.Type, err, "install it in the CNI plugin folder; nothing was changed")
+	}
+	return nil
+}
+
+// checkName refuses a pod that has an interface of the name.
+func (o *operation) checkName(name string, pod *netdev.Namespace) error {
+	taken, err := pod.LinkNamed(o.args.IfName)
+	if err != nil {
+		return fail(codeMove, name, "look at the pod's interfaces", err, "try again")
+	}
+	if taken != nil {
+		return fail(codeNameTaken, name, fmt.Sprintf("the pod has an interface %s already (%s)", o.args.IfName, taken.Type()), nil,
+			"give each network of the pod another interface name; nothing was changed")
+	}
+	return nil
 }
 
 // moveIn moves the NIC into the pod while the IPAM plugin finds an address, then
@@ -345,6 +371,12 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.policy.StateDir)
 		}
 	}
+	// What the network says of it is set already, and stays.
+	if _, own := o.config.Sysctls["net.ipv6.conf.IFNAME.keep_addr_on_down"]; !own && slices.ContainsFunc(p.addresses, netdev.Address.Is6) {
+		if err := pod.KeepIPv6(link); err != nil {
+			o.logFor(r).Warn("IPv6 addresses will not survive that the link is set down", "err", err)
+		}
+	}
 	wanted := slices.Clone(p.routes)
 	if err := p.apply(o.ctx, pod, link); err != nil {
 		return fail(codeConfigure, r.Host.Name, "configure its addresses in the pod", err, "compare the IPAM plugin's routes and gateway with its subnet")
@@ -369,6 +401,13 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	sysctls, err := o.config.sysctls(o.args.IfName)
 	if err != nil {
 		return nil, err
+	}
+	if o.config.Force {
+		// A program would go along, and work in the pod.
+		programs, err := o.host.Programs(link)
+		if err := errors.Join(err, o.host.Detach(link, programs)); err != nil {
+			return nil, fail(codeMove, name, "take the host's programs off it", err, "see `ip -d link` and `bpftool net` on the host")
+		}
 	}
 	if slices.Contains(r.Host.AltNames, o.args.IfName) { // the record has it, for the way back
 		if err := o.host.DropAltName(link, o.args.IfName); err != nil {

@@ -7,6 +7,6 @@
 // package attachment.
 //
 // Every change to the node is written to the journal before it is made, and
-// attachment.Journal.Return is the one undo of all of them: a failed ADD, a
+// attachment.Returner is the one undo of all of them: a failed ADD, a
 // DEL, a GC and the repair of what a crash left go the same way.
 package cni

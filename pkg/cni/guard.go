@@ -3,7 +3,6 @@ package cni
 import (
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,7 +17,7 @@ import (
 // guardNetdev refuses a netdev that the host itself needs. "force" is for those
 // who know better.
 func (o *operation) guardNetdev(link netlink.Link) error {
-	return o.guard(link, o.carriesTraffic, o.hasMaster, o.hasUppers, o.isRepresentor)
+	return o.guard(link, o.carriesTraffic, o.hasMaster, o.servesPod, o.hasUppers, o.hasPrograms, o.isRepresentor, o.hasFunctions)
 }
 
 // guardRDMA does the same for the netdev's RDMA device.
@@ -103,17 +102,41 @@ func (o *operation) hasUppers(link netlink.Link) (string, error) {
 		return uppers[0].String() + " is on top of it", nil
 	}
 	borrowed, err := o.host.BorrowedAddresses(o.ctx, link)
-	if err != nil || len(borrowed) == 0 {
+	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("a macvlan in another namespace is on top of it (with the address %s)", borrowed[0]), nil
+	if len(borrowed) > 0 {
+		return fmt.Sprintf("a macvlan in another namespace is on top of it (with the address %s)", borrowed[0]), nil
+	}
+	if o.host.ListensForOthers(link) {
+		return "a VLAN or an ipvlan in another namespace is on top of it", nil
+	}
+	return "", nil
+}
+
+// hasPrograms: XDP or tcx programs work on the NIC's packets. They would go on
+// doing so in the pod.
+func (o *operation) hasPrograms(link netlink.Link) (string, error) {
+	programs, err := o.host.Programs(link)
+	if err != nil || len(programs) == 0 {
+		return "", err
+	}
+	return "it has the " + programs[0].String(), nil
+}
+
+// hasFunctions: the NIC is the physical function by which the host, and SR-IOV's
+// own plugins, set up virtual ones that others may have.
+func (o *operation) hasFunctions(link netlink.Link) (string, error) {
+	if number := o.Node.VirtualFunctions(link.Attrs().Name); number > 0 {
+		return fmt.Sprintf("it is the physical function of %d virtual ones", number), nil
+	}
+	return "", nil
 }
 
 // isRepresentor: the netdev is the switch's side of a virtual function.
 func (o *operation) isRepresentor(link netlink.Link) (string, error) {
-	port, err := os.ReadFile(filepath.Join(o.Node.Sys, "class/net", link.Attrs().Name, "phys_port_name"))
-	if err == nil && rdma.IsRepresentorPort(string(port)) {
-		return "it is the representor of a virtual function, port " + strings.TrimSpace(string(port)), nil
+	if port, is := o.Node.IsRepresentor(link.Attrs().Name); is {
+		return "it is the representor of a virtual function, port " + port, nil
 	}
 	return "", nil
 }
@@ -121,9 +144,6 @@ func (o *operation) isRepresentor(link netlink.Link) (string, error) {
 // servesOthers: the RDMA device belongs to several netdevs: those of a function
 // with two ports, or the ports of a bond.
 func servesOthers(link netlink.Link, device rdma.Device) string {
-	if link.Type() == "bond" {
-		return fmt.Sprintf("it is a bond, and its RDMA device %s serves all its ports", device.Name)
-	}
 	for _, other := range device.Netdevs {
 		if other != link.Attrs().Name {
 			return fmt.Sprintf("its RDMA device %s serves %s as well", device.Name, other)

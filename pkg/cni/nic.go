@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,20 +84,20 @@ func sameMAC(a, b string) bool {
 }
 
 // find looks for the NIC on the host; nil if it is not there.
-func (s selector) find(ctx context.Context, host *netdev.Namespace, sys string) (netlink.Link, error) {
+func (s selector) find(ctx context.Context, host *netdev.Namespace, node rdma.Node) (netlink.Link, error) {
 	switch s.key {
 	case "device":
 		return host.LinkNamed(s.value)
 	case "hwaddr":
 		return findMAC(ctx, host, s.value)
 	case "kernelpath":
-		return findBelow(host, s.value)
+		return findBelow(host, node, s.value)
 	}
 	bus := rdma.BusPCI
 	if rdma.IsAuxiliaryAddress(s.value) {
 		bus = rdma.BusAuxiliary
 	}
-	return findBelow(host, filepath.Join(sys, "bus", bus, "devices", strings.ToLower(s.value)))
+	return findBelow(host, node, filepath.Join(node.Sys, "bus", bus, "devices", strings.ToLower(s.value)))
 }
 
 // findMAC finds the NIC with a permanent or, failing that, a current MAC
@@ -128,7 +127,7 @@ func findMAC(ctx context.Context, host *netdev.Namespace, mac string) (netlink.L
 
 // findBelow finds the netdev of a device folder in sysfs: in net/, or, for a
 // virtio NIC, in virtioN/net/. An uplink comes before its representors.
-func findBelow(host *netdev.Namespace, dir string) (netlink.Link, error) {
+func findBelow(host *netdev.Namespace, node rdma.Node, dir string) (netlink.Link, error) {
 	var found []netlink.Link
 	for _, pattern := range []string{"net/*", "virtio*/net/*"} {
 		paths, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -136,11 +135,11 @@ func findBelow(host *netdev.Namespace, dir string) (netlink.Link, error) {
 			return nil, err
 		}
 		for _, path := range paths {
-			port, _ := os.ReadFile(filepath.Join(path, "phys_port_name"))
-			if rdma.IsRepresentorPort(string(port)) {
+			name := filepath.Base(path)
+			if _, is := node.IsRepresentor(name); is {
 				continue
 			}
-			link, err := host.LinkNamed(filepath.Base(path))
+			link, err := host.LinkNamed(name)
 			if err != nil {
 				return nil, err
 			}

@@ -3,9 +3,6 @@ package cni
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -92,11 +89,7 @@ func (o *operation) returnNIC(r *attachment.Record) error {
 // isPulled tells whether the node has lost the hardware of a record's NIC.
 // Plugged in again it is on the host, as the driver makes it.
 func (o *operation) isPulled(r *attachment.Record) bool {
-	if r.NIC.Bus == "" {
-		return false
-	}
-	_, err := os.Lstat(filepath.Join(o.Node.Sys, "bus", r.NIC.Bus, "devices", r.NIC.Address))
-	return errors.Is(err, fs.ErrNotExist)
+	return r.NIC.Bus != "" && !o.Node.HasFunction(r.NIC.Bus, r.NIC.Address)
 }
 
 // joined makes one CNI error of several, with the code of the first.
@@ -113,8 +106,8 @@ func joined(errs []error) error {
 // nothing.
 func (o *operation) read(id attachment.ID) *attachment.Record {
 	r, bad := o.journal.Read(id)
-	if bad != nil {
-		o.setAside(bad)
+	for _, b := range bad {
+		o.setAside(b)
 	}
 	return r
 }

@@ -49,7 +49,7 @@ func (o *operation) statusNIC() error {
 	if err != nil {
 		return err
 	}
-	link, err := sel.find(o.ctx, o.host, o.Node.Sys)
+	link, err := sel.find(o.ctx, o.host, o.Node)
 	if err != nil {
 		return fail(codeNotAvailable, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}

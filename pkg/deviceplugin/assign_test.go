@@ -1,7 +1,7 @@
 package deviceplugin
 
 import (
-	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,23 +14,33 @@ const clashing = `{"periodicUpdateInterval": 1, "configList": [
 {"resourceName": "even", "rdmaHcaMax": 2, "selectors": {"ifNames": ["ens11np0", "ens13np0"]}},
 {"resourceName": "odd", "rdmaHcaMax": 3, "selectors": {"ifNames": ["ens12np0", "ens13np0"]}}]}`
 
-func TestADeviceInTwoResourcesIsAConfigurationErrorThatNamesBoth(t *testing.T) {
-	n := newTestNode(t, node.Eight()...)
-	n.Write("config.json", clashing)
-	err := Run(n.Ctx, n.options())
-	want := `config.json:3:1: resources rdma/even (line 2) and rdma/odd both select ens13np0/mlx5_2 (0000:0e:00.0); a device can be in one only`
-	var bad *ConfigError
-	if !errors.As(err, &bad) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestADeviceInAPodClashesAsItWouldOnTheHost(t *testing.T) {
-	n := newTestNode(t, node.Eight()...)
-	n.Attach(rdma.Exclusive, node.Eight()...)
-	n.Write("config.json", clashing)
-	if err := Run(n.Ctx, n.options()); err == nil || !strings.Contains(err.Error(), "both select ens13np0/mlx5_2") {
-		t.Errorf("got %v", err)
+// One file serves many nodes; what only the hardware of this one shows must not
+// take its resources away.
+func TestADeviceInTwoResourcesStaysWithTheFirstFromTheStart(t *testing.T) {
+	for name, inPods := range map[string][]sysfs.HCA{"on the host": nil, "in a pod": node.Eight()} {
+		t.Run(name, func(t *testing.T) {
+			n := newTestNode(t, node.Eight()...)
+			n.Attach(rdma.Exclusive, inPods...)
+			n.Write("config.json", clashing)
+			o := n.options()
+			o.ProbeSocket = filepath.Join(n.Dir, "probe.sock")
+			k := n.kubelet()
+			n.startWith(o)
+			n.wait(k, "rdma/even", 2)
+			n.wait(k, "rdma/odd", 3)
+			response, _, err := k.Allocate("rdma/even", 1)
+			n.Must(err)
+			node.CheckDevices(t, response, node.CharDevices("uverbs0", "umad0", "issm0", "uverbs2", "umad2", "issm2", "rdma_cm"))
+			want := `config.json:3:1: resources rdma/even (line 2) and rdma/odd both select ens13np0/mlx5_2 (0000:0e:00.0); a device can be in one only`
+			if c := strings.Count(n.Logs.String(), want); c != 1 {
+				t.Errorf("said %d times:\n%s", c, n.Logs)
+			}
+			n.Until("it is ready", func() bool { return Probe(n.Ctx, o.ProbeSocket, "/readyz") == nil })
+			var out strings.Builder
+			if err := Explain(n.Ctx, n.options(), &out); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("explain: %v", err)
+			}
+		})
 	}
 }
 

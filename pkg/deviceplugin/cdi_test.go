@@ -66,11 +66,12 @@ func TestCDIDevicesStandForCharacterDevices(t *testing.T) {
 	}
 }
 
-func TestACDIFolderThatCannotBeWrittenIsReportedOnce(t *testing.T) {
+func TestACDIFolderThatCannotBeWrittenIsReportedOnceAndNotReady(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	n.Write("config.json", guide(1))
 	n.Write("cdi", "a file where the folder should be")
 	o := n.options()
+	o.ProbeSocket = filepath.Join(n.Dir, "probe.sock")
 	o.CDIDir = filepath.Join(n.Dir, "cdi")
 	k := n.kubelet()
 	n.startWith(o)
@@ -80,12 +81,17 @@ func TestACDIFolderThatCannotBeWrittenIsReportedOnce(t *testing.T) {
 	if c := strings.Count(n.Logs.String(), "containers will not get their devices"); c != 1 {
 		t.Errorf("logged %d times:\n%s", c, n.Logs)
 	}
+	if err := Probe(n.Ctx, o.ProbeSocket, "/readyz"); err == nil || !strings.Contains(err.Error(), "containers will not get their devices") {
+		t.Errorf("ready: %v", err)
+	}
+	n.Must(os.Remove(filepath.Join(n.Dir, "cdi")))
+	n.Until("it is ready when the spec is there", func() bool { return Probe(n.Ctx, o.ProbeSocket, "/readyz") == nil })
 }
 
 func TestASpecWithoutDevicesIsNoFile(t *testing.T) {
 	n := newTestNode(t)
 	f := cdiFile{n.Dir}
-	n.Must(f.write(offer.CDISpec(nil, nil, true)))
+	n.Must(f.write(offer.CDISpec(nil, nil, nil, true)))
 	if _, err := os.Stat(f.path()); !os.IsNotExist(err) {
 		t.Errorf("got %v", err)
 	}

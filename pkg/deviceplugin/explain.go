@@ -18,8 +18,8 @@ import (
 )
 
 // Explain prints every RDMA device and NIC of the node and why each resource
-// of the configuration has it or not. It changes nothing. A configuration that
-// cannot be used, on this node or at all, does not keep the node from being
+// of the configuration has it or not. It changes nothing. What is wrong with
+// the configuration, on this node or at all, does not keep the node from being
 // shown; it is the error.
 func Explain(ctx context.Context, o Options, w io.Writer) error {
 	file, configErr := readConfigFile(o.ConfigFile)
@@ -40,7 +40,7 @@ func Explain(ctx context.Context, o Options, w io.Writer) error {
 	var text strings.Builder
 	explainNode(&text, o.Node, seen.Devices)
 	if configErr == nil {
-		configErr = explainResources(&text, file, seen.Devices)
+		configErr = explainResources(&text, o.Node, file, seen.Devices)
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return err
@@ -106,7 +106,8 @@ func where(d inventory.Device) string {
 	return string(d.Place)
 }
 
-func explainResources(w *strings.Builder, file *configFile, devices []inventory.Device) error {
+func explainResources(w *strings.Builder, node rdma.Node, file *configFile, devices []inventory.Device) error {
+	_, connectionManager := node.ConnectionManager()
 	chosen, clashes := offer.Assign(file.Resources, devices)
 	for _, r := range file.Resources {
 		units := "rdmaHcaMax"
@@ -114,6 +115,9 @@ func explainResources(w *strings.Builder, file *configFile, devices []inventory.
 			units = "unitsPerDevice"
 		}
 		fmt.Fprintf(w, "\n%s (%s, %s %d): %d of %d devices\n", r.Name, r.Mode, units, r.Units, len(chosen[r.Name]), len(devices))
+		for _, missing := range offer.Missing(r, chosen[r.Name], connectionManager) {
+			fmt.Fprintf(w, "  but  containers will lack %s\n", missing)
+		}
 		for _, d := range devices {
 			verdict := offer.Mismatch(r, d)
 			switch {
@@ -130,29 +134,66 @@ func explainResources(w *strings.Builder, file *configFile, devices []inventory.
 			}
 		}
 	}
-	if len(clashes) > 0 {
-		return clashes[0].Err(file.path)
+	for _, f := range file.Faults {
+		fmt.Fprintf(w, "\n%s\n", describe(f))
+	}
+	wrong := file.Faults.Mistakes()
+	for _, c := range clashes {
+		wrong = append(wrong, c.Err(file.path))
+	}
+	if len(wrong) > 0 {
+		return wrong
 	}
 	return nil
 }
 
+// describe is a fault with what the program does about it when it starts.
+func describe(f *config.Error) string {
+	switch f.Cost {
+	case config.LeftOut:
+		return f.Error() + " (the resource is left out)"
+	case config.Ignored:
+		return f.Error() + " (ignored)"
+	}
+	return f.Error() + " (good all the same)"
+}
+
 // Validate checks a configuration file and prints all that is wrong with it,
-// one mistake a line. It returns a ConfigError if anything is.
+// one mistake a line. It returns a ConfigError if anything is, which also says
+// what the program would do with the file.
 func Validate(file string, w io.Writer) error {
 	c, _, err := config.Load(file)
-	if err == nil {
-		_, err = fmt.Fprintf(w, "%s: good, %d resources\n", file, len(c.Resources))
-		return err
-	}
-	all := config.Errors{}
-	if !errors.As(err, &all) {
+	var all config.Errors
+	switch {
+	case errors.As(err, &all):
+		// A plugin does not start with it.
+		return &ConfigError{errors.Join(lines(all, (*config.Error).Error)...)}
+	case err != nil:
 		return &ConfigError{err}
+	case len(c.Faults.Mistakes()) > 0:
+		var served []string
+		for _, r := range c.Resources {
+			served = append(served, r.Name)
+		}
+		return &ConfigError{errors.Join(append(lines(c.Faults, describe), fmt.Errorf(
+			"%s: a plugin that starts with it serves %s and is not ready if a resource is left out; one that runs keeps what it has",
+			file, strings.Join(served, ", ")))...)}
 	}
-	lines := make([]error, len(all))
+	for _, note := range c.Faults {
+		if _, err := fmt.Fprintln(w, describe(note)); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(w, "%s: good, %d resources\n", file, len(c.Resources))
+	return err
+}
+
+func lines(all config.Errors, line func(*config.Error) string) []error {
+	each := make([]error, len(all))
 	for n, e := range all {
-		lines[n] = e
+		each[n] = errors.New(line(e))
 	}
-	return &ConfigError{errors.Join(lines...)}
+	return each
 }
 
 func orDash(s string) string {

@@ -61,7 +61,7 @@ func TestValidateListsAllMistakesOneALine(t *testing.T) {
 		t.Errorf("got %v, %q", err, out.String())
 	}
 	n.Write("config.json", `{"periodicUpdateInterval": -1,
-"configList": [{"resourceName": "a!", "rdmaHcaMax": 0, "devices": ["x"]}]}`)
+"configList": [{"resourceName": "a!", "rdmaHcaMax": -1, "devices": ["x"]}]}`)
 	out.Reset()
 	err := Validate(file, &out)
 	var bad *ConfigError

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 )
 
@@ -19,8 +21,20 @@ import (
 // on the node may be about to end.
 const listenAgain = 5 * time.Second
 
+const (
+	// mostConnections bounds what anybody on the node can make this program
+	// hold. A scrape takes one, and who waits for one waits in the kernel.
+	mostConnections = 32
+	// longestRequest and longestAnswer are more than any takes; who is slower
+	// makes room for others.
+	longestRequest = 5 * time.Second
+	longestAnswer  = 30 * time.Second
+	longestIdle    = 2 * time.Second
+	longestHeader  = 8 << 10 // bytes
+)
+
 // handler answers /metrics, /healthz and /readyz.
-func handler(metrics http.Handler, healthy, ready func() error) http.Handler {
+func handler(metrics http.Handler, healthy, ready func() error) *http.ServeMux {
 	answer := func(check func() error) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			if err := check(); err != nil {
@@ -39,7 +53,9 @@ func handler(metrics http.Handler, healthy, ready func() error) http.Handler {
 
 // serveHTTP serves h on an address, TCP or a unix socket, until ctx ends.
 func serveHTTP(ctx context.Context, network, address string, h http.Handler, log *slog.Logger) {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{
+		Handler: h, ReadTimeout: longestRequest, WriteTimeout: longestAnswer, IdleTimeout: longestIdle, MaxHeaderBytes: longestHeader,
+	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	said := logging.Once{}
@@ -50,7 +66,7 @@ func serveHTTP(ctx context.Context, network, address string, h http.Handler, log
 		l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
 		if err == nil {
 			log.Info("metrics and probes", "address", l.Addr().String())
-			if err = server.Serve(l); errors.Is(err, http.ErrServerClosed) {
+			if err = server.Serve(netutil.LimitListener(l, mostConnections)); errors.Is(err, http.ErrServerClosed) {
 				return
 			}
 		}
@@ -77,31 +93,50 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 		m.metrics.registry.MustRegister(holders)
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
 	}
-	h := handler(m.metrics, m.healthy, m.ready)
 	if address := m.options.MetricsAddress; address != "" {
+		h := handler(m.metrics, m.healthy, m.ready)
 		running.Go(func() { serveHTTP(ctx, "tcp", address, h, m.log) })
 	}
 	if socket := m.options.ProbeSocket; socket != "" {
+		h := handler(m.metrics, m.healthy, m.ready)
+		// Only here: the socket is in a folder of root's, the port is anybody's.
+		h.HandleFunc(forgetPath, m.serveForget)
 		running.Go(func() { serveHTTP(ctx, "unix", socket, h, m.log) })
 	}
 }
 
-// healthy is an error when a rescan has been going on for too long: a driver
-// hangs, and only a restart of the program can tell whether it still does.
+// healthy is an error when only a restart of the program can help: a look at
+// the devices has been going on for too long, because a driver hangs; or looks
+// have failed for too long, because what the program has mounted is no longer
+// the node's.
 func (m *manager) healthy() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.busy.IsZero() && time.Since(m.busy) > stuck {
+	switch {
+	case !m.busy.IsZero() && time.Since(m.busy) > stuck:
 		return fmt.Errorf("reading the node's devices since %s", m.busy.Format(time.RFC3339))
+	case m.failing.err != nil && time.Since(m.failing.since) > blind:
+		return fmt.Errorf("the node's devices cannot be read since %s: %w", m.failing.since.Format(time.RFC3339), m.failing.err)
 	}
 	return nil
 }
 
-// ready is an error while a resource is not registered or the kubelet does not
-// listen to it.
+// ready is an error while a pod that asks for a resource could not start: it
+// is not registered, the kubelet does not listen, or containers would not find
+// their devices. While a DaemonSet rolls out it keeps the old instance, and so
+// it is one also while the configuration has a resource that this one leaves out.
 func (m *manager) ready() error {
+	if err := m.healthy(); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.noCDI != nil {
+		return fmt.Errorf("containers will not get their devices: %w", m.noCDI)
+	}
+	if left := m.config.Faults.LeftOut(); len(left) > 0 {
+		return fmt.Errorf("a resource of the configuration is left out: %w", left)
+	}
 	var missing []string
 	for name, e := range m.entries {
 		if !e.plugin.Ready() {

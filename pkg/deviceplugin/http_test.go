@@ -2,7 +2,10 @@ package deviceplugin
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
@@ -79,7 +83,10 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 		`rdma_device_plugin_allocation_seconds_count{resource="rdma/hca_gpu"} 1`,
 		`rdma_device_plugin_rescan_failures_total 0`,
 		`rdma_device_plugin_rescues_total{result="ok"} 0`,
+		`rdma_device_plugin_allocations_total{resource="rdma/hca_gpu",result="error"} 0`, // before the first
 		`rdma_device_plugin_config_generation 1`,
+		`rdma_device_plugin_config_mistakes 0`,
+		`rdma_device_plugin_device_clashes 0`,
 		`rdma_device_plugin_config_reload_failures_total 0`,
 		`rdma_device_plugin_unit_holder{container="main",pod="gpu-rdma-pod-1",pod_namespace="default",resource="rdma/hca_gpu",unit="3"} 1`,
 	} {
@@ -128,6 +135,110 @@ func TestAHangingDriverIsUnhealthy(t *testing.T) {
 	m.setBusy(time.Now().Add(-2 * stuck))
 	if err := m.healthy(); err == nil {
 		t.Error("healthy")
+	}
+}
+
+func TestLooksThatFailForMinutesAreUnhealthy(t *testing.T) {
+	m := &manager{config: &configFile{Config: &config.Config{}}}
+	failed := errors.New("readdir: no such file or directory")
+	m.looked(failed)
+	if err := m.healthy(); err != nil {
+		t.Error(err)
+	}
+	m.failing.since = time.Now().Add(-blind - time.Second)
+	m.looked(failed) // since the first one
+	for probe, check := range map[string]func() error{"healthz": m.healthy, "readyz": m.ready} {
+		if err := check(); err == nil || !strings.Contains(err.Error(), failed.Error()) {
+			t.Errorf("%s: %v", probe, err)
+		}
+	}
+	m.looked(nil)
+	if err := errors.Join(m.healthy(), m.ready()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A list that is empty because nobody could look would take the node's units
+// away, and with them what running pods have.
+func TestTheKubeletIsToldNothingBeforeALookSucceeded(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(1))
+	n.Must(os.Rename(filepath.Join(n.Sys(), "class/infiniband"), filepath.Join(n.Dir, "away")))
+	n.Write("sys/class/infiniband", "no folder")
+	k := n.kubelet()
+	n.start()
+	n.Until("a look has failed", func() bool { return strings.Contains(n.Logs.String(), "cannot read the node's RDMA devices") })
+	if k.Registrations(hcaGPU) != 0 {
+		t.Error("registered with nothing to say")
+	}
+	n.Must(os.Remove(filepath.Join(n.Sys(), "class/infiniband")))
+	n.Must(os.Rename(filepath.Join(n.Dir, "away"), filepath.Join(n.Sys(), "class/infiniband")))
+	n.wait(k, hcaGPU, 8)
+	if k.Messages(hcaGPU) != 1 {
+		t.Errorf("%d messages", k.Messages(hcaGPU))
+	}
+}
+
+func TestManyIdleConnectionsAreNotHeld(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(0))
+	o := n.options()
+	o.MetricsAddress, o.ProbeSocket = freeAddress(t), filepath.Join(n.Dir, "probe.sock")
+	n.kubelet()
+	n.startWith(o)
+	n.Until("it is ready", func() bool { return Probe(n.Ctx, o.ProbeSocket, "/readyz") == nil })
+	held := 0
+	for range mostConnections + 8 {
+		c, err := net.Dial("tcp", o.MetricsAddress)
+		n.Must(err)
+		t.Cleanup(func() { c.Close() })
+		_, err = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		n.Must(err)
+		n.Must(c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)))
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			held++
+		}
+	}
+	if held > mostConnections {
+		t.Errorf("%d connections are held at a time", held)
+	}
+	n.Must(Probe(n.Ctx, o.ProbeSocket, "/healthz")) // the kubelet's probe has a door of its own
+	n.Until("who is idle makes room", func() bool { status, _ := n.ask(o.MetricsAddress, "/healthz"); return status == 200 })
+}
+
+func TestOnlyTheProbeSocketForgetsDevices(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(0))
+	o := n.options()
+	o.MetricsAddress, o.ProbeSocket = freeAddress(t), filepath.Join(n.Dir, "probe.sock")
+	k := n.kubelet()
+	n.startWith(o)
+	n.Until("it is ready", func() bool { return Probe(n.Ctx, o.ProbeSocket, "/readyz") == nil })
+	n.wait(k, hcaGPU, 8)
+	degraded := func() int {
+		_, metrics := n.ask(o.MetricsAddress, "/metrics")
+		return strings.Count(metrics, "device_degraded{")
+	}
+	response, err := http.Post("http://"+o.MetricsAddress+"/forget", "text/plain", strings.NewReader("mlx5_7"))
+	n.Must(err)
+	response.Body.Close()
+	if response.StatusCode != http.StatusNotFound {
+		t.Errorf("the port that anybody reaches answers %s", response.Status)
+	}
+	for name, want := range map[string]string{"mlx5_7": "only what is gone can be forgotten", "": `no device is ""`, "mlx5_99": "gone are: -"} {
+		if err := Forget(n.Ctx, o.ProbeSocket, name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for i, h := range node.Eight()[5:] {
+		n.Must(n.Unplug(h))
+		n.Must(n.SetPort(node.Eight()[0], "ACTIVE", "LinkUp"))
+		n.Until("it alarms", func() bool {
+			_ = Forget(n.Ctx, o.ProbeSocket, "have a look") // nothing announces the change here
+			return degraded() == 1
+		})
+		n.Must(Forget(n.Ctx, o.ProbeSocket, []string{h.RDMA, h.PCI, h.Netdev}[i]))
+		n.Until("it does not", func() bool { return degraded() == 0 })
 	}
 }
 

@@ -27,8 +27,12 @@ const (
 	watchAgain = 30 * time.Second
 	// lookAgain is the pause after the node could not be read.
 	lookAgain = 5 * time.Second
-	// stuck is how long a rescan may take before the program is unhealthy.
+	// restSoon is the pause after a look that saw a part of a device.
+	restSoon = time.Second
+	// stuck is how long a look may take before the program is unhealthy, and
+	// blind how long looks may fail.
 	stuck = time.Minute
+	blind = 2 * time.Minute
 )
 
 // A manager keeps the offers true: it looks at the node when something may
@@ -40,17 +44,27 @@ type manager struct {
 	folder    *kubelet.Folder
 	metrics   *metrics
 	health    *offer.Health
-	rescuer   *rescuer // nil to rescue nothing
+	rescuer   *rescuer           // nil to rescue nothing
+	seen      inventory.Snapshot // at the last look that could see
 
-	config *configFile
-	events chan struct{} // something may have changed
+	events  chan struct{} // something may have changed
+	forgets chan forgetting
 	// abandoned is what the end of the program does not wait for.
 	abandoned sync.WaitGroup
 	said      logging.Once
 
 	mu      sync.Mutex // guards what probes read
+	config  *configFile
 	entries map[string]*entry
-	busy    time.Time // since when a rescan is going on, zero if none is
+	busy    time.Time // since when a look is going on, zero if none is
+	failing failure   // of the looks
+	noCDI   error     // why the CDI spec could not be written
+}
+
+// A failure is what goes wrong, and since when; zero if nothing does.
+type failure struct {
+	since time.Time
+	err   error
 }
 
 // run keeps resources registered and offers true until ctx ends.
@@ -80,6 +94,9 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 	var soon <-chan time.Time
 	last := time.Duration(0) // what the last rescan took
 	for {
+		if pause := m.again(); soon == nil && pause > 0 {
+			soon = time.After(pause)
+		}
 		tick, stopTick := after(m.config.PeriodicUpdateInterval)
 		due := m.health.Next()
 		if soon != nil {
@@ -103,6 +120,9 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 			m.reload(ctx, running, false)
 		case <-m.options.Reload:
 			m.reload(ctx, running, true)
+		case f := <-m.forgets:
+			f.answer <- m.forget(f.device)
+			scan = true
 		}
 		stopTick()
 		stopSettled()
@@ -112,10 +132,8 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		if scan {
 			soon = nil
 			begin := time.Now()
-			seen, ok := m.rescan(ctx)
-			if !ok {
-				soon = time.After(lookAgain)
-			}
+			seen := m.rescan(ctx)
+			m.startPlugins(ctx, running)
 			last = time.Since(begin)
 			m.rescue(ctx, seen, rescues)
 		}
@@ -149,24 +167,35 @@ func poke(c chan<- struct{}) {
 	}
 }
 
+// again is when to look again though nothing happens, 0 if there is no need to.
+func (m *manager) again() time.Duration {
+	switch {
+	case m.failing.err != nil:
+		return lookAgain
+	case m.seen.Partial:
+		return restSoon
+	}
+	return 0
+}
+
 // rescan looks at the node and renews the offers. When the node cannot be
-// read the old ones stay, a failed look is no news of the devices, and ok is
-// false.
-func (m *manager) rescan(ctx context.Context) (seen inventory.Snapshot, ok bool) {
+// read the old ones stay: a failed look is no news of the devices.
+func (m *manager) rescan(ctx context.Context) inventory.Snapshot {
 	m.reportMode()
 	seen, err := m.look(ctx)
 	if ctx.Err() != nil {
-		return seen, false
+		return seen
 	}
 	if err != nil {
 		m.metrics.rescanFailures.Inc()
 		m.log.Error("cannot read the node's RDMA devices; the offers stay as they are", "err", err)
-		return seen, false
+		return seen
 	}
+	m.seen = seen
 	chosen, clashes := offer.Assign(m.config.Resources, seen.Devices)
 	m.reportClashes(clashes)
 	m.offer(chosen)
-	return seen, true
+	return seen
 }
 
 // look reads the inventory, and leaves word that it does. Nobody may look
@@ -174,8 +203,8 @@ func (m *manager) rescan(ctx context.Context) (seen inventory.Snapshot, ok bool)
 func (m *manager) look(ctx context.Context) (inventory.Snapshot, error) {
 	begin := time.Now()
 	m.setBusy(begin)
-	defer m.setBusy(time.Time{})
 	seen, err := m.inventory.Read(ctx)
+	m.looked(err)
 	if ctx.Err() != nil {
 		return inventory.Snapshot{}, ctx.Err()
 	}
@@ -192,11 +221,28 @@ func (m *manager) setBusy(since time.Time) {
 	m.busy = since
 }
 
+// looked notes how a look ended.
+func (m *manager) looked(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.busy = time.Time{}
+	switch {
+	case err == nil:
+		m.failing = failure{}
+	case m.failing.err == nil:
+		m.failing = failure{time.Now(), err}
+	default:
+		m.failing.err = err
+	}
+}
+
 // offer makes the offers of all resources from the devices chosen for each.
 func (m *manager) offer(chosen map[string][]inventory.Device) {
 	_, connectionManager := m.options.Node.ConnectionManager()
+	var names offer.CDINames
 	if m.options.CDIDir != "" {
-		m.writeCDI(chosen, connectionManager) // before anybody is told of its devices
+		names = offer.NameCDI(m.config.Resources, chosen)
+		m.writeCDI(chosen, names, connectionManager) // before anybody is told of its devices
 	}
 	known := map[string]bool{}
 	for _, r := range m.config.Resources {
@@ -206,10 +252,11 @@ func (m *manager) offer(chosen map[string][]inventory.Device) {
 			known[d.Key()] = true
 			candidates[n] = m.candidate(r, d)
 		}
-		o := offer.New(r, candidates, connectionManager, m.options.CDIDir != "")
+		o := offer.New(r, candidates, connectionManager, names)
 		e.resource.Replace(o)
 		m.metrics.offered(r.Name, candidates, o)
 		m.report(e, candidates)
+		m.reportMissing(r, offer.Missing(r, chosen[r.Name], connectionManager))
 	}
 	m.health.Forget(known)
 }
@@ -236,9 +283,13 @@ func (m *manager) candidate(r config.Resource, d inventory.Device) offer.Candida
 	return c
 }
 
-func (m *manager) writeCDI(chosen map[string][]inventory.Device, connectionManager bool) {
+func (m *manager) writeCDI(chosen map[string][]inventory.Device, names offer.CDINames, connectionManager bool) {
+	err := (cdiFile{m.options.CDIDir}).write(offer.CDISpec(m.config.Resources, chosen, names, connectionManager))
+	m.mu.Lock()
+	m.noCDI = err
+	m.mu.Unlock()
 	failure := ""
-	if err := (cdiFile{m.options.CDIDir}).write(offer.CDISpec(m.config.Resources, chosen, connectionManager)); err != nil {
+	if err != nil {
 		failure = err.Error()
 	}
 	if m.said.News("CDI spec", failure) && failure != "" {

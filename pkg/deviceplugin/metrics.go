@@ -28,6 +28,8 @@ type metrics struct {
 	rescanFailures prometheus.Counter
 	rescues        *prometheus.CounterVec
 	generation     prometheus.Gauge
+	mistakes       prometheus.Gauge
+	clashes        prometheus.Gauge
 	reloadFailures prometheus.Counter
 }
 
@@ -59,16 +61,28 @@ func newMetrics(version string) *metrics {
 		rescanFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "rescan_failures_total", Help: "Looks at the node that failed."}),
 		rescues:        counter("rescues_total", "NICs that came back without a DEL, by whether their state could be restored.", "result"),
 		generation:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_generation", Help: "How often a configuration came into force."}),
+		mistakes:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_mistakes", Help: "Mistakes in the configuration in force, that resources may be left out for."}),
+		clashes:        prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "device_clashes", Help: "How often another resource selects a device that one has."}),
 		reloadFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "config_reload_failures_total", Help: "Changed configurations that were refused."}),
 	}
 	info := gauge("build_info", "1, with the version of the program.", "version")
 	info.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams, m.allocations, m.allocationTime,
-		m.rescanTime, m.rescanFailures, m.rescues, m.generation, m.reloadFailures)
+		m.rescanTime, m.rescanFailures, m.rescues, m.generation, m.mistakes, m.clashes, m.reloadFailures)
 	// There from the start, so that the first one is seen as an increase.
 	m.rescues.WithLabelValues(resultOK)
 	m.rescues.WithLabelValues(resultError)
 	return m
+}
+
+// introduce starts the counters of a resource, so that the first of anything is
+// seen as an increase.
+func (m *metrics) introduce(resource string) {
+	m.registrations.WithLabelValues(resource)
+	m.streams.WithLabelValues(resource)
+	m.allocations.WithLabelValues(resource, resultOK)
+	m.allocations.WithLabelValues(resource, resultError)
+	m.allocationTime.WithLabelValues(resource)
 }
 
 // ServeHTTP answers Prometheus.

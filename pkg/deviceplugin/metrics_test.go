@@ -75,7 +75,7 @@ func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 	m.Allocated(hcaGPU, time.Minute, errors.New("no such unit"))
 	m.rescued(nil)
 	m.rescanFailures.Inc()
-	m.offered(hcaGPU, []offer.Candidate{sick("mlx5_0", "ens0")}, offer.New(config.Resource{Mode: config.Shared, Units: 1}, []offer.Candidate{{Healthy: true}}, false, false))
+	m.offered(hcaGPU, []offer.Candidate{sick("mlx5_0", "ens0")}, offer.New(config.Resource{Mode: config.Shared, Units: 1}, []offer.Candidate{{Healthy: true}}, false, nil))
 	types := map[string]dto.MetricType{}
 	got := scrape(t, m)
 	for name, f := range got {
@@ -94,6 +94,8 @@ func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 		"rescan_failures_total":        dto.MetricType_COUNTER,
 		"rescues_total":                dto.MetricType_COUNTER,
 		"config_generation":            dto.MetricType_GAUGE,
+		"config_mistakes":              dto.MetricType_GAUGE,
+		"device_clashes":               dto.MetricType_GAUGE,
 		"config_reload_failures_total": dto.MetricType_COUNTER,
 	}; !maps.Equal(types, want) {
 		t.Errorf("got %v\nwant %v", types, want)

@@ -16,6 +16,18 @@ import (
 // the node's network, and its one port for probes answers for the other one:
 // believing that would end the old instance before the new one is registered.
 func Probe(ctx context.Context, socket, path string) error {
+	return ask(ctx, socket, http.MethodGet, path, "")
+}
+
+// Forget has the instance that serves a unix socket forget a device that is
+// gone for good.
+func Forget(ctx context.Context, socket, device string) error {
+	method, path, _ := strings.Cut(forgetPath, " ")
+	return ask(ctx, socket, method, path, device)
+}
+
+// ask asks the instance that serves a unix socket; a bad answer is the error.
+func ask(ctx context.Context, socket, method, path, body string) error {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -23,7 +35,7 @@ func Probe(ctx context.Context, socket, path string) error {
 		},
 	}}
 	// The host is not asked for: the socket is the address.
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://instance/"+strings.TrimPrefix(path, "/"), nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://instance/"+strings.TrimPrefix(path, "/"), strings.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -35,9 +47,9 @@ func Probe(ctx context.Context, socket, path string) error {
 		return fmt.Errorf("no instance answers: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	said, err := io.ReadAll(io.LimitReader(response.Body, 4096))
 	if response.StatusCode == http.StatusOK && err == nil {
 		return nil
 	}
-	return errors.Join(fmt.Errorf("%s: %s: %s", path, response.Status, strings.TrimSpace(string(body))), err)
+	return errors.Join(fmt.Errorf("%s: %s: %s", path, response.Status, strings.TrimSpace(string(said))), err)
 }

@@ -22,8 +22,9 @@ type entry struct {
 // refused is the subject of why a configuration was refused.
 const refused = "configuration"
 
-// reload takes a changed configuration. One that is no good is reported once,
-// and the old one stays. asked is whether somebody waits for an answer.
+// reload takes a changed configuration. One with a mistake in it is reported
+// once, and the old one stays: it has no less. asked is whether somebody waits
+// for an answer.
 func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked bool) {
 	file, err := readConfigFile(m.config.path)
 	switch {
@@ -32,8 +33,10 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 			m.log.Info("the configuration is the one in force", "file", file.path)
 		}
 		return
+	case err == nil && len(file.Faults.Mistakes()) > 0:
+		err = file.Faults.Mistakes()
 	case err == nil:
-		err = m.apply(ctx, file)
+		m.apply(ctx, file)
 	}
 	if ctx.Err() != nil {
 		return
@@ -51,22 +54,10 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 	m.warnGIDs()
 }
 
-// apply puts a configuration in force, unless two of its resources clash over
-// a device of this node. Resources that are in the old one too, in the same
-// mode, keep their sockets.
-func (m *manager) apply(ctx context.Context, file *configFile) error {
-	seen, lookErr := m.look(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case lookErr != nil:
-		// The devices may be there later; the configuration is what it is.
-		m.log.Error("cannot read the node's RDMA devices", "err", lookErr)
-	}
-	chosen, clashes := offer.Assign(file.Resources, seen.Devices)
-	if len(clashes) > 0 {
-		return clashes[0].Err(file.path)
-	}
+// apply puts a configuration in force: what of it can be served. Resources that
+// are in the old one too, in the same mode, keep their sockets.
+func (m *manager) apply(ctx context.Context, file *configFile) {
+	m.reportFaults(file)
 	m.mu.Lock()
 	old := m.entries
 	m.entries = map[string]*entry{}
@@ -75,6 +66,7 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 		if e == nil || e.config.Mode != r.Mode {
 			e = &entry{resource: offer.NewResource(r.Name)}
 			e.plugin = kubelet.NewPlugin(m.folder, e.offered(r.Mode), m.metrics, m.log)
+			m.metrics.introduce(r.Name)
 		}
 		if !reflect.DeepEqual(e.config, r) {
 			e.reported = nil // log its devices again
@@ -82,19 +74,23 @@ func (m *manager) apply(ctx context.Context, file *configFile) error {
 		e.config = r
 		m.entries[r.Name] = e
 	}
+	m.config = file
 	m.mu.Unlock()
 	for name, e := range old {
 		if m.entries[name] != e {
-			e.stop()
+			e.end()
 			m.metrics.forget(name)
 		}
 	}
-	m.config = file
 	m.metrics.generation.Inc()
-	if lookErr == nil {
-		m.offer(chosen)
+	m.rescan(ctx)
+}
+
+// end ends a resource's plugin, if it runs.
+func (e *entry) end() {
+	if e.stop != nil {
+		e.stop()
 	}
-	return nil
 }
 
 // offered is the resource with the abilities that it has in a mode.
@@ -105,10 +101,11 @@ func (e *entry) offered(mode config.Mode) kubelet.Resource {
 	return e.resource
 }
 
-// startPlugins starts those that do not run yet.
+// startPlugins starts those that do not run yet and have something to say: a
+// list that is empty because nobody could look takes the kubelet's units away.
 func (m *manager) startPlugins(ctx context.Context, running *sync.WaitGroup) {
 	for _, e := range m.entries {
-		if e.stop != nil {
+		if e.stop != nil || e.reported == nil {
 			continue
 		}
 		var pluginCtx context.Context

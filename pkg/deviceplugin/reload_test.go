@@ -75,8 +75,9 @@ func TestABadNewConfigurationLeavesTheOldInForce(t *testing.T) {
 	n.start()
 	n.wait(k, "rdma/mlx", 8)
 	for what, bad := range map[string]string{
-		"unknown key": strings.Replace(mlxOnly, "rdmaHcaMax", "rdmaHcamax", 1),
-		"both select": `{"configList": [{"resourceName": "mlx", "rdmaHcaMax": 1, "devices": ["ens11np0"]}, {"resourceName": "b", "rdmaHcaMax": 1, "devices": ["ens11np0"]}]}`,
+		"unknown key":                     strings.Replace(mlxOnly, "rdmaHcaMax", "rdmaHcaMaxx", 1),
+		"one of its resources is no good": strings.Replace(mlxAndIntel, `"intel"`, `"one of its resources is no good"`, 1),
+		"an entry matches nothing":        strings.Replace(mlxOnly, `"15b3"`, `"15b3", "an entry matches nothing"`, 1),
 	} {
 		n.Write("config.json", bad)
 		n.Until("it is refused", func() bool { return strings.Contains(n.Logs.String(), what) })

@@ -26,6 +26,34 @@ func (m *manager) reportMode() {
 	m.log.Info("RDMA namespace mode", "mode", mode)
 }
 
+// reportFaults logs what is wrong with a configuration that comes into force.
+func (m *manager) reportFaults(file *configFile) {
+	for _, f := range file.Faults {
+		switch f.Cost {
+		case config.LeftOut:
+			m.log.Error("a resource of the configuration is left out", "err", f)
+		case config.Ignored:
+			m.log.Error("a mistake in the configuration is ignored", "err", f)
+		case config.Nothing:
+			m.log.Warn("in the configuration", "note", f)
+		}
+	}
+	m.metrics.mistakes.Set(float64(len(file.Faults.Mistakes())))
+}
+
+// reportMissing logs which character devices containers will lack, when that
+// changes.
+func (m *manager) reportMissing(r config.Resource, missing []string) {
+	now := strings.Join(missing, "; ")
+	switch {
+	case !m.said.News("missing for "+r.Name, now):
+	case now != "":
+		m.log.Warn("containers will not get all character devices that the resource has", "resource", r.Name, "missing", now)
+	default:
+		m.log.Info("all character devices that the resource has are there", "resource", r.Name)
+	}
+}
+
 // report logs the devices of a resource: all of them at first, and then each
 // that comes, leaves or is elsewhere.
 func (m *manager) report(e *entry, devices []offer.Candidate) {
@@ -61,14 +89,19 @@ func (m *manager) reportAll(r config.Resource, devices []offer.Candidate) {
 	for _, c := range devices {
 		places[c.Place] = append(places[c.Place], c.String())
 	}
+	if len(devices) == 0 {
+		m.log.Warn("the resource selects no device of this node; `rdma-device-plugin explain` tells why", "resource", r.Name)
+	}
 	list := func(p inventory.Place) string { return strings.Join(places[p], " ") }
 	m.log.Info("devices", "resource", r.Name, "mode", r.Mode, "devices", len(devices),
 		"onHost", list(inventory.OnHost), "inPods", list(inventory.InPod), "gone", list(inventory.Gone))
 }
 
-// reportClashes logs clashes that a device brought which was not there when
-// the configuration came into force. The device stays with the first resource.
+// reportClashes logs devices that two resources select: each stays with the
+// first. It is a mistake that only the hardware shows, and one file serves many
+// nodes: refusing it would take all other devices away.
 func (m *manager) reportClashes(clashes []offer.Clash) {
+	m.metrics.clashes.Set(float64(len(clashes)))
 	now := ""
 	for _, c := range clashes {
 		now += c.Err(m.config.path).Error() + "\n"

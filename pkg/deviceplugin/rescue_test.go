@@ -46,8 +46,7 @@ func TestANICThatCameBackWithoutADelIsRestored(t *testing.T) {
 	if len(results) != 1 || results[0] != nil || !strings.Contains(n.Logs.String(), `rescued a NIC whose namespace ended without a DEL" nic=ens12np0 was="pod default/gpu-rdma-pod-1`) {
 		t.Errorf("results %v, logged:\n%s", results, n.Logs)
 	}
-	record, err := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
-	n.Must(err)
+	record, _ := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
 	if record == nil || record.Step != attachment.Returned {
 		t.Errorf("the record for the CNI plugin, which has an address to free: %+v", record)
 	}
@@ -108,12 +107,8 @@ func TestANICThatIsWhereItsRecordSaysIsLeftThere(t *testing.T) {
 func TestARescueThatFailsIsTriedAgainLater(t *testing.T) {
 	n := newTestNode(t)
 	host := node.NewHost(t)
-	link := node.AddNIC(t, host, "net1")
-	node.AddNIC(t, host, "ens12np0x")
-	other, err := host.LinkNamed("ens12np0x")
-	n.Must(err)
-	n.Must(netlink.LinkSetName(other, "ens12np0")) // the name is taken
-	record := strandedRecord(link, attachment.Attached)
+	record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
+	record.Host.MTU = 1 << 20 // more than the driver takes
 	n.Must(n.Journal.Write(record))
 	var results []error
 	r := &rescuer{
@@ -125,11 +120,41 @@ func TestARescueThatFailsIsTriedAgainLater(t *testing.T) {
 	if len(results) != 1 || results[0] == nil {
 		t.Fatalf("results %v", results)
 	}
-	n.Must(netlink.LinkDel(other))
+	record.Host.MTU = 9000
+	n.Must(n.Journal.Update(record))
 	clear(r.again)
 	r.rescue(n.Ctx, []*attachment.Record{record})
 	if len(results) != 2 || results[1] != nil {
 		t.Errorf("results %v\n%s", results, n.Logs)
+	}
+}
+
+func TestANameThatIsTakenIsGivenBackWhenItIsFree(t *testing.T) {
+	n := newTestNode(t)
+	host := node.NewHost(t)
+	record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
+	node.AddNIC(t, host, record.Host.Name)
+	squatter, err := host.LinkNamed(record.Host.Name)
+	n.Must(err)
+	n.Must(n.Journal.Write(record))
+	r := &rescuer{host: host, journal: n.Journal, log: n.Log(), done: n.Must}
+	r.rescue(n.Ctx, []*attachment.Record{record})
+	for _, free := range []bool{false, true} {
+		if free {
+			n.Must(netlink.LinkDel(squatter))
+		}
+		owed, err := n.Journal.Owed()
+		n.Must(err)
+		if len(owed) != 1 {
+			t.Fatalf("owed: %v\n%s", owed, n.Logs)
+		}
+		r.settle(n.Ctx, owed)
+	}
+	if owed, err := n.Journal.Owed(); err != nil || len(owed) != 0 {
+		t.Errorf("still owed: %v, %v\n%s", owed, err, n.Logs)
+	}
+	if link, err := host.LinkNamed(record.Host.Name); err != nil || link == nil {
+		t.Errorf("there is no %s (%v)", record.Host.Name, err)
 	}
 }
 

@@ -68,10 +68,8 @@ func Run(ctx context.Context, o Options) error {
 	m := newManager(o, i)
 	defer closeLater(host, i, &m.abandoned)
 	// The offers are there before the kubelet can ask for them.
-	if err := m.apply(ctx, file); ctx.Err() != nil {
+	if m.apply(ctx, file); ctx.Err() != nil {
 		return nil
-	} else if err != nil {
-		return &ConfigError{err}
 	}
 	if o.Rescue && host != nil {
 		m.rescuer = &rescuer{host: host, journal: journal, log: o.Log, done: m.metrics.rescued}
@@ -116,6 +114,7 @@ func newManager(o Options, i *inventory.Inventory) *manager {
 		health:    offer.NewHealth(offer.SettleTime),
 		entries:   map[string]*entry{},
 		events:    make(chan struct{}, 1),
+		forgets:   make(chan forgetting),
 		said:      logging.Once{},
 	}
 }

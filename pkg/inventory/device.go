@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -38,7 +35,8 @@ type Device struct {
 	// bridges that they belong to.
 	AltNames []string
 	Masters  []string
-	// NoCarrier: no netdev of the device on the host has a carrier.
+	// NoCarrier: no netdev of the device on the host has a carrier, nor has a
+	// bond that one belongs to.
 	NoCarrier bool
 }
 
@@ -51,19 +49,19 @@ func (d Device) String() string {
 }
 
 // describeNetdevs adds what the host's links tell of a device's netdevs.
-func (d *Device) describeNetdevs(links map[string]*netlink.LinkAttrs, names map[int]string) {
+func (d *Device) describeNetdevs(all links) {
 	known, carriers := 0, 0
 	for _, netdev := range d.Netdevs {
-		a := links[netdev]
-		if a == nil {
+		link := all.byName[netdev]
+		if link == nil {
 			continue
 		}
 		known++
-		d.AltNames = append(d.AltNames, a.AltNames...)
-		if master := names[a.MasterIndex]; master != "" {
-			d.Masters = append(d.Masters, master)
+		d.AltNames = append(d.AltNames, link.Attrs().AltNames...)
+		if master := all.byIndex[link.Attrs().MasterIndex]; master != nil {
+			d.Masters = append(d.Masters, master.Attrs().Name)
 		}
-		if a.RawFlags&unix.IFF_LOWER_UP != 0 {
+		if all.carrier(link) {
 			carriers++
 		}
 	}

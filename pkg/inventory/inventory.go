@@ -3,11 +3,13 @@ package inventory
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -37,8 +39,9 @@ type Inventory struct {
 	memory           *memory
 	links, elsewhere func(context.Context) ([]netlink.Link, error)
 	log              *slog.Logger
-	unread           logging.Once // files of the journal that cannot be read
-	blind            logging.Once // other namespaces that cannot be looked into
+	unread           logging.Once         // files of the journal that cannot be read
+	blind            logging.Once         // other namespaces that cannot be looked into
+	sought           map[string]time.Time // when netdevs were last sought, by device
 	reading          sync.WaitGroup
 }
 
@@ -46,7 +49,7 @@ type Inventory struct {
 func New(o Options) *Inventory {
 	i := &Inventory{
 		node: o.Node, devices: o.Node.Inventory(), journal: o.Journal, links: o.Links, elsewhere: o.Elsewhere, log: o.Log,
-		memory: openMemory(o.StateDir, o.Journal.BootID(), o.Log), unread: logging.Once{}, blind: logging.Once{},
+		memory: openMemory(o.StateDir, o.Journal.BootID(), o.Log), unread: logging.Once{}, blind: logging.Once{}, sought: map[string]time.Time{},
 	}
 	none := func(context.Context) ([]netlink.Link, error) { return nil, nil }
 	if i.links == nil {
@@ -66,6 +69,8 @@ type Snapshot struct {
 	Held []*attachment.Record
 	// HostLinks are the host's links, none if they could not be seen.
 	HostLinks []netlink.Link
+	// Partial: a device was not all there yet, and nobody will say when it is.
+	Partial bool
 }
 
 // Stranded returns the records whose netdev is among the host's links: it came
@@ -110,12 +115,21 @@ func (i *Inventory) Wait() { i.reading.Wait() }
 // restarts of the program and for one boot.
 func (i *Inventory) Remember(s Snapshot) { i.memory.keep(s.Devices) }
 
+// Forget drops what is remembered of a device that is gone for good. It is back
+// if it ever is seen again. Nobody may read meanwhile.
+func (i *Inventory) Forget(d Device) error {
+	if err := i.memory.drop(d.Key()); err != nil {
+		return fmt.Errorf("write the record of devices: %w", err)
+	}
+	return nil
+}
+
 func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 	visible, err := i.devices.Devices()
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s := Snapshot{}
+	s := Snapshot{Partial: i.devices.Partial()}
 	if s.HostLinks, err = i.links(ctx); err != nil {
 		i.log.Warn("cannot list the host's links; going without alternative names, bonds and carriers", "err", err)
 	}
@@ -125,21 +139,19 @@ func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 		all.hold(r)
 	}
 	for _, known := range i.memory.all() {
-		all.recall(known)
+		if all.find(known.Device) != nil || !i.takenAway(known) {
+			all.recall(known)
+		}
 	}
 	i.seek(ctx, all.devices)
-	links, names := map[string]*netlink.LinkAttrs{}, map[int]string{}
-	for _, link := range s.HostLinks {
-		links[link.Attrs().Name] = link.Attrs()
-		names[link.Attrs().Index] = link.Attrs().Name
-	}
+	links := newLinks(s.HostLinks)
 	for n := range all.devices {
 		d := &all.devices[n]
 		if !d.Visible {
 			i.locate(d)
 		}
 		if d.Place == OnHost {
-			d.describeNetdevs(links, names)
+			d.describeNetdevs(links)
 		}
 	}
 	s.Devices = all.devices
@@ -169,14 +181,42 @@ func (i *Inventory) records() []*attachment.Record {
 	})
 }
 
+// takenAway tells whether somebody took a device away that was here, and meant
+// to: fewer virtual functions were asked for, or its function was given to
+// another driver. A NIC that died has neither, and stays known.
+func (i *Inventory) takenAway(d Device) bool {
+	if d.Soft || !i.node.HasFunction(d.Bus, d.Address) {
+		return d.PhysicalFunction != "" && i.node.HasFolder(d.PhysicalFunction)
+	}
+	now := i.node.DriverOf(d.Bus, d.Address)
+	return now != "" && d.Driver != "" && now != d.Driver
+}
+
+// seekAgain is the pause before netdevs are sought again that were not found.
+// Some RDMA devices have none, and searching a node's namespaces takes long.
+const seekAgain = 5 * time.Minute
+
 // seek looks into other namespaces for the netdevs of RoCE devices that have
 // none here, and of which nobody left a record: host-device moved them before
 // this program first ran. It leaves the host's name in the alias. A pod could
 // write another one there, for the NIC that it holds; it would gain nothing.
 func (i *Inventory) seek(ctx context.Context, devices []Device) {
 	lost := func(d Device) bool { return d.Place == OnHost && len(d.Netdevs) == 0 && d.IsRoCE() }
-	if !slices.ContainsFunc(devices, lost) {
+	found, now := map[string]time.Time{}, time.Now() // what stays sought
+	due := false
+	for _, d := range devices {
+		if lost(d) {
+			last := i.sought[d.Key()]
+			due = due || now.Sub(last) >= seekAgain
+			found[d.Key()] = last
+		}
+	}
+	i.sought = found
+	if !due {
 		return
+	}
+	for key := range i.sought {
+		i.sought[key] = now
 	}
 	links, err := i.elsewhere(ctx)
 	if err != nil && i.blind.News("namespaces", err.Error()) {

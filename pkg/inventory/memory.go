@@ -77,6 +77,12 @@ func openMemory(stateDir, bootID string, log *slog.Logger) *memory {
 // all returns the devices as the host last saw them.
 func (m *memory) all() []Device { return m.devices }
 
+// drop forgets one device.
+func (m *memory) drop(key string) error {
+	m.devices = slices.DeleteFunc(slices.Clone(m.devices), func(d Device) bool { return d.Key() == key })
+	return m.write()
+}
+
 // keep remembers devices, and writes the file if there is news.
 func (m *memory) keep(devices []Device) {
 	kept := make([]Device, len(devices))

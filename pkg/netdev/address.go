@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,23 +67,70 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 		errs = append(errs, n.enableIPv6(link))
 	}
 	for _, a := range addresses {
-		addr := &netlink.Addr{IPNet: IPNet(a.Prefix), Label: a.Label, Scope: a.Scope, Broadcast: a.Broadcast.AsSlice()}
-		if a.NoPrefixRoute {
-			addr.Flags |= unix.IFA_F_NOPREFIXROUTE
-		}
-		if a.Prefix.Addr().Is6() {
-			// Whoever chose the address vouches for it; duplicate address
-			// detection would keep it from being used for a second.
-			addr.Flags |= unix.IFA_F_NODAD
-		}
-		if a.Peer.IsValid() {
-			addr.Peer = IPNet(a.Peer)
-		}
-		if err := n.handle.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+		_, err := n.route.request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, a.message(link.Attrs().Index)...)
+		if err != nil && !errors.Is(err, unix.EEXIST) {
 			errs = append(errs, fmt.Errorf("add address %s: %w", a.Prefix, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Is6 tells whether it is an IPv6 address.
+func (a Address) Is6() bool { return a.Prefix.Addr().Is6() }
+
+// message is what RTM_NEWADDR takes.
+func (a Address) message(index int) []nl.NetlinkRequestData {
+	local, remote := a.Prefix, a.Prefix
+	if a.Peer.IsValid() {
+		remote = a.Peer
+	}
+	msg := nl.NewIfAddrmsg(family(local.Addr()))
+	msg.Index, msg.Scope, msg.Prefixlen = uint32(index), uint8(a.Scope), uint8(remote.Bits())
+	var flags uint32
+	if a.NoPrefixRoute {
+		flags |= unix.IFA_F_NOPREFIXROUTE
+	}
+	if local.Addr().Is6() {
+		// Whoever chose the address vouches for it; duplicate address
+		// detection would keep it from being used for a second.
+		flags |= unix.IFA_F_NODAD
+	}
+	parts := []nl.NetlinkRequestData{msg,
+		nl.NewRtAttr(unix.IFA_LOCAL, local.Addr().AsSlice()),
+		nl.NewRtAttr(unix.IFA_ADDRESS, remote.Addr().AsSlice()),
+		nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(flags)),
+	}
+	if b := a.broadcast(); b.IsValid() {
+		parts = append(parts, nl.NewRtAttr(unix.IFA_BROADCAST, b.AsSlice()))
+	}
+	if a.Label != "" {
+		parts = append(parts, nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(a.Label)))
+	}
+	return parts
+}
+
+// broadcast is the broadcast address to set, none where there is none.
+func (a Address) broadcast() netip.Addr {
+	const pointToPoint = 31 // RFC 3021
+	switch {
+	case !a.Prefix.Addr().Is4() || a.Broadcast.IsUnspecified():
+		return netip.Addr{}
+	case a.Broadcast.IsValid():
+		return a.Broadcast
+	case a.Prefix.Bits() >= pointToPoint || a.Peer.IsValid() && a.Peer.Bits() >= pointToPoint:
+		return netip.Addr{}
+	}
+	last := a.Prefix.Masked().Addr().As4()
+	host := uint32(1)<<(32-a.Prefix.Bits()) - 1
+	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|host)
+	return netip.AddrFrom4(last)
+}
+
+func family(a netip.Addr) int {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
 }
 
 func isLinkLocal6(ip net.IP) bool {

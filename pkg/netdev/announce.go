@@ -35,7 +35,11 @@ func (n *Namespace) Announce(link netlink.Link, address netip.Addr) error {
 // too, but its close waits for an RCU grace period, 8 to 11 ms of every ADD
 // (packet_release in net/packet/af_packet.c).
 func (n *Namespace) askForItself(link netlink.Link, address netip.Addr) error {
-	return n.handle.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, IP: address.AsSlice(), Flags: unix.NTF_USE})
+	o, err := n.operations()
+	if err != nil {
+		return err
+	}
+	return o.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, IP: address.AsSlice(), Flags: unix.NTF_USE})
 }
 
 // advertise sends an advertisement of its own: the kernel's, with ndisc_notify,

@@ -21,7 +21,7 @@ func (n *Namespace) LinksElsewhere(ctx context.Context) ([]netlink.Link, error) 
 	}
 	var all []netlink.Link
 	for _, number := range numbers {
-		links, err := n.links(ctx, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
+		links, err := n.linksAt(ctx, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
 		if errors.Is(err, unix.EINVAL) {
 			continue // it ended since
 		}

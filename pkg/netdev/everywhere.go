@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,6 +44,38 @@ func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
 	}
 }
 
+// SandboxNumbered returns the file of the namespace that has a number in this
+// one, if a container runtime made it for a pod; "" if none did.
+func (n *Namespace) SandboxNumbered(number int) (path string) {
+	for path, kept := range namespacePaths(false) {
+		if !kept {
+			break // those come first
+		}
+		if !isNamedByRuntime(path) {
+			continue
+		}
+		handle, err := netns.GetFromPath(path)
+		if err != nil {
+			continue
+		}
+		its := n.numberOf(handle)
+		handle.Close()
+		if its == number {
+			return path
+		}
+	}
+	return ""
+}
+
+// isNamedByRuntime tells a pod's namespace from one that a person made with
+// `ip netns`: containerd calls it cni- and a UUID, CRI-O by a UUID, and Docker
+// has a folder of its own.
+func isNamedByRuntime(path string) bool {
+	name := filepath.Base(path)
+	uuid := len(name) == 36 && strings.Count(name, "-") == 4
+	return uuid || strings.HasPrefix(name, "cni-") || strings.HasPrefix(path, "/run/docker/")
+}
+
 // namespacePaths goes through the files that may be network namespaces, with
 // whether a runtime keeps them.
 func namespacePaths(deep bool) iter.Seq2[string, bool] {
@@ -73,12 +106,27 @@ func namespacePaths(deep bool) iter.Seq2[string, bool] {
 
 // processNamespaces are those with a process in them.
 func processNamespaces(yield func(string) bool) {
-	paths, _ := filepath.Glob("/proc/[0-9]*/ns/net")
-	for _, path := range paths {
-		if !yield(path) {
+	for _, process := range processes() {
+		if !yield(process + "/ns/net") {
 			return
 		}
 	}
+}
+
+// processes are their folders in proc.
+func processes() (folders []string) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, _ := proc.Readdirnames(-1)
+	for _, name := range names {
+		if strings.Trim(name, "0123456789") == "" {
+			folders = append(folders, "/proc/"+name)
+		}
+	}
+	return folders
 }
 
 // openNamespaces are those that a process has a file descriptor of.
@@ -94,8 +142,7 @@ func openNamespaces(yield func(string) bool) {
 // mountedNamespaces are those that a mount of any mount namespace holds.
 func mountedNamespaces(yield func(string) bool) {
 	seen := map[string]bool{} // mount namespaces
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, process := range processes {
+	for _, process := range processes() {
 		mounts, err := os.Readlink(filepath.Join(process, "ns/mnt"))
 		if err != nil || seen[mounts] {
 			continue

@@ -91,10 +91,12 @@ func Unfit(link netlink.Link) string {
 			return fmt.Sprintf("the kernel does not say what this %s is on, so it could not be found again", kind)
 		}
 		return ""
+	case kind == "bond", kind == "bridge", kind == "vrf":
+		return fmt.Sprintf("it is a %s, which cannot change namespaces", kind)
 	case kind == "device":
 		return "neither the kernel nor its driver says on which bus it is, so it could not be told from others"
 	}
-	return fmt.Sprintf("it is a %s: one cannot be told from another, or cannot change namespaces; use a NIC, a VLAN, a macvlan or a veth", kind)
+	return fmt.Sprintf("it is a %s, and one cannot be told from another; use a NIC, a VLAN, a macvlan or a veth", kind)
 }
 
 // A likeness is how much a link is the netdev that is looked for.

@@ -17,31 +17,70 @@ func (n *Namespace) Links(ctx context.Context) ([]netlink.Link, error) {
 	return n.LinkReader().Links(ctx)
 }
 
-// links lists links, of another namespace if a number says of which.
-func (n *Namespace) links(ctx context.Context, where ...nl.NetlinkRequestData) ([]netlink.Link, error) {
+// linksAt lists the links of another namespace, of which a number says which.
+func (n *Namespace) linksAt(ctx context.Context, where ...nl.NetlinkRequestData) ([]netlink.Link, error) {
 	answers, err := n.listLinks(ctx, where...)
 	if err != nil {
 		return nil, err
 	}
-	return parseLinks(answers)
+	return parseLinks(answers), nil
 }
 
-func parseLinks(answers [][]byte) (links []netlink.Link, err error) {
-	links = make([]netlink.Link, len(answers))
-	for i, answer := range answers {
-		if links[i], err = netlink.LinkDeserialize(nil, answer); err != nil {
-			return nil, err
+// parseLinks leaves out what it cannot parse: one odd link must not hide the
+// others.
+func parseLinks(answers [][]byte) []netlink.Link {
+	links := make([]netlink.Link, 0, len(answers))
+	for _, answer := range answers {
+		if link, err := netlink.LinkDeserialize(nil, answer); err == nil {
+			links = append(links, link)
 		}
 	}
-	return links, nil
+	return links
+}
+
+// parse is parseLinks of this namespace's own links, with their parents.
+func (n *Namespace) parse(answers [][]byte) []netlink.Link {
+	links := parseLinks(answers)
+	for _, link := range links {
+		n.addParent(link)
+	}
+	return links
+}
+
+func (n *Namespace) parseLink(answer []byte) (netlink.Link, error) {
+	link, err := netlink.LinkDeserialize(nil, answer)
+	if err == nil {
+		n.addParent(link)
+	}
+	return link, err
 }
 
 // skipStats is RTEXT_FILTER_SKIP_STATS of <linux/rtnetlink.h>.
 const skipStats = 1 << 3
 
 func (n *Namespace) listLinks(ctx context.Context, where ...nl.NetlinkRequestData) ([][]byte, error) {
+	return Complete(ctx, func() ([][]byte, error) { return n.dumpLinks(where...) })
+}
+
+// dumpLinks asks for all links once; see socket.request for what it returns.
+func (n *Namespace) dumpLinks(where ...nl.NetlinkRequestData) ([][]byte, error) {
 	about := []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
-	return n.list(ctx, unix.RTM_GETLINK, append(about, where...)...)
+	return n.route.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, append(about, where...)...)
+}
+
+// getLink asks for one link, by its ifindex or what else says which.
+func (n *Namespace) getLink(index int, which ...nl.NetlinkRequestData) ([]byte, error) {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	about := []nl.NetlinkRequestData{msg, nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
+	answers, err := n.route.request(unix.RTM_GETLINK, 0, append(about, which...)...)
+	if err == nil && len(answers) != 1 {
+		err = unix.EBADMSG
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answers[0], nil
 }
 
 // A LinkReader lists a namespace's links again and again. The kernel nearly
@@ -65,13 +104,6 @@ func (r *LinkReader) Links(ctx context.Context) ([]netlink.Link, error) {
 	if slices.EqualFunc(answers, r.answers, bytes.Equal) {
 		return r.links, nil
 	}
-	links, err := parseLinks(answers)
-	if err != nil {
-		return nil, fmt.Errorf("list links in %s: %w", r.namespace.Path, err)
-	}
-	for _, link := range links {
-		r.namespace.addParent(link)
-	}
-	r.answers, r.links = answers, links
-	return links, nil
+	r.answers, r.links = answers, r.namespace.parse(answers)
+	return r.links, nil
 }

@@ -15,7 +15,9 @@ type Change struct {
 	MTU       int              // in bytes
 	MAC       net.HardwareAddr // set this address
 	Alias     *string          // set the alias; an empty one clears it
-	// Flags (IFF_UP and so on) are set and cleared last of all: those in Which.
+	// Settings are further attributes, which come after the flags.
+	Settings []*nl.RtAttr
+	// Flags (IFF_UP and so on) are set and cleared: those in Which.
 	Flags, Which uint32
 }
 
@@ -30,24 +32,25 @@ func (n *Namespace) Apply(index int, c Change) error {
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	msg.Flags, msg.Change = c.Flags, c.Which
-	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
-	req.AddData(msg)
+	parts := []nl.NetlinkRequestData{msg}
 	if c.Namespace != nil {
-		req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(c.Namespace.NS))))
+		parts = append(parts, nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(c.Namespace.NS))))
 	}
 	if c.Name != "" {
-		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(c.Name)))
+		parts = append(parts, nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(c.Name)))
 	}
 	if c.MTU > 0 {
-		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(c.MTU))))
+		parts = append(parts, nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(c.MTU))))
 	}
 	if len(c.MAC) > 0 {
-		req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, c.MAC))
+		parts = append(parts, nl.NewRtAttr(unix.IFLA_ADDRESS, c.MAC))
 	}
 	if c.Alias != nil {
-		req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(*c.Alias)))
+		parts = append(parts, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(*c.Alias)))
 	}
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	for _, s := range c.Settings {
+		parts = append(parts, s)
+	}
+	_, err := n.route.request(unix.RTM_NEWLINK, unix.NLM_F_ACK, parts...)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/containernetworking/plugins/pkg/ns"
@@ -31,10 +32,11 @@ type Namespace struct {
 	// some pod's.
 	Sandbox bool
 
-	handle operations
-	lists  lists
-	// requests is a socket for the messages that handle has no method for.
-	requests *nl.NetlinkSocket
+	at      netns.NsHandle // NS, or None() where that is the caller's
+	opening sync.Mutex     // guards handle
+	handle  operations     // nil until it is needed
+	// route is a socket of NETLINK_ROUTE for what this package asks itself.
+	route *socket
 	// ioctls is a socket for what netlink does not say, -1 until it is needed.
 	ioctls int
 }
@@ -75,24 +77,20 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 		handle.Close()
 		return nil, &fs.PathError{Op: "stat network namespace", Path: path, Err: err}
 	}
-	h, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
+	route, err := openSocket(at, unix.NETLINK_ROUTE)
 	if err != nil {
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	requests, err := nl.GetNetlinkSocketAt(at, netns.None(), unix.NETLINK_ROUTE)
-	if err != nil {
-		h.Close()
-		handle.Close()
-		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
-	}
-	return &Namespace{NS: handle, ID: st.Ino, Path: path, handle: h, lists: h, requests: requests, ioctls: -1}, nil
+	return &Namespace{NS: handle, ID: st.Ino, Path: path, at: at, route: route, ioctls: -1}, nil
 }
 
 // Close closes the sockets and the handle on the namespace.
 func (n *Namespace) Close() {
-	n.requests.Close()
-	n.handle.Close()
+	n.route.Close()
+	if n.handle != nil {
+		n.handle.Close()
+	}
 	if n.ioctls >= 0 {
 		_ = unix.Close(n.ioctls)
 	}
@@ -140,19 +138,14 @@ func Complete[T any](ctx context.Context, list func() ([]T, error)) (items []T, 
 // list asks for all of something.
 func (n *Namespace) list(ctx context.Context, command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
 	return Complete(ctx, func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(command, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: n.requests}}
-		for _, a := range about {
-			req.AddData(a)
-		}
-		return req.Execute(unix.NETLINK_ROUTE, 0)
+		return n.route.request(command, unix.NLM_F_DUMP, about...)
 	})
 }
 
 // Link finds the netdev with an identity in this namespace; nil if it is not
 // there. host is the host's namespace, in which a virtual netdev has its lower
 // device.
-func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (netlink.Link, error) {
+func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (found netlink.Link, err error) {
 	away, index := n.ID != host.ID, id.Index
 	if away && id.AwayIndex != 0 {
 		index = id.AwayIndex
@@ -162,44 +155,59 @@ func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (net
 	hostID := -1
 	if away && !id.Physical() {
 		// Having told of the link, the kernel has given the host a number.
-		var err error
-		if hostID, err = n.handle.GetNetNsIdByFd(int(host.NS)); err != nil {
-			return nil, fmt.Errorf("ask for the host's number in %s: %w", n.Path, err)
-		}
+		hostID = n.numberOf(host.NS)
 	}
 	if first != nil && id.compare(first, away, hostID) == itself {
 		return first, nil
 	}
-	links, err := n.Links(ctx)
-	if err != nil {
+	// Whoever makes and deletes links without pause must not keep a search from
+	// an end: a list that changed meanwhile will do if it has the netdev.
+	_, err = Complete(ctx, func() ([][]byte, error) {
+		answers, err := n.dumpLinks()
+		found = id.among(n.parse(answers), away, hostID)
+		if found != nil && id.compare(found, away, hostID) == itself {
+			return nil, nil
+		}
 		return nil, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
-	return id.among(links, away, hostID), nil
+	return found, nil
 }
 
 // LinkNamed finds a link by its name or one of its alternative names; nil if
 // there is none.
 func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
-	link, err := n.handle.LinkByName(name)
-	if notFound := (netlink.LinkNotFoundError{}); errors.As(err, &notFound) {
+	kind := unix.IFLA_IFNAME
+	if len(name) >= unix.IFNAMSIZ {
+		kind = unix.IFLA_ALT_IFNAME
+	}
+	answer, err := n.getLink(0, nl.NewRtAttr(kind, nl.ZeroTerminated(name)))
+	if errors.Is(err, unix.ENODEV) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up link %s in %s: %w", name, n.Path, err)
 	}
-	n.addParent(link)
-	return link, nil
+	return n.parseLink(answer)
 }
 
 // LinkAt returns the link with an ifindex.
 func (n *Namespace) LinkAt(index int) (netlink.Link, error) {
-	link, err := n.handle.LinkByIndex(index)
+	answer, err := n.getLink(index)
 	if err != nil {
 		return nil, fmt.Errorf("look up link %d in %s: %w", index, n.Path, err)
 	}
-	n.addParent(link)
-	return link, nil
+	return n.parseLink(answer)
 }
 
 // SetUp sets a link up.
-func (n *Namespace) SetUp(link netlink.Link) error { return n.handle.LinkSetUp(link) }
+func (n *Namespace) SetUp(link netlink.Link) error {
+	return n.Apply(link.Attrs().Index, Change{Flags: unix.IFF_UP, Which: unix.IFF_UP})
+}
+
+// setDown sets a link down.
+func (n *Namespace) setDown(link netlink.Link) error {
+	return n.Apply(link.Attrs().Index, Change{Which: unix.IFF_UP})
+}

@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"context"
+	"fmt"
 	"net"
 
 	"github.com/vishvananda/netlink"
@@ -10,42 +11,54 @@ import (
 
 // operations are what this package has the netlink package do in a namespace.
 type operations interface {
-	LinkByIndex(index int) (netlink.Link, error)
-	LinkByName(name string) (netlink.Link, error)
-	LinkSetUp(link netlink.Link) error
-	LinkSetDown(link netlink.Link) error
-	LinkAddAltName(link netlink.Link, name string) error
-	LinkDelAltName(link netlink.Link, name string) error
-	AddrAdd(link netlink.Link, addr *netlink.Addr) error
-	RouteAdd(route *netlink.Route) error
 	RouteGet(destination net.IP) ([]netlink.Route, error)
 	RuleAdd(rule *netlink.Rule) error
 	RuleDel(rule *netlink.Rule) error
 	NeighSet(neigh *netlink.Neigh) error
-	GetNetNsIdByFd(fd int) (int, error)
 	Close()
-}
 
-// lists are the netlink package's lists, any of which may be interrupted. They
-// are asked for below, and nowhere else.
-type lists interface {
+	// Any of these may be interrupted. They are asked for below, and nowhere
+	// else.
 	AddrList(link netlink.Link, family int) ([]netlink.Addr, error)
 	RouteListFiltered(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error)
 	RuleListFiltered(family int, filter *netlink.Rule, mask uint64) ([]netlink.Rule, error)
 }
 
+// operations opens a socket for them when one is first needed: of most
+// namespaces it is not.
+func (n *Namespace) operations() (operations, error) {
+	n.opening.Lock()
+	defer n.opening.Unlock()
+	if n.handle == nil {
+		h, err := netlink.NewHandleAt(n.at, unix.NETLINK_ROUTE)
+		if err != nil {
+			return nil, fmt.Errorf("open a netlink socket in %s: %w", n.Path, err)
+		}
+		n.handle = h
+	}
+	return n.handle, nil
+}
+
 func (n *Namespace) listAddresses(ctx context.Context, link netlink.Link) ([]netlink.Addr, error) {
-	return Complete(ctx, func() ([]netlink.Addr, error) { return n.lists.AddrList(link, unix.AF_UNSPEC) })
+	return listed(ctx, n, func(o operations) ([]netlink.Addr, error) { return o.AddrList(link, unix.AF_UNSPEC) })
 }
 
 func (n *Namespace) listRoutes(ctx context.Context, filter *netlink.Route, mask uint64) ([]netlink.Route, error) {
-	return Complete(ctx, func() ([]netlink.Route, error) {
-		return n.lists.RouteListFiltered(unix.AF_UNSPEC, filter, mask)
+	return listed(ctx, n, func(o operations) ([]netlink.Route, error) {
+		return o.RouteListFiltered(unix.AF_UNSPEC, filter, mask)
 	})
 }
 
 func (n *Namespace) listRules(ctx context.Context, filter *netlink.Rule, mask uint64) ([]netlink.Rule, error) {
-	return Complete(ctx, func() ([]netlink.Rule, error) {
-		return n.lists.RuleListFiltered(filter.Family, filter, mask)
+	return listed(ctx, n, func(o operations) ([]netlink.Rule, error) {
+		return o.RuleListFiltered(filter.Family, filter, mask)
 	})
+}
+
+func listed[T any](ctx context.Context, n *Namespace, list func(operations) ([]T, error)) ([]T, error) {
+	o, err := n.operations()
+	if err != nil {
+		return nil, err
+	}
+	return Complete(ctx, func() ([]T, error) { return list(o) })
 }

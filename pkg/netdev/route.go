@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,7 +75,7 @@ func (n *Namespace) AddRoutes(link netlink.Link, routes []Route) error {
 // to the same destination with the same metric exists, whatever that goes
 // through.
 func (n *Namespace) AddRoute(link netlink.Link, r Route) (added bool, err error) {
-	err = n.handle.RouteAdd(r.netlink(link))
+	_, err = n.route.request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r.message(link.Attrs().Index)...)
 	if errors.Is(err, unix.EEXIST) {
 		return false, nil
 	}
@@ -96,7 +97,11 @@ func (n *Namespace) MainRoutes(ctx context.Context) ([]netlink.Route, error) {
 // WayTo returns the route that a packet to an address takes.
 // Equivalent to: `ip route get $address`.
 func (n *Namespace) WayTo(address net.IP) (netlink.Route, error) {
-	ways, err := n.handle.RouteGet(address)
+	o, err := n.operations()
+	if err != nil {
+		return netlink.Route{}, err
+	}
+	ways, err := o.RouteGet(address)
 	if err == nil && len(ways) == 0 {
 		err = unix.ENETUNREACH
 	}
@@ -133,6 +138,41 @@ func (r Route) String() string {
 	return s
 }
 
+// message is what RTM_NEWROUTE takes.
+func (r Route) message(index int) []nl.NetlinkRequestData {
+	msg := nl.NewRtMsg() // in the main table
+	msg.Family, msg.Dst_len, msg.Scope = uint8(family(r.Dst.Addr())), uint8(r.Dst.Bits()), uint8(r.Scope)
+	if r.Protocol > 0 {
+		msg.Protocol = uint8(r.Protocol)
+	}
+	if r.OnLink {
+		msg.Flags |= unix.RTNH_F_ONLINK
+	}
+	parts := []nl.NetlinkRequestData{msg,
+		nl.NewRtAttr(unix.RTA_DST, r.Dst.Addr().AsSlice()), nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))),
+	}
+	if r.Table != 0 {
+		msg.Table = unix.RT_TABLE_UNSPEC // the attribute has room for it
+		parts = append(parts, nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(r.Table))))
+	}
+	if r.Priority > 0 {
+		parts = append(parts, nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Priority))))
+	}
+	for kind, address := range map[int]netip.Addr{unix.RTA_GATEWAY: r.Gateway, unix.RTA_PREFSRC: r.Source} {
+		if address.IsValid() {
+			parts = append(parts, nl.NewRtAttr(kind, address.AsSlice()))
+		}
+	}
+	metrics := attribute(unix.RTA_METRICS)
+	for kind, value := range map[int]int{unix.RTAX_MTU: r.MTU, unix.RTAX_ADVMSS: r.AdvMSS} {
+		if value > 0 {
+			metrics.AddRtAttr(kind, nl.Uint32Attr(uint32(value)))
+		}
+	}
+	return append(parts, metrics)
+}
+
+// netlink is the route as a filter of lists.
 func (r Route) netlink(link netlink.Link) *netlink.Route {
 	route := &netlink.Route{
 		LinkIndex: link.Attrs().Index, Dst: IPNet(r.Dst), Gw: r.Gateway.AsSlice(), Src: r.Source.AsSlice(),

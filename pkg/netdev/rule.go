@@ -34,8 +34,15 @@ func (r Rule) netlink() *netlink.Rule {
 
 // AddRules adds rules to the namespace.
 func (n *Namespace) AddRules(rules []Rule) error {
+	if len(rules) == 0 {
+		return nil
+	}
+	o, err := n.operations()
+	if err != nil {
+		return err
+	}
 	for _, r := range rules {
-		if err := n.handle.RuleAdd(r.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := o.RuleAdd(r.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add rule %s: %w", r, err)
 		}
 	}
@@ -45,9 +52,13 @@ func (n *Namespace) AddRules(rules []Rule) error {
 // DeleteRules takes rules out of the namespace that are still in it. Routes go
 // with their netdev, rules do not.
 func (n *Namespace) DeleteRules(rules []Rule) error {
+	o, err := n.operations()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, r := range rules {
-		if err := n.handle.RuleDel(r.netlink()); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := o.RuleDel(r.netlink()); err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("delete rule %s: %w", r, err))
 		}
 	}

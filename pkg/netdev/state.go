@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,6 +30,13 @@ type State struct {
 	AltNames     []string  `json:"altNames,omitempty"`
 	Addresses    []Address `json:"addresses,omitempty"`
 	Routes       []Route   `json:"routes,omitempty"`
+
+	// What follows is not in the records of earlier versions: what is not there
+	// is not known, and is left as it is.
+	Settings *Settings `json:"settings,omitempty"`
+	Devconf  *Devconf  `json:"devconf,omitempty"`
+	Ethtool  ethtool   `json:"ethtool,omitempty"`
+	Qdiscs   []Qdisc   `json:"qdiscs,omitempty"`
 }
 
 // flags are those of the link's flags that a State keeps, of all that it could.
@@ -37,6 +46,9 @@ func (s State) flags() (set, which uint32) {
 		if is {
 			set |= flag
 		}
+	}
+	if s.Settings != nil {
+		return set | s.Settings.Flags, which | settable
 	}
 	return set, which
 }
@@ -54,6 +66,20 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 	}
 	routes, err := n.routes(ctx, link)
 	if err != nil {
+		return State{}, err
+	}
+	answer, err := n.getLink(a.Index)
+	if err != nil {
+		return State{}, fmt.Errorf("look up %s: %w", a.Name, err)
+	}
+	s.Settings = settingsOf(answer)
+	if s.Devconf, err = n.devconf(link, answer); err != nil {
+		return State{}, err
+	}
+	if s.Ethtool, err = n.readEthtool(link); err != nil {
+		return State{}, err
+	}
+	if s.Qdiscs, err = n.qdiscs(ctx, link); err != nil {
 		return State{}, err
 	}
 	for _, address := range addresses {
@@ -98,8 +124,9 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 //
 // When the recorded name is taken by another link, the netdev still comes
 // back, under the name it has or one that the kernel picks: taken says who has
-// it, and a later Restore puts it right.
-func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State) (taken *NameTaken, err error) {
+// it, and a later Restore puts it right. What the driver or the kernel does not
+// take back of the rest is logged: no pod shall wait for it.
+func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, err error) {
 	errs := []error{n.dropAltNames(from, link, s)}
 	name, taken, err := n.nameFor(from, link, s)
 	if err != nil {
@@ -115,13 +142,56 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if taken != nil {
 		taken.Has = back.Attrs().Name
 	}
-	for _, name := range s.AltNames {
-		if !slices.Contains(back.Attrs().AltNames, name) {
-			errs = append(errs, wrap("add alternative name "+name, n.handle.LinkAddAltName(back, name)))
+	missing := slices.DeleteFunc(slices.Clone(s.AltNames), func(name string) bool { return slices.Contains(back.Attrs().AltNames, name) })
+	errs = append(errs, n.open(ctx, back, s, log), n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
+	return taken, errors.Join(errs...)
+}
+
+// open makes a link that is back what it was and sets it up, if it was: by then
+// all is set that matters to it, and drivers need not open it twice.
+func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *slog.Logger) error {
+	programs, err := n.Programs(back)
+	errs := []error{err, n.Detach(back, programs)}
+	answer, err := n.getLink(back.Attrs().Index)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	warn := func(err error) {
+		if err != nil {
+			log.Warn("not all of the NIC's settings are back", "err", err)
 		}
 	}
-	errs = append(errs, n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
-	return taken, errors.Join(errs...)
+	refused := n.restoreEthtool(back, s.Ethtool)
+	warn(n.restoreSettings(back, s, answer))
+	warn(n.restoreDevconf(back, s.Devconf, answer))
+	c := Change{}
+	if back.Attrs().MTU != s.MTU {
+		c.MTU = s.MTU
+	}
+	c.Flags, c.Which = s.flags()
+	errs = append(errs, wrap("set MTU and flags", n.Apply(back.Attrs().Index, c)))
+	if refused != nil { // some drivers want the link up
+		warn(n.restoreEthtool(back, s.Ethtool))
+	}
+	warn(n.restoreQdiscs(ctx, back, s.Qdiscs))
+	return errors.Join(errs...)
+}
+
+// restoreSettings is one message, if anything differs at all.
+func (n *Namespace) restoreSettings(back netlink.Link, s State, answer []byte) error {
+	var changes []*nl.RtAttr
+	if s.Settings != nil {
+		changes = s.Settings.changes(settingsOf(answer))
+	}
+	if s.Devconf != nil {
+		if ipv4 := s.Devconf.ipv4Changes(devconfOf(answer)); ipv4 != nil {
+			changes = append(changes, ipv4)
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return wrap("set its settings", n.Apply(back.Attrs().Index, Change{Settings: changes}))
 }
 
 // A NameTaken says that a netdev could not have its own name on the host.
@@ -142,7 +212,7 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 		return "", nil, nil
 	}
 	holder, err := n.LinkNamed(s.Name)
-	if err == nil && holder != nil && (away || holder.Attrs().Index != a.Index) {
+	if err == nil && holder != nil && !sameNetdev(holder, link) {
 		taken = &NameTaken{Name: s.Name, Holder: fmt.Sprintf("another link (%s, ifindex %d)", holder.Type(), holder.Attrs().Index)}
 	}
 	switch {
@@ -155,28 +225,34 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 }
 
 // takeBack is the one message that moves and renames a link and gives it the
-// recorded MTU, MAC address, alias and flags.
+// recorded MAC address and alias. The move closes it.
 func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s State) error {
 	a := link.Attrs()
 	c := Change{Name: name, Alias: &s.Alias}
 	if from.ID != n.ID {
 		c.Namespace = n
 	}
-	if a.MTU != s.MTU {
-		c.MTU = s.MTU
-	}
 	if mac, err := net.ParseMAC(s.MAC); err == nil && a.HardwareAddr.String() != s.MAC {
 		c.MAC = mac
 	}
-	// A rename or a new address may need the link to be down, and a move
-	// closes it anyhow.
+	// A rename or a new address may need the link to be down.
 	if c.Namespace == nil && a.Flags&net.FlagUp != 0 && (c.Name != "" || c.MAC != nil) {
-		if err := n.handle.LinkSetDown(link); err != nil {
+		if err := n.setDown(link); err != nil {
 			return fmt.Errorf("set down: %w", err)
 		}
 	}
-	c.Flags, c.Which = s.flags()
-	return from.Apply(a.Index, c)
+	err := from.Apply(a.Index, c)
+	if errors.Is(err, unix.EEXIST) && c.Namespace == nil {
+		// udev gives a NIC that the kernel brought back its name as an
+		// alternative one, and may do so at this moment.
+		if now, lookErr := n.LinkAt(a.Index); lookErr == nil && slices.Contains(now.Attrs().AltNames, name) {
+			if err := n.deleteAltNames(now, []string{name}); err != nil {
+				return err
+			}
+			err = n.Apply(a.Index, c)
+		}
+	}
+	return err
 }
 
 // dropAltNames takes the alternative names that the host did not give, and
@@ -184,19 +260,19 @@ func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s 
 // back: the kernel would not let it in with a name that is taken, nor rename it
 // to one that it has besides (__dev_change_net_namespace, dev_change_name).
 func (n *Namespace) dropAltNames(from *Namespace, link netlink.Link, s State) error {
-	var errs []error
-	for _, name := range link.Attrs().AltNames {
-		if slices.Contains(s.AltNames, name) {
-			if from.ID == n.ID {
-				continue
-			}
-			if holder, err := n.LinkNamed(name); holder == nil && err == nil {
-				continue
-			}
+	return from.deleteAltNames(link, slices.DeleteFunc(slices.Clone(link.Attrs().AltNames), func(name string) bool {
+		if !slices.Contains(s.AltNames, name) || from.ID == n.ID {
+			return slices.Contains(s.AltNames, name)
 		}
-		errs = append(errs, wrap("drop alternative name "+name, from.handle.LinkDelAltName(link, name)))
-	}
-	return errors.Join(errs...)
+		holder, err := n.LinkNamed(name)
+		return err == nil && (holder == nil || sameNetdev(holder, link))
+	}))
+}
+
+// sameNetdev tells whether what the host finds by a name is the very netdev that
+// is away: kernels before 6.6 leave its alternative names behind when it moves.
+func sameNetdev(holder, link netlink.Link) bool {
+	return holder.Attrs().Index == link.Attrs().Index && IdentityOf(link).Same(IdentityOf(holder))
 }
 
 // fallbackName lets the kernel number a netdev that cannot have its own name

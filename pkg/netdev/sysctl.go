@@ -39,6 +39,12 @@ func (n *Namespace) SetSysctls(list []Sysctl) error {
 	})
 }
 
+// KeepIPv6 keeps the IPv6 addresses of a link that is set down. The kernel drops
+// them otherwise, unlike those of IPv4, and nobody would set them again.
+func (n *Namespace) KeepIPv6(link netlink.Link) error {
+	return n.SetSysctls([]Sysctl{{"net/ipv6/conf/" + link.Attrs().Name + "/keep_addr_on_down", "1"}})
+}
+
 // enableIPv6 lets a link have IPv6 addresses. A move resets a netdev's sysctls,
 // and the namespace may keep IPv6 off where nobody asks for it.
 func (n *Namespace) enableIPv6(link netlink.Link) error {

@@ -1,13 +1,19 @@
 package netdev
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"iter"
 	"net"
+	"os"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,60 +22,102 @@ type Upper struct{ Kind, Name string }
 
 func (u Upper) String() string { return u.Kind + " " + u.Name }
 
-// Uppers lists the netdevs that are on top of a link. It asks for all links of
-// the namespace, of which a node has hundreds, and so reads no more of each
+// Uppers lists the netdevs of the namespace that are on top of a link. It asks
+// for all links, of which a node has hundreds, and so reads no more of each
 // than that.
-func (n *Namespace) Uppers(ctx context.Context, link netlink.Link) ([]Upper, error) {
+func (n *Namespace) Uppers(ctx context.Context, link netlink.Link) (uppers []Upper, err error) {
 	answers, err := n.listLinks(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
-	var uppers []Upper
 	for _, answer := range answers {
-		upper, on, err := upperOf(answer)
-		if err != nil {
-			return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
-		}
-		// What a veth is "on" is its peer.
-		if on == link.Attrs().Index && upper.Kind != "veth" {
-			uppers = append(uppers, upper)
+		if s := stackingOf(answer); s.on == link.Attrs().Index && s.where == here {
+			uppers = append(uppers, s.Upper)
 		}
 	}
 	return uppers, nil
 }
 
-// upperOf reads a link and the ifindex of what it is on: 0 for nothing, or if
-// that is in another namespace.
-func upperOf(answer []byte) (upper Upper, on int, err error) {
-	attributes, err := nl.ParseRouteAttr(answer[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return Upper{}, 0, err
+// A stacking is a netdev and what it is on.
+type stacking struct {
+	Upper
+	index int
+	on    int // an ifindex, 0 for nothing
+	where int // the number of the namespace of on
+}
+
+// here is no namespace's number.
+const here = -1
+
+func stackingOf(answer []byte) stacking {
+	attributes := values(answer[unix.SizeofIfInfomsg:])
+	s := stacking{
+		Upper: Upper{
+			Kind: unix.ByteSliceToString(values(attributes[unix.IFLA_LINKINFO])[nl.IFLA_INFO_KIND]),
+			Name: unix.ByteSliceToString(attributes[unix.IFLA_IFNAME]),
+		},
+		index: int(nl.DeserializeIfInfomsg(answer).Index), where: here,
 	}
-	elsewhere := false
-	for _, a := range attributes {
-		switch a.Attr.Type {
-		case unix.IFLA_IFNAME:
-			upper.Name = unix.ByteSliceToString(a.Value)
-		case unix.IFLA_LINK:
-			on = int(binary.NativeEndian.Uint32(a.Value))
-		case unix.IFLA_LINK_NETNSID:
-			elsewhere = true
-		case unix.IFLA_LINKINFO:
-			info, err := nl.ParseRouteAttr(a.Value)
-			if err != nil {
-				return Upper{}, 0, err
+	pair := s.Kind == "veth" || s.Kind == "netkit" || s.Kind == "vxcan" // is "on" its peer
+	if on := attributes[unix.IFLA_LINK]; len(on) == 4 && !pair {
+		s.on = int(binary.NativeEndian.Uint32(on))
+	}
+	if where := attributes[unix.IFLA_LINK_NETNSID]; len(where) == 4 {
+		s.where = int(int32(binary.NativeEndian.Uint32(where)))
+	}
+	return s
+}
+
+// DeleteUppers deletes the netdevs that are on a link of this namespace, and
+// says which those were: they would stay on it when it moves, also in
+// namespaces that it never was in, and send and receive there. others are the
+// namespaces to look through; this one may be among them.
+//
+// It takes each list as it comes: a list that others keep changing has all that
+// stay, for the kernel goes through links by number.
+func (n *Namespace) DeleteUppers(link netlink.Link, others iter.Seq[*Namespace]) (deleted []Upper, err error) {
+	var errs []error
+	for other := range others {
+		answers, err := other.dumpLinks()
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			errs = append(errs, fmt.Errorf("list links in %s: %w", other.Path, err))
+		}
+		number := here
+		for _, answer := range answers {
+			s := stackingOf(answer)
+			if s.on != link.Attrs().Index || (s.where == here) != (other.ID == n.ID) {
+				continue
 			}
-			for _, i := range info {
-				if i.Attr.Type == nl.IFLA_INFO_KIND {
-					upper.Kind = unix.ByteSliceToString(i.Value)
-				}
+			if number == here && s.where != here {
+				number = other.numberOf(n.NS)
 			}
+			if s.where != number {
+				continue
+			}
+			msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+			msg.Index = int32(s.index)
+			_, err := other.route.request(unix.RTM_DELLINK, unix.NLM_F_ACK, msg)
+			if err != nil && !errors.Is(err, unix.ENODEV) {
+				errs = append(errs, fmt.Errorf("delete %s in %s: %w", s.Upper, other.Path, err))
+				continue
+			}
+			deleted = append(deleted, s.Upper)
 		}
 	}
-	if elsewhere {
-		on = 0
+	return deleted, errors.Join(errs...)
+}
+
+// numberOf is the number that another namespace has in this one, here for none.
+func (n *Namespace) numberOf(other netns.NsHandle) int {
+	answers, err := n.route.request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other))))
+	if err != nil || len(answers) != 1 {
+		return here
 	}
-	return upper, on, nil
+	number := values(answers[0][unix.NLMSG_ALIGNTO:])[unix.NETNSA_NSID]
+	if len(number) != 4 {
+		return here
+	}
+	return int(int32(binary.NativeEndian.Uint32(number)))
 }
 
 // BorrowedAddresses are the Ethernet addresses that a link receives for others
@@ -96,4 +144,44 @@ func (n *Namespace) BorrowedAddresses(ctx context.Context, link netlink.Link) ([
 		}
 	}
 	return borrowed, nil
+}
+
+// ListensForOthers tells whether a netdev on top of the link is up, wherever it
+// is: such a one has the link listen to all-hosts multicast as it does itself,
+// and the kernel counts who asks (dev_mc_sync). Nothing tells of one that is
+// down.
+func (n *Namespace) ListensForOthers(link netlink.Link) (listens bool) {
+	_ = n.Do(func() error {
+		table, err := os.ReadFile("/proc/thread-self/net/dev_mcast")
+		if err != nil {
+			return err // a kernel without it
+		}
+		listens = allHostsUsers(table, link.Attrs().Index) > ownUse(link)
+		return nil
+	})
+	return listens
+}
+
+// ownUse is how often a link asks for all-hosts multicast itself.
+func ownUse(link netlink.Link) int {
+	if link.Attrs().RawFlags&unix.IFF_UP != 0 {
+		return 1
+	}
+	return 0
+}
+
+// allHostsUsers reads who asks for 224.0.0.1 on a netdev from a table with the
+// columns ifindex, name, users, global users and address.
+func allHostsUsers(table []byte, index int) int {
+	for line := range bytes.Lines(table) {
+		columns := bytes.Fields(line)
+		if len(columns) != 5 || string(columns[4]) != "01005e000001" || string(columns[0]) != strconv.Itoa(index) {
+			continue
+		}
+		users, err := strconv.Atoi(string(columns[2]))
+		if err == nil {
+			return users
+		}
+	}
+	return 0
 }

@@ -22,17 +22,56 @@ type charKey struct {
 	device   string
 }
 
-// charIndex maps RDMA devices to their character devices. Reading the classes
-// once keeps the inventory linear in the number of devices.
-type charIndex map[charKey][]string
+// A charIndex is whose the character devices are. Reading the classes once
+// keeps the inventory linear in the number of devices.
+type charIndex struct {
+	paths map[charKey][]string
+	main  map[string]string // by function, its first device with uverbs
+}
 
-func (c charIndex) of(function, device string) []string {
-	return c[charKey{function, device}]
+// of is a device's; without an index there are none.
+func (c *charIndex) of(function, device string) []string {
+	if c == nil {
+		return nil
+	}
+	return c.paths[charKey{function, device}]
+}
+
+// finish sorts what was collected, and finds the main devices.
+func (c *charIndex) finish() {
+	for key, paths := range c.paths {
+		slices.Sort(paths)
+		if first := c.main[key.function]; uverbs(paths) != "" && (first == "" || key.device < first) {
+			c.main[key.function] = key.device
+		}
+	}
+}
+
+// tellApart marks the devices that sit beside the main one of their function:
+// that is the first with uverbs, and without any the first of all. Two kinds of
+// Soft-RoCE may be on one netdev.
+func (c *charIndex) tellApart(devices []Device) {
+	first := map[string]bool{} // functions and netdevs that have a device already
+	for n := range devices {
+		d := &devices[n]
+		place, main := d.Address, c.main[d.Address]
+		if d.Soft {
+			place, main = d.NodeGUID, ""
+		}
+		switch {
+		case place == "":
+		case main != "":
+			d.Beside = d.Name != main
+		default:
+			d.Beside = first[place]
+			first[place] = true
+		}
+	}
 }
 
 // charDevices reads the uverbs, umad and issm devices of the node. Those
 // without a node below the device root are left out: nobody could open them.
-func (i *Inventory) charDevices() (charIndex, error) {
+func (i *Inventory) charDevices() (*charIndex, error) {
 	for _, f := range []*folder{&i.nodes, &i.verbs, &i.mad} {
 		changed, err := i.look(f)
 		if err != nil {
@@ -49,7 +88,7 @@ func (i *Inventory) charDevices() (charIndex, error) {
 	for _, o := range i.nodes.objects {
 		present[o.name] = true
 	}
-	index, complete := charIndex{}, true
+	index, complete := &charIndex{paths: map[charKey][]string{}, main: map[string]string{}}, true
 	for _, class := range []folder{i.verbs, i.mad} {
 		for _, o := range class.objects {
 			if !present[o.name] {
@@ -60,12 +99,10 @@ func (i *Inventory) charDevices() (charIndex, error) {
 				complete = false // gone since it was listed
 				continue
 			}
-			index[key] = append(index[key], filepath.Join(i.nodes.path, o.name))
+			index.paths[key] = append(index.paths[key], filepath.Join(i.nodes.path, o.name))
 		}
 	}
-	for _, paths := range index {
-		slices.Sort(paths)
-	}
+	index.finish()
 	if complete {
 		i.chars = index
 	}
@@ -99,9 +136,9 @@ func (n Node) CharDevicesOf(d Device) ([]string, error) {
 	return chars.of(virtual, d.Name), nil
 }
 
-// functionCharDevices lists the character devices of a bus function, which
-// carries one RDMA device. It is one look, where a search by the device's name
-// reads the classes from end to end.
+// functionCharDevices lists the character devices of a bus function: those of
+// its main device, or of the one beside it. It is one look, where a search by
+// the device's name reads the classes from end to end.
 func (n Node) functionCharDevices(d Device) ([]string, error) {
 	var paths []string
 	for _, class := range []string{"infiniband_mad", "infiniband_verbs"} {
@@ -110,6 +147,11 @@ func (n Node) functionCharDevices(d Device) ([]string, error) {
 			return nil, fmt.Errorf("list character devices: %w", err)
 		}
 		for _, name := range names {
+			if d.Beside {
+				if owner, _ := readString(n.class(class, name), "ibdev"); owner != d.Name {
+					continue
+				}
+			}
 			path := filepath.Join(n.infinibandDir(), name)
 			if _, err := os.Stat(path); err == nil {
 				paths = append(paths, path)
@@ -183,8 +225,10 @@ func (n Node) ConnectionManager() (path string, ok bool) {
 func (n Node) infinibandDir() string { return filepath.Join(n.Dev, "infiniband") }
 
 // Uverbs returns the device's uverbs path, "" if it has none.
-func (d Device) Uverbs() string {
-	for _, path := range d.CharDevices {
+func (d Device) Uverbs() string { return uverbs(d.CharDevices) }
+
+func uverbs(charDevices []string) string {
+	for _, path := range charDevices {
 		if strings.HasPrefix(filepath.Base(path), "uverbs") {
 			return path
 		}

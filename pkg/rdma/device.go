@@ -39,8 +39,15 @@ type Device struct {
 	// NIC is virtual too.
 	Bus     string `json:"bus,omitempty"`
 	Address string `json:"address,omitempty"`
+	// PhysicalFunction is the folder, below the root of sysfs, of the function
+	// that this one is a virtual function of; empty if it is none.
+	PhysicalFunction string `json:"physicalFunction,omitempty"`
 	// Soft says that the device is made in software on top of a netdev.
 	Soft bool `json:"soft,omitempty"`
+	// Beside says that the function, or the netdev of a Soft-RoCE device, has
+	// another RDMA device, which is the one that is meant by its address: an
+	// HCA of several planes has one more, for management (Linux 6.11).
+	Beside bool `json:"beside,omitempty"`
 	// Vendor and DeviceID are the PCI IDs in hexadecimal without "0x":
 	// "15b3", "101d". An auxiliary device has those of its PCI function.
 	Vendor   string `json:"vendor,omitempty"`
@@ -87,10 +94,27 @@ func (d Device) IsRoCE() bool {
 // has no bus function to itself; a hardware device may have no node GUID of
 // its own (an unconfigured SR-IOV function has zeros).
 func (d Device) Key() string {
+	key := d.Bus + "/" + d.Address
 	if d.Soft {
-		return d.NodeGUID
+		key = d.NodeGUID
 	}
-	return d.Bus + "/" + d.Address
+	if d.Beside {
+		key += "/" + d.Name
+	}
+	return key
+}
+
+// complete tells whether all of a device is there. The kernel shows it first
+// and its ports some milliseconds later, without a word when they are there.
+func (d Device) complete() bool {
+	for _, p := range d.Ports {
+		if p.LinkLayer == "" {
+			return false
+		}
+	}
+	// Of a function on another bus there is nothing to wait for.
+	function := d.Soft || d.Bus == "" || d.Vendor != "" && d.Driver != ""
+	return len(d.Ports) > 0 && function
 }
 
 // IsOn tells whether the device is on a netdev with this parent on a bus and

@@ -5,6 +5,7 @@
 //
 // It must not know who uses a device: no pods, no journal, no Kubernetes. It
 // reads the sysfs tree and the device folder below roots that its caller
-// names, so that it can be pointed at a recorded tree, and it speaks
-// NETLINK_RDMA where sysfs has no answer.
+// names, so that it can be pointed at a recorded tree; only the look for the
+// device of one netdev asks rdmamap, which reads the live /sys. It speaks
+// NETLINK_RDMA where sysfs has no answer. No other package does either.
 package rdma

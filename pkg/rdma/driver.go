@@ -21,7 +21,7 @@ func (n Node) HasSiblings(netdev string) bool {
 	dir := filepath.Join(n.class("net", netdev), "device", "net")
 	names, _ := readDir(dir)
 	for _, name := range names {
-		if port, _ := readString(filepath.Join(dir, name), "phys_port_name"); name != netdev && !IsRepresentorPort(port) {
+		if _, is := n.IsRepresentor(name); name != netdev && !is {
 			return true
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
 
 // An object is an entry of a folder of sysfs. Each has an inode number of its
@@ -55,7 +57,7 @@ const direntsAtOnce = 4096
 
 // readDirents adds what getdents64(2) says of a folder to answer.
 func readDirents(dir string, answer []byte) ([]byte, error) {
-	fd, err := open(dir, unix.O_DIRECTORY)
+	fd, err := kernelfile.Open(dir, unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return answer, nil
 	}
@@ -66,7 +68,7 @@ func readDirents(dir string, answer []byte) ([]byte, error) {
 	for {
 		answer = slices.Grow(answer, direntsAtOnce)
 		free := answer[len(answer):cap(answer)]
-		n, err := ignoringEINTR(func() (int, error) { return unix.ReadDirent(fd, free) })
+		n, err := kernelfile.IgnoringEINTR(func() (int, error) { return unix.ReadDirent(fd, free) })
 		if err != nil {
 			return nil, &fs.PathError{Op: "readdir", Path: dir, Err: err}
 		}

@@ -16,6 +16,36 @@ func (n Node) HasFunction(bus, address string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// DriverOf names the driver that is bound to the function at an address of a
+// bus, "" if there is none, or no function.
+func (n Node) DriverOf(bus, address string) string {
+	driver, err := os.Readlink(filepath.Join(n.functionPath(bus, address), "driver"))
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(driver)
+}
+
+// physicalFunction returns the folder of the function that the one at a path
+// is a virtual function of, below the root of sysfs.
+func (n Node) physicalFunction(path string) string {
+	target, err := os.Readlink(filepath.Join(path, "physfn"))
+	if err != nil {
+		return ""
+	}
+	below, err := filepath.Rel(n.Sys, filepath.Join(path, target))
+	if err != nil {
+		return ""
+	}
+	return below
+}
+
+// HasFolder tells whether there is a folder below the root of sysfs.
+func (n Node) HasFolder(below string) bool {
+	info, err := os.Stat(filepath.Join(n.Sys, below))
+	return err == nil && info.IsDir()
+}
+
 // functionPath is a link to a function's folder.
 func (n Node) functionPath(bus, address string) string {
 	return filepath.Join(n.Sys, "bus", bus, "devices", address)
@@ -48,6 +78,9 @@ func (n Node) readFunction(d *Device, path string) {
 	d.Bus, d.Address = functionAddress(path)
 	if driver, err := os.Readlink(filepath.Join(path, "driver")); err == nil {
 		d.Driver = filepath.Base(driver)
+	}
+	if d.Bus == BusPCI {
+		d.PhysicalFunction = n.physicalFunction(path)
 	}
 	for ; d.Bus == BusAuxiliary && len(path) > len(n.Sys) && !IsPCIAddress(filepath.Base(path)); path = filepath.Dir(path) {
 	}

@@ -27,8 +27,9 @@ type Inventory struct {
 	nodes   folder               // of the character devices
 	verbs   folder               // their classes
 	mad     folder
-	chars   charIndex // nil: to be made anew
-	spare   []byte    // to read folders into
+	chars   *charIndex // nil: to be made anew
+	spare   []byte     // to read folders into
+	partial bool       // the last look saw a device that is not all there yet
 }
 
 // Inventory starts an inventory of the node.
@@ -55,8 +56,13 @@ type constant struct {
 // A portState is the paths of what changes of a port.
 type portState struct{ state, physState string }
 
+// Partial tells whether the last look saw a device of which a part was not
+// there yet. Nothing announces the rest: whoever wants it looks again.
+func (i *Inventory) Partial() bool { return i.partial }
+
 // Devices is as the node's.
 func (i *Inventory) Devices() ([]Device, error) {
+	i.partial = false
 	changed, err := i.look(&i.class)
 	if err != nil {
 		return nil, fmt.Errorf("list RDMA devices: %w", err)
@@ -83,10 +89,11 @@ func (i *Inventory) Devices() ([]Device, error) {
 		}
 		devices = append(devices, d)
 	}
+	chars.tellApart(devices)
 	return devices, nil
 }
 
-func (i *Inventory) device(name string, chars charIndex) (Device, error) {
+func (i *Inventory) device(name string, chars *charIndex) (Device, error) {
 	d, err := i.read(name, chars)
 	if err != nil {
 		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
@@ -94,14 +101,19 @@ func (i *Inventory) device(name string, chars charIndex) (Device, error) {
 	return d, nil
 }
 
-func (i *Inventory) read(name string, chars charIndex) (Device, error) {
+func (i *Inventory) read(name string, chars *charIndex) (Device, error) {
 	n, known := i.node, i.devices[name]
 	if known == nil {
 		var err error
 		if known, err = n.constant(name); err != nil {
 			return Device{}, err
 		}
-		i.devices[name] = known
+		// What is not all there is read again, until it is.
+		if known.device.complete() {
+			i.devices[name] = known
+		} else {
+			i.partial = true
+		}
 	}
 	d := known.device
 	d.Ports = slices.Clone(d.Ports)

@@ -2,6 +2,8 @@ package rdma_test
 
 import (
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -145,9 +147,17 @@ func TestBusAddresses(t *testing.T) {
 			t.Errorf("IsAuxiliaryAddress(%q) is %v", s, !want)
 		}
 	}
-	for s, want := range map[string]bool{"pf0vf3": true, "c1pf0sf88": true, "p0": false, "": false} {
-		if rdma.IsRepresentorPort(s) != want {
-			t.Errorf("IsRepresentorPort(%q) is %v", s, !want)
+}
+
+func TestARepresentorIsKnownByTheNameOfItsPort(t *testing.T) {
+	sys := t.TempDir()
+	node := rdma.Node{Sys: sys}
+	for port, want := range map[string]bool{"pf0vf3": true, "c1pf0sf88": true, "p0": false, "": false} {
+		dir := filepath.Join(sys, "class/net/eth0")
+		must(t, os.MkdirAll(dir, 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, "phys_port_name"), []byte(port+"\n"), 0o644))
+		if got, is := node.IsRepresentor("eth0"); is != want || got != port {
+			t.Errorf("port %q: %q, %v", port, got, is)
 		}
 	}
 }
@@ -209,5 +219,62 @@ func TestALaterLookSeesWhatChanged(t *testing.T) {
 	must(t, tree.Add(hca))
 	if back := look(); len(back) != 2 || back[0].NodeGUID != hca.NodeGUID {
 		t.Errorf("another device came under its name: %+v", back)
+	}
+}
+
+func TestADeviceThatWasSeenWithoutItsPortsIsLookedAtAgain(t *testing.T) {
+	h := sysfs.MLX5(0)
+	node, tree := simulate(t, h)
+	must(t, tree.TakePorts(h))
+	i := node.Inventory()
+	for range 2 {
+		devices, err := i.Devices()
+		must(t, err)
+		if !i.Partial() || len(devices) != 1 || devices[0].IsRoCE() {
+			t.Fatalf("partial %v, devices %+v", i.Partial(), devices)
+		}
+	}
+	must(t, tree.ReturnRDMA(h)) // in the same folder: no device came or went
+	devices, err := i.Devices()
+	must(t, err)
+	if i.Partial() || !devices[0].IsRoCE() || devices[0].Ports[0].State != "ACTIVE" {
+		t.Errorf("partial %v, devices %+v", i.Partial(), devices)
+	}
+}
+
+func TestADeviceBesideTheMainOneOfItsFunctionIsAnother(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	smi := sysfs.SMI(hca, 30)
+	// One whose name comes first, too.
+	first := sysfs.MLX5(1)
+	beside := sysfs.SMI(first, 31)
+	beside.RDMA = "a31"
+	node, tree := simulate(t, hca, smi, first, beside)
+	devices, err := node.Devices()
+	must(t, err)
+	keys := map[string]rdma.Device{}
+	for _, d := range devices {
+		keys[d.Key()] = d
+	}
+	if len(keys) != 4 {
+		t.Errorf("keys %v", slices.Collect(maps.Keys(keys)))
+	}
+	for _, d := range devices {
+		if want := d.Name == smi.RDMA || d.Name == beside.RDMA; d.Beside != want {
+			t.Errorf("%s: beside %v", d.Name, d.Beside)
+		}
+		chars, err := node.CharDevicesOf(d)
+		must(t, err)
+		if d.Beside && !slices.Equal(chars, d.CharDevices) {
+			t.Errorf("%s has %v, asked for alone %v", d.Name, d.CharDevices, chars)
+		}
+	}
+	must(t, tree.TakeRDMA(hca)) // a pod has it; the other is not taken for it
+	devices, err = node.Devices()
+	must(t, err)
+	for _, d := range devices {
+		if d.Name == smi.RDMA && !d.Beside {
+			t.Errorf("%s is taken for the main one while that is away", d)
+		}
 	}
 }

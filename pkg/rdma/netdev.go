@@ -30,13 +30,13 @@ func (n Node) netdevs(net folder) []string {
 // scalable function, and the name of its port: "pf0vf3".
 func (n Node) IsRepresentor(netdev string) (port string, is bool) {
 	port, err := readString(n.class("net", netdev), "phys_port_name")
-	return port, err == nil && IsRepresentorPort(port)
+	return port, err == nil && isRepresentorPort(port)
 }
 
-// IsRepresentorPort tells whether a netdev's phys_port_name is that of a VF
+// isRepresentorPort tells whether a netdev's phys_port_name is that of a VF
 // or SF representor: "pf0vf3", "c1pf0sf88". An uplink is "p0".
 // Source: Documentation/networking/switchdev.rst in the kernel.
-func IsRepresentorPort(physPortName string) bool {
+func isRepresentorPort(physPortName string) bool {
 	pf := strings.Index(physPortName, "pf")
 	if pf < 0 {
 		return false

@@ -5,6 +5,8 @@ package watch
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -46,35 +48,36 @@ type Folder struct {
 	NewWatcher func() (*fsnotify.Watcher, error)
 }
 
+// withoutEvents is the pause between looks where the kernel gives no
+// notifications (fs.inotify.max_user_instances and max_user_watches are for all
+// of the node's containers together), unless the folder has one of its own.
+const withoutEvents = 30 * time.Second
+
 // Run calls changed whenever something in the folder may have changed, until
 // ctx ends. The folder need not exist.
 func (f Folder) Run(ctx context.Context, changed func()) {
-	newWatcher := f.NewWatcher
-	if newWatcher == nil {
-		newWatcher = fsnotify.NewWatcher
+	every := f.Every
+	if every == 0 {
+		every = withoutEvents
 	}
-	var tick <-chan time.Time
-	if f.Every > 0 {
-		ticker := time.NewTicker(f.Every)
-		defer ticker.Stop()
-		tick = ticker.C
-	}
-	w := follower{dir: f.Dir}
-	var err error
-	if w.Watcher, err = newWatcher(); err != nil {
-		f.Log.Warn("no file notifications; looking from time to time", "folder", f.Dir, "every", f.Every.String(), "err", err)
-		poll(ctx, tick, changed)
-		return
-	}
-	defer func() { _ = w.Close() }()
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	w := follower{dir: f.Dir, newWatcher: f.NewWatcher}
+	defer w.close()
+	said := false
 	for {
-		if w.follow() {
+		moved, err := w.follow()
+		if moved {
 			changed() // what happened before the watch was there
 		}
+		if err != nil && !said {
+			f.Log.Warn("no file notifications; looking from time to time", "folder", f.Dir, "every", every.String(), "err", err)
+		}
+		said = err != nil
 		select {
 		case <-ctx.Done():
 			return
-		case event := <-w.Events:
+		case event := <-w.events():
 			if event.Name == w.path && event.Has(fsnotify.Remove|fsnotify.Rename) {
 				w.drop() // a new folder may get the inode number of this one
 			}
@@ -82,22 +85,13 @@ func (f Folder) Run(ctx context.Context, changed func()) {
 			if filepath.Dir(event.Name) != f.Dir || f.Relevant == nil || f.Relevant(event.Name) {
 				changed()
 			}
-		case err := <-w.Errors: // an overflow: events were lost
+		case err := <-w.errors(): // an overflow: events were lost
 			f.Log.Debug("file notifications", "folder", f.Dir, "err", err)
 			changed()
-		case <-tick:
-			changed()
-		}
-	}
-}
-
-func poll(ctx context.Context, tick <-chan time.Time, changed func()) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick:
-			changed()
+		case <-ticker.C:
+			if f.Every > 0 || err != nil {
+				changed()
+			}
 		}
 	}
 }
@@ -105,23 +99,38 @@ func poll(ctx context.Context, tick <-chan time.Time, changed func()) {
 // A follower keeps an inotify watch on a folder that comes and goes: while it
 // is away, on the nearest folder above it.
 type follower struct {
-	*fsnotify.Watcher
-	dir  string
-	path string // what is watched
-	id   FileID // what path was when the watch was set
+	newWatcher func() (*fsnotify.Watcher, error)
+	watcher    *fsnotify.Watcher // nil while there is none to be had
+	dir        string
+	path       string // what is watched
+	id         FileID // what path was when the watch was set
 }
 
-// follow sets the watch where it belongs now and tells whether it moved.
-func (w *follower) follow() (moved bool) {
+// follow sets the watch where it belongs now and tells whether it moved. An
+// error says that there are no notifications, until another try.
+func (w *follower) follow() (moved bool, err error) {
+	if w.watcher == nil {
+		newWatcher := w.newWatcher
+		if newWatcher == nil {
+			newWatcher = fsnotify.NewWatcher
+		}
+		if w.watcher, err = newWatcher(); err != nil {
+			w.watcher = nil
+			return false, err
+		}
+	}
 	// Again, because the folder may have been made just before the watch on
 	// the one above it was there to see it.
-	for w.step() {
+	for {
+		again, err := w.step()
+		if !again {
+			return moved, err
+		}
 		moved = true
 	}
-	return moved
 }
 
-func (w *follower) step() bool {
+func (w *follower) step() (moved bool, err error) {
 	path := w.dir
 	id := Identify(path)
 	for id == (FileID{}) && path != filepath.Dir(path) {
@@ -132,19 +141,43 @@ func (w *follower) step() bool {
 	// stayed with the old one. Its time changes with every file in it.
 	id.modified = unix.Timespec{}
 	if path == w.path && id == w.id {
-		return false
+		return false, nil
 	}
 	w.drop()
-	if w.Add(path) != nil {
-		return false // gone again, or no watches left: the ticker tries again
+	switch err := w.watcher.Add(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, nil // gone again; what is above it is there
+	case err != nil:
+		return false, err
 	}
 	w.path, w.id = path, id
-	return true
+	return true, nil
 }
 
 func (w *follower) drop() {
 	if w.path != "" {
-		_ = w.Remove(w.path) // it may have gone with its folder
+		_ = w.watcher.Remove(w.path) // it may have gone with its folder
 	}
 	w.path = ""
+}
+
+func (w *follower) close() {
+	if w.watcher != nil {
+		_ = w.watcher.Close()
+	}
+}
+
+// events and errors are what the watcher says; without one, nothing.
+func (w *follower) events() <-chan fsnotify.Event {
+	if w.watcher == nil {
+		return nil
+	}
+	return w.watcher.Events
+}
+
+func (w *follower) errors() <-chan error {
+	if w.watcher == nil {
+		return nil
+	}
+	return w.watcher.Errors
 }

@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 // watched runs a watch on a folder and returns a function that waits for the
@@ -98,6 +100,50 @@ func TestWithoutNotificationsTheFolderIsLookedAt(t *testing.T) {
 	})
 	next("a look")
 	next("another look")
+}
+
+// All of a node's containers share the kernel's watches.
+func TestWithoutAWatchTheFolderIsLookedAtAndThatIsSaidOnce(t *testing.T) {
+	dir := t.TempDir()
+	var log strings.Builder
+	allowed := make(chan struct{})
+	f := Folder{
+		Dir: dir, Every: time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		NewWatcher: func() (*fsnotify.Watcher, error) {
+			select {
+			case <-allowed:
+				return fsnotify.NewWatcher()
+			default:
+				return nil, unix.EMFILE
+			}
+		},
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	looks := 0
+	f.Run(ctx, func() {
+		if looks++; looks == 3 {
+			close(allowed) // there are some again
+		}
+		if looks == 100 {
+			stop()
+		}
+	})
+	if c := strings.Count(log.String(), "no file notifications"); looks != 100 || c != 1 || !strings.Contains(log.String(), "every=1ms") {
+		t.Errorf("%d looks, logged:\n%s", looks, log.String())
+	}
+}
+
+func TestWatchesThatAreExhaustedAreNoSilence(t *testing.T) {
+	w := follower{dir: t.TempDir()}
+	if moved, err := w.follow(); !moved || err != nil {
+		t.Fatal(moved, err)
+	}
+	defer w.close()
+	must(t, w.watcher.Close()) // no watch can be added to it
+	w.path = ""
+	if moved, err := w.follow(); moved || err == nil {
+		t.Errorf("moved %v, error %v", moved, err)
+	}
 }
 
 func TestAFileThatIsReplacedIsAnother(t *testing.T) {

@@ -1,12 +1,18 @@
 package cni_test
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
@@ -28,6 +34,20 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			[]string{"ip -n " + other + " link del mv1", "ip netns del " + other}, "a macvlan in another namespace is on top of it (with the address 02:00:00:00:00:07)"},
 		{"macvlan on top", []string{"ip link add mv0 link " + nic + " type macvlan"}, []string{"ip link del mv0"}, "macvlan mv0 is on top of it"},
 	}
+	type test = struct {
+		name       string
+		need, free []string
+		say        string
+	}
+	if !inLab() {
+		tests = append(tests,
+			test{"the host's end of a pod's interface", []string{"ip netns add cni-" + other, "ip link set sw-" + nic + " netns cni-" + other},
+				[]string{"ip -n cni-" + other + " link set sw-" + nic + " netns $$", "ip link set sw-" + nic + " up", "ip netns del cni-" + other},
+				"it is the host's end of an interface of the pod in /run/netns/cni-" + other},
+			test{"the host's end of a routed pod's interface", []string{"ip netns add " + other, "ip link set sw-" + nic + " netns " + other, "ip route add 198.51.100.7 dev " + nic},
+				[]string{"ip route del 198.51.100.7", "ip -n " + other + " link set sw-" + nic + " netns $$", "ip link set sw-" + nic + " up", "ip netns del " + other},
+				"it is the host's end of an interface of the pod with the address 198.51.100.7"})
+	}
 	if inLab() {
 		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
 		tests[0].free = append(tests[0].free, "ip addr del 192.168.0.1/24 dev "+nic)
@@ -35,13 +55,10 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			tests[i].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic, "ip addr add 192.168.1.1/24 dev " + rails[1]}, tests[i].need...)
 			tests[i].free = append(tests[i].free, "ip addr del 192.168.0.1/24 dev "+nic, "ip addr del 192.168.1.1/24 dev "+rails[1])
 		}
-		type test = struct {
-			name       string
-			need, free []string
-			say        string
-		}
 		tests = append(tests,
 			test{"VLAN on top", []string{"ip link add v7 link " + nic + " type vlan id 7"}, []string{"ip link del v7"}, "vlan v7 is on top of it"},
+			test{"VLAN in a pod", []string{"ip netns add " + other, "ip link add v7 link " + nic + " type vlan id 7", "ip link set v7 netns " + other, "ip -n " + other + " link set v7 up"},
+				[]string{"ip -n " + other + " link del v7", "ip netns del " + other}, "a VLAN or an ipvlan in another namespace is on top of it"},
 			test{"port of a bond", []string{"modprobe bonding max_bonds=0", "ip link add bond7 type bond", "ip link set " + nic + " down", "ip link set " + nic + " master bond7"},
 				[]string{"ip link del bond7", "ip link set " + nic + " mtu 9000 up", "rmmod bonding"}, "it is a port of bond bond7"},
 			// The lab has no switchdev HCA: what one would say of a representor.
@@ -69,6 +86,44 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 	}
 }
 
+func TestANICByWhoseAddressTheHostTalksWithOthersIsRefused(t *testing.T) {
+	if inLab() {
+		t.Skip("the rails of the lab have no addresses")
+	}
+	r := newRig(t, 1)
+	run(t, "ip", "link", "set", "lo", "up")
+	before, p := hostState(t), r.pod()
+	l, err := net.Listen("tcp", "192.168.0.1:0")
+	must(t, err)
+	c, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	if _, err := p.tryAdd("net1", r.config(rails[0])); code(err) != 112 || !strings.Contains(err.Error(), rails[0]+": the host has 2 connections by its address 192.168.0.1") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	r.expectHost(before)
+	r.expectClean()
+	p.add("net1", r.config(rails[0], map[string]any{"force": true}))
+	p.del("net1", r.config(rails[0]))
+	must(t, errors.Join(c.Close(), l.Close()))
+}
+
+func TestANICWithAProgramOfTheHostsIsRefusedUnlessForced(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	link, err := netlink.LinkByName(rails[0])
+	must(t, err)
+	must(t, netlink.LinkSetXdpFdWithFlags(link, p.loadProgram(unix.BPF_PROG_TYPE_XDP, 0), nl.XDP_FLAGS_SKB_MODE))
+	if _, err := p.tryAdd("net1", r.config(rails[0])); code(err) != 112 || !strings.Contains(err.Error(), "it has the XDP program ") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	p.add("net1", r.config(rails[0], map[string]any{"force": true}))
+	if out := p.exec("ip", "link", "show", "net1"); strings.Contains(out, "xdp") {
+		t.Errorf("in the pod:\n%s", out)
+	}
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
+}
+
 func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
 	needLab(t, "")
 	r := newRig(t, 2)
@@ -87,7 +142,7 @@ func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
 	bonded := hostState(t)
 	for nic, say := range map[string]string{
 		rails[0]: "it is a port of bond bond7",
-		"bond7":  "it is a bond, and its RDMA device rxebond serves all its ports",
+		"bond7":  "it is a bond, which cannot change namespaces",
 	} {
 		if _, err := p.tryAdd("net1", r.config(rails[0], map[string]any{"device": nic})); code(err) != 112 || !strings.Contains(err.Error(), nic+": "+say) {
 			t.Errorf("code %d: %v, want 112: %s", code(err), err, say)

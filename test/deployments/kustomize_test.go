@@ -69,11 +69,54 @@ func TestAnUpdateNeverLeavesTheNodeWithoutAnInstance(t *testing.T) {
 				t.Errorf("%s: container %s declares ports", dir, c.Name)
 			}
 			// The port of the other instance would answer for this one.
-			for _, probe := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe} {
+			for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
 				if probe.Exec == nil || !slices.Contains(c.Args, probe.Exec.Command[2]) {
 					t.Errorf("%s: probe %+v is not of the instance's own socket %v", dir, probe, c.Args)
 				}
 			}
+		}
+	}
+}
+
+// A restart helps against a driver that hangs. It does not against a kubelet that
+// is away or a mistake in the configuration, and would take what is served away.
+func TestOnlyWhatARestartHelpsRestarts(t *testing.T) {
+	for _, dir := range variants {
+		for _, c := range daemonSet(t, kustomize(t, dir)).Spec.Template.Spec.Containers {
+			for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
+				if path := probe.Exec.Command[len(probe.Exec.Command)-1]; path != "/healthz" {
+					t.Errorf("%s: %s would restart the container", dir, path)
+				}
+			}
+			if path := c.ReadinessProbe.Exec.Command[3]; path != "/readyz" {
+				t.Errorf("%s: ready is %s", dir, path)
+			}
+		}
+	}
+}
+
+// The kernel removes /dev/infiniband with the modules; a container that mounts it
+// keeps a folder that is dead. What it mounts instead it can only look at.
+func TestTheMountOfDevicesOutlivesADriverThatIsLoadedAgain(t *testing.T) {
+	for _, dir := range variants {
+		pod := daemonSet(t, kustomize(t, dir)).Spec.Template.Spec
+		mounts := map[string]corev1.VolumeMount{}
+		for _, m := range pod.Containers[0].VolumeMounts {
+			mounts[m.Name] = m
+		}
+		found := false
+		for _, v := range pod.Volumes {
+			if v.HostPath == nil || !strings.HasPrefix(v.HostPath.Path, "/dev") {
+				continue
+			}
+			m := mounts[v.Name]
+			found = v.HostPath.Path == "/dev" && m.MountPath == "/host/dev"
+			if !m.ReadOnly || m.RecursiveReadOnly == nil || *m.RecursiveReadOnly != corev1.RecursiveReadOnlyIfPossible || m.MountPropagation != nil {
+				t.Errorf("%s: %s can be written to below %+v", dir, v.HostPath.Path, m)
+			}
+		}
+		if !found {
+			t.Errorf("%s: /dev is not mounted where the plugin looks", dir)
 		}
 	}
 }

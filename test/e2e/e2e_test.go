@@ -19,6 +19,7 @@ func TestOnKubernetes(t *testing.T) {
 		{"pods outlive a kubelet that restarts", kubeletRestarts},
 		{"the resource is never lost in a rollout", rollout},
 		{"pods outlive a plugin that is killed", pluginKilled},
+		{"the driver is loaded again under the plugin and running pods", driverReloads},
 		{"a pod that is deleted by force gives everything back", forcedDelete},
 		{"a node that lost power has its NICs and addresses again", powerLoss},
 		{"from k8s-rdma-shared-dev-plugin and host-device and back with running pods", migration},

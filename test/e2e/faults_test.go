@@ -61,6 +61,26 @@ func pluginKilled(s *site) {
 	})
 }
 
+// driverReloads removes the folder with the HCAs' devices and makes another, as
+// the kernel does when a driver is unloaded and loaded again.
+func driverReloads(s *site) {
+	// Here nothing says that devices came or went: a link that does is a
+	// reason to look as well.
+	const look = "ip link add look type veth peer name look2 && ip link delete look"
+	s.unharmed(func() {
+		for _, n := range s.nodes {
+			s.on(n, "cp -a /dev/infiniband /run/infiniband && rm -r /dev/infiniband && "+look)
+		}
+		for _, n := range s.nodes {
+			s.awaitCount(n, 0)
+			s.on(n, "cp -a /run/infiniband /dev/infiniband && "+look)
+		}
+		for _, n := range s.nodes {
+			s.awaitCount(n, 8)
+		}
+	})
+}
+
 func forcedDelete(s *site) {
 	s.startGuidePods()
 	s.kubectl("delete", "pod", guidePod1, guidePod2, "--force", "--grace-period", "0")

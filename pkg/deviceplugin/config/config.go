@@ -23,13 +23,15 @@ const (
 	defaultResourcePrefix         = "rdma"
 )
 
-// A Config is a valid configuration.
+// A Config is what can be used of a configuration file.
 type Config struct {
 	// PeriodicUpdateInterval is the pause between two looks at the node, for
 	// the case that no event told of a change. 0 turns them off. Default: 60 s.
 	PeriodicUpdateInterval time.Duration
 	// Resources in the order of the file, at least one.
 	Resources []Resource
+	// Faults are what is wrong with the file, or worth a word.
+	Faults Errors
 }
 
 // A Resource is one extended resource of the node and what belongs to it.
@@ -41,8 +43,8 @@ type Resource struct {
 	At Position
 	// Mode is what a unit stands for. Default: Shared.
 	Mode Mode
-	// Units is how many units to offer: in all (rdmaHcaMax, which mode Shared
-	// requires), or of each device (unitsPerDevice, default: 1).
+	// Units is how many units to offer: in all (rdmaHcaMax, default: 0), or of
+	// each device (unitsPerDevice, default: 1).
 	Units int
 	// Selectors choose the devices, one list at least. Exclude takes some out
 	// again. Default: none.
@@ -51,6 +53,9 @@ type Resource struct {
 	// CharDevices are the kinds of character devices to give. Default: all in
 	// mode Shared; Uverbs and RDMACM in mode PerDevice.
 	CharDevices []CharDevice
+	// Named tells whether the file names CharDevices: it is a fault if one is
+	// missing that somebody asked for.
+	Named bool
 	// Env asks for environment variables that describe the devices. Default:
 	// false.
 	Env bool
@@ -117,9 +122,9 @@ type Selectors struct {
 	IsRoCE *bool
 }
 
-// Load reads and checks a configuration file, and returns its text as well.
-// The error is an Errors with all that is wrong with its content, or says why
-// the file cannot be read.
+// Load reads a configuration file, and returns its text as well. There is an
+// error only if nothing of it can be used: an Errors with all that is wrong with
+// its content, or why the file cannot be read. Other mistakes are in Faults.
 func Load(file string) (c *Config, text string, err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -141,8 +146,9 @@ func parse(file string, data []byte) (*Config, error) {
 	}
 	d := &decoder{file: file}
 	c := d.config(document)
-	if len(d.errs) > 0 {
-		return nil, d.errs
+	if len(c.Resources) == 0 {
+		return nil, d.errs.Mistakes()
 	}
+	c.Faults = d.errs
 	return c, nil
 }

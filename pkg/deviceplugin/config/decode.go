@@ -13,17 +13,44 @@ import (
 type decoder struct {
 	file string
 	errs Errors
+	// cost is that of a mistake in what is being read, unmatched that of an
+	// entry of a list that matches nothing.
+	cost, unmatched Cost
 }
 
+// errorf notes a mistake in what is being read.
 func (d *decoder) errorf(at Position, format string, args ...any) {
-	d.errs = append(d.errs, &Error{File: d.file, At: at, Text: fmt.Sprintf(format, args...)})
+	d.fault(d.cost, at, format, args...)
+}
+
+// notef notes what is no mistake.
+func (d *decoder) notef(at Position, format string, args ...any) {
+	d.fault(Nothing, at, format, args...)
+}
+
+func (d *decoder) fault(cost Cost, at Position, format string, args ...any) {
+	d.errs = append(d.errs, &Error{File: d.file, At: at, Text: fmt.Sprintf(format, args...), Cost: cost})
 }
 
 // keys says what to do with the value of each valid key.
 type keys map[string]func(member)
 
-// object reads the members of an object. Unknown and repeated keys are errors.
-// It returns which keys are there.
+// named finds a key as encoding/json does, which k8s-rdma-shared-dev-plugin
+// reads its file with: in any case, if there is none of the very name.
+func (k keys) named(name string) (key string, known bool) {
+	if k[name] != nil {
+		return name, true
+	}
+	for key := range k {
+		if strings.EqualFold(key, name) {
+			return key, true
+		}
+	}
+	return "", false
+}
+
+// object reads the members of an object. Unknown and repeated keys are
+// mistakes; null is the same as nothing. It returns which keys are there.
 func (d *decoder) object(v value, what string, keys keys) map[string]bool {
 	seen := map[string]bool{}
 	if v.kind != object {
@@ -31,24 +58,27 @@ func (d *decoder) object(v value, what string, keys keys) map[string]bool {
 		return seen
 	}
 	for _, m := range v.members {
-		read, known := keys[m.key]
+		key, known := keys.named(m.key)
 		switch {
 		case !known:
 			d.errorf(m.at, "unknown key %q in %s: %s", m.key, what, suggestion(m.key, slices.Sorted(maps.Keys(keys))))
-		case seen[m.key]:
-			d.errorf(m.at, "key %q is there twice in %s; keep one", m.key, what)
-		default:
-			read(m)
+			continue
+		case m.value.kind == null:
+			continue
+		case key != m.key:
+			d.notef(m.at, "key %q in %s is read as %q", m.key, what, key)
 		}
-		seen[m.key] = true
+		if m.key = key; seen[key] {
+			d.errorf(m.at, "key %q is there twice in %s; keep one", key, what)
+		} else {
+			keys[key](m)
+		}
+		seen[key] = true
 	}
 	return seen
 }
 
 func (d *decoder) list(m member, each func(value)) {
-	if m.value.kind == null {
-		return // as encoding/json has it: null is no list, that is, an empty one
-	}
 	if m.value.kind != list {
 		d.errorf(m.value.at, "%q must be a list, not %s", m.key, m.value.kind)
 		return
@@ -70,15 +100,39 @@ func (d *decoder) text(v value, what string) (string, bool) {
 	return v.literal, true
 }
 
-func (d *decoder) texts(m member) []string {
+// texts reads a list of strings, each of which must be as check wants it: what
+// it is to be read as, or why it is none. One that is not stays as it is: it
+// matches nothing, as it does not with k8s-rdma-shared-dev-plugin, and a list
+// without it would match more.
+func (d *decoder) texts(m member, check func(string) (string, error)) []string {
 	var all []string
 	d.list(m, func(v value) {
-		if s, ok := d.text(v, fmt.Sprintf("an entry of %q", m.key)); ok {
-			all = append(all, s)
+		if v.kind == null {
+			d.notef(v.at, "an entry of %q is null, and matches nothing", m.key)
+			all = append(all, "")
+			return
 		}
+		if v.kind != text && (!v.bare || v.kind != number) {
+			d.errorf(v.at, "an entry of %q must be a string, not %s", m.key, v.kind)
+			return
+		}
+		s, err := v.literal, error(nil)
+		if strings.TrimSpace(s) != s || s == "" {
+			err = fmt.Errorf("an entry of %q is empty or has spaces around it: %q", m.key, s)
+		} else {
+			s, err = check(s)
+		}
+		if err != nil {
+			d.fault(d.unmatched, v.at, "%v", err)
+			s = v.literal
+		}
+		all = append(all, s)
 	})
 	return all
 }
+
+// anything is the check of a list that takes anything.
+func anything(s string) (string, error) { return s, nil }
 
 func (d *decoder) integer(v value, what string) (int, bool) {
 	if v.kind != number {
@@ -109,43 +163,53 @@ func (d *decoder) boolean(v value, what string) bool {
 	return strings.EqualFold(v.literal, "true")
 }
 
+// maxInterval is in seconds, a year: more is no interval, and much more than
+// time.Duration can be.
+const maxInterval = 365 * 24 * 60 * 60
+
 func (d *decoder) config(v value) *Config {
 	c := &Config{PeriodicUpdateInterval: defaultPeriodicUpdateInterval}
+	d.cost = Ignored
 	seen := d.object(v, "the configuration", keys{
 		"periodicUpdateInterval": func(m member) {
 			seconds, ok := d.integer(m.value, `"periodicUpdateInterval"`)
-			if ok && seconds < 0 {
+			switch {
+			case !ok:
+			case seconds < 0:
 				d.errorf(m.value.at, `"periodicUpdateInterval" is %d seconds; use 0 to turn it off`, seconds)
+			case seconds > maxInterval:
+				d.errorf(m.value.at, `"periodicUpdateInterval" is %d seconds; use at most %d, a year, or 0 to turn it off`, seconds, maxInterval)
+			default:
+				c.PeriodicUpdateInterval = time.Duration(seconds) * time.Second
 			}
-			c.PeriodicUpdateInterval = time.Duration(seconds) * time.Second
 		},
 		"configList": func(m member) {
-			d.list(m, func(v value) { c.Resources = append(c.Resources, d.resource(v)) })
-			if len(c.Resources) == 0 {
+			first := map[string]Position{}
+			d.list(m, func(v value) {
+				if r, ok := d.resource(v); ok && d.unique(r, first) {
+					c.Resources = append(c.Resources, r)
+				}
+			})
+			if m.value.kind == list && len(m.value.items) == 0 {
 				d.errorf(m.value.at, `"configList" is empty; it needs at least one resource`)
 			}
 		},
 	})
-	if len(d.errs) == 0 && !seen["configList"] {
+	if len(d.errs.Mistakes()) == 0 && !seen["configList"] {
 		d.errorf(v.at, `"configList" is missing; it is the list of resources`)
 	}
-	d.unique(c.Resources)
 	d.errs.sort()
 	return c
 }
 
-// unique reports resources of one name. The kubelet would see one plugin
-// replace the other for ever.
-func (d *decoder) unique(resources []Resource) {
-	first := map[string]Position{}
-	for _, r := range resources {
-		at, taken := first[r.Name]
-		switch {
-		case r.Name == "":
-		case taken:
-			d.errorf(r.At, "resource %s is there already, on line %d; give one of them another name", r.Name, at.Line)
-		default:
-			first[r.Name] = r.At
-		}
+// unique tells whether there is no resource of the name yet. The kubelet would
+// see one plugin replace the other for ever.
+func (d *decoder) unique(r Resource, first map[string]Position) bool {
+	at, taken := first[r.Name]
+	if taken {
+		d.fault(LeftOut, r.At, "resource %s is there already, on line %d; give one of them another name", r.Name, at.Line)
+		return false
 	}
+	first[r.Name] = r.At
+	return true
 }

@@ -12,12 +12,27 @@ import (
 // characters.
 type Position struct{ Line, Column int }
 
+// A Cost is what a mistake in a file costs: as little as can be, for one entry
+// must not take a node's other resources away.
+type Cost int
+
+const (
+	// LeftOut is the resource: a plugin that starts serves the others. What it
+	// should do with the rest of the entry is anybody's guess.
+	LeftOut Cost = iota
+	// Ignored is what is wrong, and nothing else means anything else for it.
+	Ignored
+	// Nothing is the cost of what is no mistake, but may be meant otherwise.
+	Nothing
+)
+
 // An Error is one thing that is wrong with a configuration file.
 type Error struct {
 	File string
 	At   Position
 	// Text says what is wrong and what to do about it, on one line.
 	Text string
+	Cost Cost
 }
 
 func (e *Error) Error() string {
@@ -36,6 +51,21 @@ func (e Errors) Error() string {
 		return e[0].Error()
 	}
 	return fmt.Sprintf("%v (and %d more; \"rdma-device-plugin validate\" lists them)", e[0], len(e)-1)
+}
+
+// Mistakes are those that cost something.
+func (e Errors) Mistakes() Errors {
+	return slices.DeleteFunc(slices.Clone(e), func(e *Error) bool { return e.Cost == Nothing })
+}
+
+// Notes are those that cost nothing.
+func (e Errors) Notes() Errors {
+	return slices.DeleteFunc(slices.Clone(e), func(e *Error) bool { return e.Cost != Nothing })
+}
+
+// LeftOut are those that cost a resource.
+func (e Errors) LeftOut() Errors {
+	return slices.DeleteFunc(slices.Clone(e), func(e *Error) bool { return e.Cost != LeftOut })
 }
 
 func (e Errors) sort() {

@@ -13,8 +13,15 @@ const maxUnits = 100_000
 // maxUnitsPerDevice leaves room for 500 devices.
 const maxUnitsPerDevice = 200
 
-func (d *decoder) resource(v value) Resource {
-	r := Resource{At: v.at, Mode: Shared, HealthPolicy: HealthPresent}
+// resource reads a resource; ok is whether it can be served.
+func (d *decoder) resource(v value) (r Resource, ok bool) {
+	before := len(d.errs.LeftOut())
+	defer func(cost Cost) {
+		ok = len(d.errs.LeftOut()) == before
+		d.cost = cost
+	}(d.cost)
+	d.cost, d.unmatched = LeftOut, Ignored
+	r = Resource{At: v.at, Mode: Shared, HealthPolicy: HealthPresent}
 	name, prefix := "", defaultResourcePrefix
 	var devices []string
 	at := map[string]Position{} // of the members
@@ -33,12 +40,12 @@ func (d *decoder) resource(v value) Resource {
 				prefix = s
 			}
 		},
-		"mode":           func(m member) { r.Mode = word(d, m.value, `"mode"`, Shared, PerDevice) },
-		"rdmaHcaMax":     func(m member) { r.Units = d.between(m, 1, maxUnits) },
+		"mode":           func(m member) { r.Mode = d.mode(m.value) },
+		"rdmaHcaMax":     func(m member) { r.Units = d.between(m, 0, maxUnits) },
 		"unitsPerDevice": func(m member) { r.Units = d.between(m, 1, maxUnitsPerDevice) },
 		"selectors":      func(m member) { r.Selectors, r.Exclude = d.selectors(m.value) },
-		"devices":        func(m member) { devices = d.texts(m) },
-		"charDevices":    func(m member) { r.CharDevices = d.charDevices(m) },
+		"devices":        func(m member) { devices = d.texts(m, anything) },
+		"charDevices":    func(m member) { r.CharDevices, r.Named = d.charDevices(m), true },
 		"env":            func(m member) { r.Env = d.boolean(m.value, `"env"`) },
 		"healthPolicy": func(m member) {
 			r.HealthPolicy = word(d, m.value, `"healthPolicy"`, HealthPresent, HealthLink, HealthIgnore)
@@ -47,13 +54,12 @@ func (d *decoder) resource(v value) Resource {
 	for key, read := range keys {
 		keys[key] = func(m member) { at[key] = m.at; read(m) }
 	}
-	before := len(d.errs)
 	seen := d.object(v, "a resource", keys)
 	if name != "" {
 		r.Name = prefix + "/" + name
 	}
-	if len(d.errs) > before {
-		return r // what seems to be missing may be there under a wrong name
+	if len(d.errs.LeftOut()) > before {
+		return r, false // what seems to be missing may be there under a wrong name
 	}
 	d.required(v, seen, "resourceName", `it names the resource, such as "hca_gpu"`)
 	d.units(v, &r, seen, at)
@@ -68,7 +74,17 @@ func (d *decoder) resource(v value) Resource {
 	if len(r.CharDevices) == 0 {
 		r.CharDevices = defaultCharDevices(r.Mode)
 	}
-	return r
+	return r, true
+}
+
+// mode reads a mode. Files of 2019 say "hca" for what is shared now, and
+// k8s-rdma-shared-dev-plugin reads over it.
+func (d *decoder) mode(v value) Mode {
+	if v.kind == text && strings.EqualFold(v.literal, "hca") {
+		d.notef(v.at, `"mode" %q is that of an older plugin, and read as %q`, v.literal, Shared)
+		return Shared
+	}
+	return word(d, v, `"mode"`, Shared, PerDevice)
 }
 
 // units checks that the mode has the number that belongs to it.
@@ -79,7 +95,12 @@ func (d *decoder) units(v value, r *Resource, seen map[string]bool, at map[strin
 			d.errorf(at["unitsPerDevice"], `"unitsPerDevice" is for "mode": "perDevice"; in mode "shared" use "rdmaHcaMax"`)
 			return
 		}
-		d.required(v, seen, "rdmaHcaMax", "it is how many containers may use the devices at a time")
+		switch {
+		case !seen["rdmaHcaMax"]:
+			d.notef(v.at, `"rdmaHcaMax" is missing: the resource has no units; it is how many containers may use the devices at a time`)
+		case r.Units == 0:
+			d.notef(at["rdmaHcaMax"], `"rdmaHcaMax" is 0: the resource has no units`)
+		}
 	case PerDevice:
 		if seen["rdmaHcaMax"] {
 			d.errorf(at["rdmaHcaMax"], `"rdmaHcaMax" is for "mode": "shared"; in mode "perDevice" each device is one unit, or "unitsPerDevice"`)
@@ -158,12 +179,12 @@ func bounded(s, chars string) bool {
 
 // selectors reads "selectors", with "exclude" in it.
 func (d *decoder) selectors(v value) (chosen, excluded Selectors) {
-	if v.kind == null {
-		return chosen, excluded
-	}
 	keys := d.selectorKeys(&chosen)
 	keys["exclude"] = func(m member) {
+		// An entry that matches nothing leaves a device in that was to be out.
+		d.unmatched = LeftOut
 		d.object(m.value, `"exclude"`, d.selectorKeys(&excluded))
+		d.unmatched = Ignored
 	}
 	d.object(v, "selectors", keys)
 	return chosen, excluded
@@ -173,9 +194,9 @@ func (d *decoder) selectorKeys(s *Selectors) keys {
 	return keys{
 		"vendors":      func(m member) { s.Vendors = d.ids(m) },
 		"deviceIDs":    func(m member) { s.DeviceIDs = d.ids(m) },
-		"drivers":      func(m member) { s.Drivers = d.texts(m) },
+		"drivers":      func(m member) { s.Drivers = d.texts(m, anything) },
 		"ifNames":      func(m member) { s.IfNames = d.patterns(m) },
-		"linkTypes":    func(m member) { s.LinkTypes = d.words(m, "ether", "infiniband") },
+		"linkTypes":    func(m member) { s.LinkTypes = d.linkTypes(m) },
 		"pciAddresses": func(m member) { s.PCIAddresses = d.addresses(m) },
 		"rdmaDevices":  func(m member) { s.RDMADevices = d.patterns(m) },
 		"numaNodes":    func(m member) { s.NUMANodes = d.numaNodes(m) },
@@ -194,37 +215,29 @@ func (s Selectors) Empty() bool {
 
 // ids reads PCI IDs: four hexadecimal digits.
 func (d *decoder) ids(m member) []string {
-	var ids []string
-	d.list(m, func(v value) {
-		s, ok := d.text(v, fmt.Sprintf("an entry of %q", m.key))
-		if !ok {
-			return
-		}
+	return d.texts(m, func(s string) (string, error) {
 		id := strings.TrimPrefix(strings.ToLower(s), "0x")
 		if len(id) != 4 || strings.Trim(id, "0123456789abcdef") != "" {
-			d.errorf(v.at, `%q has %q; a PCI ID has four hexadecimal digits, such as "15b3" (see lspci -nn)`, m.key, s)
-			return
+			return "", fmt.Errorf(`%q has %q; a PCI ID has four hexadecimal digits, such as "15b3" (see lspci -nn)`, m.key, s)
 		}
-		ids = append(ids, id)
+		return id, nil
 	})
-	return ids
 }
 
 // patterns reads shell patterns as path.Match has them.
 func (d *decoder) patterns(m member) []string {
-	var patterns []string
-	d.list(m, func(v value) {
-		s, ok := d.text(v, fmt.Sprintf("an entry of %q", m.key))
-		if !ok {
-			return
-		}
+	return d.texts(m, func(s string) (string, error) {
 		if _, err := path.Match(s, ""); err != nil {
-			d.errorf(v.at, "%q has %q, which is no shell pattern; use *, ? and [a-z]", m.key, s)
-			return
+			return "", fmt.Errorf("%q has %q, which is no shell pattern; use *, ? and [a-z]", m.key, s)
 		}
-		patterns = append(patterns, s)
+		return s, nil
 	})
-	return patterns
+}
+
+func (d *decoder) linkTypes(m member) []string {
+	return d.texts(m, func(s string) (string, error) {
+		return match(s, fmt.Sprintf("an entry of %q", m.key), "ether", "infiniband")
+	})
 }
 
 // addresses reads patterns for PCI addresses, also in the short form of lspci,
@@ -251,30 +264,27 @@ func (d *decoder) numaNodes(m member) []int {
 	return nodes
 }
 
-// words reads a list of words.
-func (d *decoder) words(m member, valid ...string) []string {
-	var words []string
-	d.list(m, func(v value) {
-		if w := word(d, v, fmt.Sprintf("an entry of %q", m.key), valid...); w != "" {
-			words = append(words, w)
-		}
-	})
-	return words
-}
-
 // word reads one of a set of words, in any case; "" if it is none.
 func word[W ~string](d *decoder, v value, what string, valid ...W) W {
 	s, ok := d.text(v, what)
 	if !ok {
 		return ""
 	}
+	w, err := match(s, what, valid...)
+	if err != nil {
+		d.errorf(v.at, "%v", err)
+	}
+	return w
+}
+
+// match finds a word among the valid ones.
+func match[W ~string](s, what string, valid ...W) (W, error) {
 	names := make([]string, len(valid))
 	for i, w := range valid {
 		if strings.EqualFold(s, string(w)) {
-			return w
+			return w, nil
 		}
 		names[i] = string(w)
 	}
-	d.errorf(v.at, "%s is %q: %s", what, s, suggestion(s, names))
-	return ""
+	return "", fmt.Errorf("%s is %q: %s", what, s, suggestion(s, names))
 }

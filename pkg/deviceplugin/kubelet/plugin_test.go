@@ -566,7 +566,9 @@ func TestEveryCallIsSafe(t *testing.T) {
 	for request, want := range map[*pluginapi.ContainerPreferredAllocationRequest]string{
 		{}: "[]",
 		{AvailableDeviceIDs: []string{"3", "1", "2"}, MustIncludeDeviceIDs: []string{"2"}, AllocationSize: 2}: "[2 3]",
+		{AvailableDeviceIDs: []string{"3", "1"}, MustIncludeDeviceIDs: []string{"2", "2"}, AllocationSize: 2}: "[2 3]",
 		{AvailableDeviceIDs: []string{"1"}, AllocationSize: 2}:                                                "error",
+		{AvailableDeviceIDs: []string{"1"}, MustIncludeDeviceIDs: []string{"nope"}, AllocationSize: 1}:        "error",
 		{AvailableDeviceIDs: []string{"1"}, AllocationSize: -1}:                                               "error",
 	} {
 		p, err := c.GetPreferredAllocation(n.ctx, &pluginapi.PreferredAllocationRequest{ContainerRequests: []*pluginapi.ContainerPreferredAllocationRequest{request}})
@@ -599,5 +601,19 @@ func TestPausesGrowAndEndSomewhere(t *testing.T) {
 	}
 	if longest < lastPause/2 {
 		t.Errorf("longest pause %s", longest)
+	}
+}
+
+func TestALogLineRepeatsALittleOfARequest(t *testing.T) {
+	for name, ids := range map[string][]string{
+		"many IDs":  strings.Split(strings.Repeat("0,", 100_000), ","),
+		"a long ID": {strings.Repeat("x", 1<<20)},
+	} {
+		if got := list(ids); len(got) > 2*longestText {
+			t.Errorf("%s: %d bytes: %.80s", name, len(got), got)
+		}
+	}
+	if got := list([]string{"0", "1"}); got != "0,1" {
+		t.Errorf("got %s", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,13 +87,41 @@ func (s *server) allocate(request *pluginapi.AllocateRequest) (*pluginapi.Alloca
 		ids := container.DevicesIds
 		c, err := s.resource.Allocate(ids)
 		if err != nil {
-			s.log.Error("cannot allocate", "devices", strings.Join(ids, ","), "err", err)
-			return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %v", s.resource.Name(), err))
+			s.log.Error("cannot allocate", "devices", list(ids), "err", short(err.Error()))
+			return nil, s.refuse(err)
 		}
-		s.log.Info("allocated", "devices", strings.Join(ids, ","), "charDevices", len(c.Devices), "cdiDevices", len(c.CdiDevices))
+		s.log.Info("allocated", "devices", list(ids), "charDevices", len(c.Devices), "cdiDevices", len(c.CdiDevices))
 		response.ContainerResponses = append(response.ContainerResponses, c)
 	}
 	return response, nil
+}
+
+// refuse answers that a call cannot be done as it is.
+func (s *server) refuse(err error) error {
+	return status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %s", s.resource.Name(), short(err.Error())))
+}
+
+const (
+	// longestText and mostIDs bound what a log line repeats of a request, which
+	// may have megabytes of it.
+	longestText = 300
+	mostIDs     = 16
+)
+
+// list is IDs for a log line.
+func list(ids []string) string {
+	if n := len(ids) - mostIDs; n > 0 {
+		return fmt.Sprintf("%s and %d more", short(strings.Join(ids[:mostIDs], ",")), n)
+	}
+	return short(strings.Join(ids, ","))
+}
+
+// short is a text, or its beginning.
+func short(text string) string {
+	if len(text) <= longestText {
+		return text
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:longestText], ""), len(text))
 }
 
 // GetDevicePluginOptions tells the kubelet which of the optional calls to make.
@@ -112,7 +141,7 @@ func (s *server) GetPreferredAllocation(_ context.Context, request *pluginapi.Pr
 	for _, c := range request.ContainerRequests {
 		ids, err := s.preferred(c)
 		if err != nil {
-			return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %v", s.resource.Name(), err))
+			return nil, s.refuse(err)
 		}
 		response.ContainerResponses = append(response.ContainerResponses, &pluginapi.ContainerPreferredAllocationResponse{DeviceIDs: ids})
 	}
@@ -120,33 +149,38 @@ func (s *server) GetPreferredAllocation(_ context.Context, request *pluginapi.Pr
 }
 
 func (s *server) preferred(c *pluginapi.ContainerPreferredAllocationRequest) ([]string, error) {
+	must, all := once(c.MustIncludeDeviceIDs), once(c.MustIncludeDeviceIDs, c.AvailableDeviceIDs)
 	size := int(c.AllocationSize)
-	if size < len(c.MustIncludeDeviceIDs) || size > len(c.AvailableDeviceIDs) {
-		return nil, fmt.Errorf("%d devices cannot be chosen from %d with %d among them",
-			size, len(c.AvailableDeviceIDs), len(c.MustIncludeDeviceIDs))
+	if size < len(must) || size > len(all) {
+		return nil, fmt.Errorf("%d devices cannot be chosen from %d with %d among them", size, len(all), len(must))
 	}
 	if p, ok := s.resource.(Preferrer); ok {
-		return p.Preferred(c.AvailableDeviceIDs, c.MustIncludeDeviceIDs, size)
+		return p.Preferred(c.AvailableDeviceIDs, must, size)
 	}
-	return firstOf(c.AvailableDeviceIDs, c.MustIncludeDeviceIDs, size), nil
+	known := map[string]bool{}
+	devices, _ := s.resource.Devices()
+	for _, d := range devices {
+		known[d.ID] = true
+	}
+	for _, id := range all {
+		if !known[id] {
+			return nil, fmt.Errorf("no device has the ID %q", id)
+		}
+	}
+	return all[:size], nil
 }
 
-// firstOf takes must and fills up with the first of available.
-func firstOf(available, must []string, size int) []string {
-	chosen := append([]string(nil), must...)
-	taken := map[string]bool{}
-	for _, id := range must {
-		taken[id] = true
-	}
-	for _, id := range available {
-		if len(chosen) >= size {
-			break
-		}
-		if !taken[id] {
-			chosen = append(chosen, id)
+// once is the IDs of all lists in their order, each of them once.
+func once(lists ...[]string) []string {
+	var all []string
+	seen := map[string]bool{}
+	for _, id := range slices.Concat(lists...) {
+		if !seen[id] {
+			seen[id] = true
+			all = append(all, id)
 		}
 	}
-	return chosen
+	return all
 }
 
 // PreStartContainer is not asked for by the options; whoever calls it gets

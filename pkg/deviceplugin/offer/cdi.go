@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"tags.cncf.io/container-device-interface/pkg/parser"
 	specs "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
@@ -17,24 +18,55 @@ const (
 	CDIClass  = "hca"
 )
 
-// cdiName names a device within our kind.
+// CDINames are the names of devices within our kind, by their keys. No two are
+// the same, and CDI takes each: one that it does not take would cost all others
+// the spec.
+type CDINames map[string]string
+
+// NameCDI names the devices chosen for resources.
+func NameCDI(resources []config.Resource, chosen map[string][]inventory.Device) CDINames {
+	names, taken := CDINames{}, map[string]bool{string(config.RDMACM): true}
+	for _, r := range resources {
+		for _, d := range chosen[r.Name] {
+			name := cdiName(d)
+			if taken[name] || parser.ValidateDeviceName(name) != nil {
+				// Two namespaces may have a device of one name, and a Soft-RoCE
+				// device may be called anything.
+				name = strings.Map(cdiCharacter, d.Key())
+			}
+			taken[name] = true
+			names[d.Key()] = name
+		}
+	}
+	return names
+}
+
+// cdiName is what a device is called if nothing is in the way.
 func cdiName(d inventory.Device) string {
-	if d.Soft || d.Address == "" {
+	if d.Soft || d.Address == "" || d.Beside {
 		return d.Name
 	}
 	return d.Address
+}
+
+// cdiCharacter makes a character one that CDI takes in a name.
+func cdiCharacter(r rune) rune {
+	if r == '/' || parser.ValidateDeviceName("a"+string(r)+"a") != nil {
+		return '-'
+	}
+	return r
 }
 
 func cdiQualifiedName(name string) string { return CDIVendor + "/" + CDIClass + "=" + name }
 
 // CDISpec has a CDI device for each RDMA device that gives anything, and one
 // for rdma_cm.
-func CDISpec(resources []config.Resource, chosen map[string][]inventory.Device, connectionManager bool) *specs.Spec {
+func CDISpec(resources []config.Resource, chosen map[string][]inventory.Device, names CDINames, connectionManager bool) *specs.Spec {
 	spec := &specs.Spec{Kind: CDIVendor + "/" + CDIClass}
 	for _, r := range resources {
 		for _, d := range chosen[r.Name] {
 			if paths := charDevicePaths(r, d); len(paths) > 0 && d.Place != inventory.Gone {
-				spec.Devices = append(spec.Devices, cdiDevice(cdiName(d), paths))
+				spec.Devices = append(spec.Devices, cdiDevice(names[d.Key()], paths))
 			}
 		}
 	}

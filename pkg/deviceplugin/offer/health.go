@@ -33,8 +33,14 @@ func Ailment(d inventory.Device, policy config.HealthPolicy) string {
 // noLink says why a device has no link. One port is enough.
 func noLink(d inventory.Device) string {
 	why := ""
+	if len(d.Ports) == 0 {
+		why = "it has no port yet"
+	}
 	for _, p := range d.Ports {
 		switch {
+		case p.State == "" && why == "":
+			why = "the state of its port cannot be read"
+		case p.State == "":
 		case p.State == "ACTIVE" && (p.PhysState == "LinkUp" || p.PhysState == ""):
 			if d.Place == inventory.OnHost && d.IsRoCE() && d.NoCarrier {
 				return "its netdev has no carrier"

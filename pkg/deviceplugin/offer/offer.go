@@ -39,20 +39,22 @@ type grant struct {
 	charDevices []string // paths, the same in host and container
 	cdi         []string // names of CDI devices, instead of charDevices
 	devices     []Candidate
-	rank        int // among the units of one device
+	nothing     string // why it has nothing that a container could use, "" if it has
+	rank        int    // among the units of one device
 	// response is the answer to Allocate, made when it is first asked for and
 	// not to be changed: with many devices it is large, and most looks at the
 	// node are followed by no Allocate.
 	response func() *pluginapi.ContainerAllocateResponse
 }
 
-// New makes the offer of a resource. connectionManager is whether the
-// node has rdma_cm, cdi whether to give CDI devices.
-func New(r config.Resource, devices []Candidate, connectionManager, cdi bool) Offer {
+// New makes the offer of a resource. connectionManager is whether the node has
+// rdma_cm; names are those of the CDI devices to give, nil to give character
+// devices.
+func New(r config.Resource, devices []Candidate, connectionManager bool, names CDINames) Offer {
 	if r.Mode == config.PerDevice {
-		return perDeviceOffer(r, devices, connectionManager, cdi)
+		return perDeviceOffer(r, devices, connectionManager, names)
 	}
-	return sharedOffer(r, devices, connectionManager, cdi)
+	return sharedOffer(r, devices, connectionManager, names)
 }
 
 // sharedOffer is a pool: any unit gives all devices. IDs are "0" and up, as
@@ -62,13 +64,13 @@ func New(r config.Resource, devices []Candidate, connectionManager, cdi bool) Of
 // Without a device the pool is empty and the node shows the resource with 0.
 // A pool of which no device works keeps its units, all unhealthy: the kubelet
 // refuses new pods either way, but remembers who had which unit.
-func sharedOffer(r config.Resource, devices []Candidate, connectionManager, cdi bool) Offer {
+func sharedOffer(r config.Resource, devices []Candidate, connectionManager bool, names CDINames) Offer {
 	o := Offer{grants: map[string]*grant{}, env: r.Env}
 	if len(devices) == 0 {
 		return o
 	}
 	works := slices.ContainsFunc(devices, func(c Candidate) bool { return c.Healthy })
-	g := newGrant(r, devices, connectionManager, cdi)
+	g := newGrant(r, devices, connectionManager, names)
 	for n := range r.Units {
 		o.add(strconv.Itoa(n), works, nil, g)
 	}
@@ -77,18 +79,18 @@ func sharedOffer(r config.Resource, devices []Candidate, connectionManager, cdi 
 
 // perDeviceOffer has a unit, or several, for each device. The first unit's ID
 // is the device's bus address, which Multus hands to roce-host-device.
-func perDeviceOffer(r config.Resource, devices []Candidate, connectionManager, cdi bool) Offer {
+func perDeviceOffer(r config.Resource, devices []Candidate, connectionManager bool, names CDINames) Offer {
 	o := Offer{grants: map[string]*grant{}, env: r.Env}
 	for _, c := range devices {
 		id := c.Address
-		if id == "" || o.grants[id] != nil {
-			id = c.Name // on a virtual netdev, or the second on one function
+		if id == "" || c.Beside || o.grants[id] != nil {
+			id = c.Name // on a virtual netdev, or not the only one on its function
 		}
 		var topology *pluginapi.TopologyInfo
 		if c.NUMANode >= 0 {
 			topology = &pluginapi.TopologyInfo{Nodes: []*pluginapi.NUMANode{{ID: int64(c.NUMANode)}}}
 		}
-		g := newGrant(r, []Candidate{c}, connectionManager, cdi)
+		g := newGrant(r, []Candidate{c}, connectionManager, names)
 		for n := range r.Units {
 			unit := *g
 			unit.rank = n
@@ -126,29 +128,45 @@ func (o *Offer) add(id string, healthy bool, topology *pluginapi.TopologyInfo, g
 
 // newGrant collects what devices give. A device that is gone gives nothing: a
 // path that does not exist keeps the container from starting.
-func newGrant(r config.Resource, devices []Candidate, connectionManager, cdi bool) *grant {
+func newGrant(r config.Resource, devices []Candidate, connectionManager bool, names CDINames) *grant {
 	g := &grant{}
 	for _, c := range devices {
 		if c.Place == inventory.Gone {
 			continue
 		}
 		g.devices = append(g.devices, c)
-		g.charDevices = append(g.charDevices, charDevicePaths(r, c.Device)...)
-		if cdi {
-			g.cdi = append(g.cdi, cdiQualifiedName(cdiName(c.Device)))
+		paths := charDevicePaths(r, c.Device)
+		g.charDevices = append(g.charDevices, paths...)
+		if len(paths) > 0 {
+			g.cdi = append(g.cdi, cdiQualifiedName(names[c.Key()]))
 		}
 	}
+	g.nothing = lack(r, g)
 	if connectionManager && slices.Contains(r.CharDevices, config.RDMACM) {
 		g.charDevices = append(g.charDevices, hostPath(string(config.RDMACM)))
-		if cdi {
-			g.cdi = append(g.cdi, cdiQualifiedName(string(config.RDMACM)))
-		}
+		g.cdi = append(g.cdi, cdiQualifiedName(string(config.RDMACM)))
 	}
-	if cdi {
+	if names == nil {
+		g.cdi = nil
+	} else {
 		g.charDevices = nil
 	}
 	g.finish(r.Env)
 	return g
+}
+
+// lack says why a container could do nothing with what was collected of
+// devices: none of them is left, or none has what RDMA programs open. rdma_cm
+// alone is no device.
+func lack(r config.Resource, g *grant) string {
+	verbs := slices.ContainsFunc(g.charDevices, func(path string) bool { return kindOf(path) == config.Uverbs })
+	switch {
+	case len(g.devices) == 0:
+		return "the hardware behind it or its driver is gone"
+	case slices.Contains(r.CharDevices, config.Uverbs) && !verbs:
+		return "no device behind it has a character device uverbs"
+	}
+	return ""
 }
 
 // charDevicePaths are the paths of those character devices of a device that a
@@ -156,12 +174,16 @@ func newGrant(r config.Resource, devices []Candidate, connectionManager, cdi boo
 func charDevicePaths(r config.Resource, d inventory.Device) []string {
 	var paths []string
 	for _, path := range d.CharDevices {
-		kind := config.CharDevice(strings.TrimRight(filepath.Base(path), "0123456789"))
-		if slices.Contains(r.CharDevices, kind) {
+		if slices.Contains(r.CharDevices, kindOf(path)) {
 			paths = append(paths, hostPath(path))
 		}
 	}
 	return paths
+}
+
+// kindOf is the kind of a character device by its path.
+func kindOf(path string) config.CharDevice {
+	return config.CharDevice(strings.TrimRight(filepath.Base(path), "0123456789"))
 }
 
 // hostPath is where the host has a character device. The plugin may see the
@@ -175,6 +197,11 @@ func (o Offer) allocate(ids []string) (*pluginapi.ContainerAllocateResponse, err
 		g := o.grants[id]
 		if g == nil {
 			return nil, fmt.Errorf("no device has the ID %q", id)
+		}
+		// A container that starts without its NIC stays so; one that is
+		// refused is made again elsewhere.
+		if g.nothing != "" {
+			return nil, fmt.Errorf("nothing can be given for %q: %s", id, g.nothing)
 		}
 		// All units of a pool have one grant; no need to join it with itself.
 		if !slices.Contains(grants, g) {

@@ -2,6 +2,7 @@ package offer
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
@@ -14,7 +15,7 @@ func TestPerDeviceTellsTheNUMANode(t *testing.T) {
 	virtual := sysfs.RXE(20, sysfs.HCA{})
 	n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(8), virtual)
 	devices := n.candidates()
-	o := New(config.Resource{Mode: config.PerDevice, Units: 1}, devices, true, false)
+	o := New(config.Resource{Mode: config.PerDevice, Units: 1}, devices, true, nil)
 	for i, want := range []string{"0", "1", ""} {
 		got := ""
 		if t := o.list[i].Topology; t != nil {
@@ -28,7 +29,7 @@ func TestPerDeviceTellsTheNUMANode(t *testing.T) {
 
 func TestSeveralUnitsOfADeviceGiveTheSame(t *testing.T) {
 	n := newTestNode(t, sysfs.MLX5(0))
-	o := New(config.Resource{Mode: config.PerDevice, Units: 3, CharDevices: []config.CharDevice{config.Uverbs}}, n.candidates(), true, false)
+	o := New(config.Resource{Mode: config.PerDevice, Units: 3, CharDevices: []config.CharDevice{config.Uverbs}}, n.candidates(), true, nil)
 	for i, want := range []string{"0000:08:00.0", "0000:08:00.0-1", "0000:08:00.0-2"} {
 		if o.list[i].ID != want {
 			t.Errorf("ID %s, want %s", o.list[i].ID, want)
@@ -42,7 +43,7 @@ func TestSeveralUnitsOfADeviceGiveTheSame(t *testing.T) {
 func TestTwoSoftDevicesOnOneFunctionHaveDifferentIDs(t *testing.T) {
 	nic := sysfs.NIC(0)
 	n := newTestNode(t, nic, sysfs.RXE(0, nic), sysfs.RXE(1, nic))
-	o := New(config.Resource{Mode: config.PerDevice, Units: 1}, n.candidates(), true, false)
+	o := New(config.Resource{Mode: config.PerDevice, Units: 1}, n.candidates(), true, nil)
 	if len(o.list) != 2 || o.list[0].ID != nic.PCI || o.list[1].ID != "rxe1" {
 		t.Errorf("got %v", o.list)
 	}
@@ -58,7 +59,7 @@ func TestCharDevicesAreThoseThatTheConfigurationNames(t *testing.T) {
 		{[]config.CharDevice{config.Umad, config.RDMACM}, node.CharDevices("umad0", "rdma_cm")},
 		{[]config.CharDevice{config.Issm}, node.CharDevices("issm0")},
 	} {
-		o := New(config.Resource{Mode: config.Shared, Units: 1, CharDevices: test.kinds}, n.candidates(), true, false)
+		o := New(config.Resource{Mode: config.Shared, Units: 1, CharDevices: test.kinds}, n.candidates(), true, nil)
 		response, err := o.allocate([]string{"0"})
 		n.Must(err)
 		node.CheckDevices(t, response, test.want)
@@ -69,7 +70,7 @@ func TestADeviceThatIsGoneGivesNoPathsThatDoNotExist(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	all := n.candidates()
 	all[3].Place = inventory.Gone
-	o := New(config.Resource{Mode: config.Shared, Units: 1, CharDevices: []config.CharDevice{config.Uverbs}}, all, true, false)
+	o := New(config.Resource{Mode: config.Shared, Units: 1, CharDevices: []config.CharDevice{config.Uverbs}}, all, true, nil)
 	response, err := o.allocate([]string{"0"})
 	n.Must(err)
 	node.CheckDevices(t, response, node.CharDevices("uverbs0", "uverbs1", "uverbs2", "uverbs4", "uverbs5", "uverbs6", "uverbs7"))
@@ -85,12 +86,75 @@ func BenchmarkAllocate(b *testing.B) {
 				c.CharDevices = node.CharDevices(fmt.Sprintf("uverbs%d", n), fmt.Sprintf("umad%d", n), fmt.Sprintf("issm%d", n))
 				all = append(all, c)
 			}
-			o := New(config.Resource{Mode: config.Shared, Units: 8, CharDevices: []config.CharDevice{config.Uverbs, config.Umad, config.Issm}}, all, true, false)
+			o := New(config.Resource{Mode: config.Shared, Units: 8, CharDevices: []config.CharDevice{config.Uverbs, config.Umad, config.Issm}}, all, true, nil)
 			for b.Loop() {
 				if r, err := o.allocate([]string{"0", "1"}); err != nil || len(r.Devices) != 3*count {
 					b.Fatal(len(r.Devices), err)
 				}
 			}
 		})
+	}
+}
+
+func TestNothingIsGivenInsteadOfADevice(t *testing.T) {
+	kinds := []config.CharDevice{config.Uverbs, config.Umad, config.RDMACM}
+	for name, test := range map[string]struct {
+		mode    config.Mode
+		kinds   []config.CharDevice
+		happens func(all []Candidate)
+		ids     []string
+		refused bool
+	}{
+		"a pool with one of its devices left": {config.Shared, kinds, func(all []Candidate) { all[0].Place = inventory.Gone }, []string{"0"}, false},
+		"a pool with none left":               {config.Shared, kinds, func(all []Candidate) { all[0].Place, all[1].Place = inventory.Gone, inventory.Gone }, []string{"0"}, true},
+		"a pool whose devices cannot be opened": {config.Shared, kinds, func(all []Candidate) {
+			all[0].CharDevices, all[1].CharDevices = node.CharDevices("umad0"), nil
+		}, []string{"0"}, true},
+		"the very unit that is gone":         {config.PerDevice, kinds, func(all []Candidate) { all[0].Place = inventory.Gone }, []string{"0000:08:00.0"}, true},
+		"one of two units is gone":           {config.PerDevice, kinds, func(all []Candidate) { all[0].Place = inventory.Gone }, []string{"0000:08:00.0", "0000:0b:00.0"}, true},
+		"another unit is gone":               {config.PerDevice, kinds, func(all []Candidate) { all[0].Place = inventory.Gone }, []string{"0000:0b:00.0"}, false},
+		"nobody asks for what can be opened": {config.Shared, kinds[2:], func(all []Candidate) { all[0].CharDevices, all[1].CharDevices = nil, nil }, []string{"0"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(1))
+			all := n.candidates()
+			test.happens(all)
+			o := New(config.Resource{Mode: test.mode, Units: 1, CharDevices: test.kinds}, all, true, nil)
+			response, err := o.allocate(test.ids)
+			if (err != nil) != test.refused {
+				t.Errorf("got %v, %v", response, err)
+			}
+		})
+	}
+}
+
+func TestAResourceWithoutUnitsOffersNone(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	if o := New(config.Resource{Mode: config.Shared}, n.candidates(), true, nil); len(o.Units()) != 0 || len(o.Devices()) != 0 {
+		t.Errorf("got %v", o.Units())
+	}
+}
+
+func TestWhatTheConfigurationNamesIsMissed(t *testing.T) {
+	all := []config.CharDevice{config.Uverbs, config.Umad, config.Issm, config.RDMACM}
+	n := newTestNode(t, sysfs.MLX5(0), sysfs.IRDMA(1)) // without umad and issm
+	devices := n.look(n.inventory(nil))
+	for name, test := range map[string]struct {
+		r       config.Resource
+		manager bool
+		want    string
+	}{
+		"all of it by default":     {config.Resource{CharDevices: all}, true, ""},
+		"no rdma_cm by default":    {config.Resource{CharDevices: all}, false, "rdma_cm: the node has none; is the module rdma_ucm loaded?"},
+		"no rdma_cm, not asked":    {config.Resource{CharDevices: all[:1], Named: true}, false, ""},
+		"umad of one of them":      {config.Resource{CharDevices: all[:2], Named: true}, true, "umad: ens12np0/irdma1 (0000:0b:00.0) has none; is the module ib_umad loaded?"},
+		"what is there, and named": {config.Resource{CharDevices: []config.CharDevice{config.Uverbs, config.RDMACM}, Named: true}, true, ""},
+	} {
+		if got := strings.Join(Missing(test.r, devices, test.manager), "\n"); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+	if got := Missing(config.Resource{CharDevices: all}, nil, false); len(got) != 0 {
+		t.Errorf("a node without devices misses %v", got)
 	}
 }

@@ -17,7 +17,7 @@ func TestPreferredUnitsAreNearEachOther(t *testing.T) {
 		hcas = append(hcas, sysfs.MLX5(i))
 	}
 	n := newTestNode(t, hcas...)
-	o := New(config.Resource{Mode: config.PerDevice, Units: 2}, n.candidates(), true, false)
+	o := New(config.Resource{Mode: config.PerDevice, Units: 2}, n.candidates(), true, nil)
 	id := func(i, rank int) string {
 		if rank > 0 {
 			return fmt.Sprintf("%s-%d", hcas[i].PCI, rank)

@@ -15,9 +15,9 @@ func TestAnOfferThatSaysTheSameIsNoNews(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	c := config.Resource{Mode: config.PerDevice, Units: 1}
 	r := NewResource("a")
-	r.Replace(New(c, n.candidates(), true, false))
+	r.Replace(New(c, n.candidates(), true, nil))
 	_, changed := r.Devices()
-	r.Replace(New(c, n.candidates(), false, false))
+	r.Replace(New(c, n.candidates(), false, nil))
 	select {
 	case <-changed:
 		t.Error("news")
@@ -25,7 +25,7 @@ func TestAnOfferThatSaysTheSameIsNoNews(t *testing.T) {
 	}
 	ill := n.candidates()
 	ill[0].Healthy = false
-	r.Replace(New(c, ill, true, false))
+	r.Replace(New(c, ill, true, nil))
 	<-changed
 	if list, _ := r.Devices(); list[0].Health != pluginapi.Unhealthy {
 		t.Errorf("got %v", list[0])
@@ -39,7 +39,7 @@ func TestAnUnknownDeviceIDIsAnError(t *testing.T) {
 		candidates = append(candidates, Candidate{Device: d, Healthy: true})
 	}
 	r := NewResource("rdma/hca_gpu")
-	r.Replace(New(config.Resource{Name: "rdma/hca_gpu", Mode: config.Shared, Units: 8}, candidates, false, false))
+	r.Replace(New(config.Resource{Name: "rdma/hca_gpu", Mode: config.Shared, Units: 8}, candidates, false, nil))
 	for _, id := range []string{"8", "-1", "07", "", "0000:08:00.0"} {
 		if _, err := r.Allocate([]string{"0", id}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", id)) {
 			t.Errorf("%q: %v", id, err)

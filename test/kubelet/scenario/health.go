@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"fmt"
+	"maps"
 	"testing"
 	"time"
 )
@@ -51,4 +53,39 @@ func perDeviceHealth(t *testing.T, k Kubelet) {
 	n.ok(n.tree.SetPort(n.hcas[2], "ACTIVE", "LinkUp"))
 	n.awaitCount(resource, Count{8, 8})
 	n.awaitUse(resource, 8)
+}
+
+// healthInStatus is KEP-4680, on by default from 1.36: who watches a pod sees
+// that it is its NIC that is ill.
+func healthInStatus(t *testing.T, k Kubelet) {
+	n := newNode(t, k, 8, perDevice)
+	n.startKubelet()
+	n.startPlugin()
+	n.awaitCount(resource, Count{8, 8})
+	pod := Pod{UID: "pod", Resource: resource, Units: 8}
+	n.ok(n.manager.Admit(pod))
+	expect := func(ill ...string) {
+		t.Helper()
+		want := map[string]string{}
+		for _, h := range n.hcas {
+			want[h.PCI] = "Healthy"
+		}
+		for _, id := range ill {
+			want[id] = "Unhealthy"
+		}
+		n.await(fmt.Sprintf("a status with %v unhealthy", ill), func() bool {
+			is, err := n.manager.Health(pod)
+			n.ok(err)
+			return maps.Equal(is, want)
+		})
+	}
+	expect()
+	down, pulled := n.hcas[2], n.hcas[5]
+	n.ok(n.tree.SetPort(down, "DOWN", "Disabled"))
+	expect(down.PCI)
+	n.ok(n.tree.Unplug(pulled))
+	expect(down.PCI, pulled.PCI)
+	n.ok(n.tree.Add(pulled))
+	n.ok(n.tree.SetPort(down, "ACTIVE", "LinkUp"))
+	expect()
 }

@@ -28,6 +28,9 @@ type Manager interface {
 	Options(Pod) (Options, error)
 	// Held are the IDs of the units that a pod has.
 	Held(Pod) ([]string, error)
+	// Health is what the pod's status says of its units, by their IDs
+	// (KEP-4680).
+	Health(Pod) (map[string]string, error)
 	// Stop ends this life.
 	Stop()
 }

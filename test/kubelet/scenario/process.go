@@ -68,6 +68,11 @@ func (s *service) Held(p Pod, ids *[]string) (err error) {
 	return err
 }
 
+func (s *service) Health(p Pod, of *map[string]string) (err error) {
+	*of, err = s.manager.Health(p)
+	return err
+}
+
 // A process is a manager in a child. Stop kills it.
 type process struct {
 	cmd    *exec.Cmd
@@ -116,6 +121,11 @@ func (p *process) Options(pod Pod) (o Options, err error) {
 func (p *process) Held(pod Pod) (ids []string, err error) {
 	err = p.client.Call("Kubelet.Held", pod, &ids)
 	return ids, err
+}
+
+func (p *process) Health(pod Pod) (of map[string]string, err error) {
+	err = p.client.Call("Kubelet.Health", pod, &of)
+	return of, err
 }
 
 // Stop is kill -9: no socket is removed and no connection closed in order.

@@ -13,6 +13,7 @@ func Run(t *testing.T, k Kubelet) {
 		{"two resources with one name and two prefixes are two", onePoolForEachPrefix},
 		{"a pool is unhealthy only when none of its NICs works and comes back", poolHealth},
 		{"in mode perDevice each NIC has its own health", perDeviceHealth},
+		{"a pod's status says how each of its NICs is", healthInStatus},
 		{"the plugin may come before the kubelet and its folder", pluginFirst},
 		{"the resource is back after each restart of the manager", managerRestarts},
 		{"the resource is back after each kill -9 of the kubelet", kubeletKilled},

@@ -35,3 +35,7 @@ func (m *manager) capacity() (capacity, allocatable v1.ResourceList, deleted []s
 func (m *manager) allocate(pod *v1.Pod) error {
 	return m.Allocate(pod, &pod.Spec.Containers[0])
 }
+
+func (m *manager) updateStatus(pod *v1.Pod, status *v1.PodStatus) {
+	m.UpdateAllocatedResourcesStatus(pod, status)
+}

@@ -134,6 +134,18 @@ func (m *manager) Held(p scenario.Pod) ([]string, error) {
 	return ids, nil
 }
 
+func (m *manager) Health(p scenario.Pod) (map[string]string, error) {
+	status := &v1.PodStatus{ContainerStatuses: []v1.ContainerStatus{{Name: container}}}
+	m.updateStatus(podOf(p), status)
+	of := map[string]string{}
+	for _, r := range status.ContainerStatuses[0].AllocatedResourcesStatus {
+		for _, unit := range r.Resources {
+			of[string(unit.ResourceID)] = string(unit.Health)
+		}
+	}
+	return of, nil
+}
+
 const container = "c"
 
 func podOf(p scenario.Pod) *v1.Pod {

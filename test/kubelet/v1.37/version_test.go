@@ -37,3 +37,7 @@ func (m *manager) capacity() (capacity, allocatable v1.ResourceList, deleted []s
 func (m *manager) allocate(pod *v1.Pod) error {
 	return m.Allocate(context.Background(), pod, &pod.Spec.Containers[0], lifecycle.AddOperation)
 }
+
+func (m *manager) updateStatus(pod *v1.Pod, status *v1.PodStatus) {
+	m.UpdateAllocatedResourcesStatus(klog.Background(), pod, status)
+}

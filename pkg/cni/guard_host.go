@@ -1,0 +1,63 @@
+package cni
+
+import (
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+)
+
+// servesPod: the link is the host's end of another pod's interface. Whoever has
+// it sees, and answers for, that pod's traffic. Its peer is in a namespace that a
+// runtime named, or, as routed networks do (Calico, Cilium), the host has a route
+// to the one address that is behind it.
+func (o *operation) servesPod(link netlink.Link) (string, error) {
+	if link.Type() != "veth" || link.Attrs().NetNsID < 0 {
+		return "", nil
+	}
+	if sandbox := o.host.SandboxNumbered(link.Attrs().NetNsID); sandbox != "" {
+		return "it is the host's end of an interface of the pod in " + sandbox, nil
+	}
+	routes, err := o.host.MainRoutes(o.ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range routes {
+		if r.LinkIndex != link.Attrs().Index || r.Dst == nil || r.Gw != nil {
+			continue
+		}
+		if ones, bits := r.Dst.Mask.Size(); ones == bits {
+			return fmt.Sprintf("it is the host's end of an interface of the pod with the address %s", r.Dst.IP), nil
+		}
+	}
+	return "", nil
+}
+
+// startGuardOfAddresses refuses a NIC by whose addresses the host talks with
+// others: the kubelet with the API server, a file system with its storage. To
+// ask takes the kernel some milliseconds, for it goes through all connections;
+// so it is done beside the other checks, and the function that is returned waits.
+func (o *operation) startGuardOfAddresses(link netlink.Link, state netdev.State) (wait func() error) {
+	if o.config.Force || len(state.Addresses) == 0 {
+		return func() error { return nil }
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- o.guard(link, func(netlink.Link) (string, error) { return o.usesAddress(state) })
+	}()
+	return func() error { return <-done }
+}
+
+func (o *operation) usesAddress(state netdev.State) (string, error) {
+	for _, a := range state.Addresses {
+		peers, err := o.host.Connections(o.ctx, a.Prefix.Addr())
+		if err != nil {
+			return "", err
+		}
+		if len(peers) > 0 {
+			return fmt.Sprintf("the host has %d connections by its address %s, such as with %s", len(peers), a.Prefix.Addr(), peers[0]), nil
+		}
+	}
+	return "", nil
+}

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// served are the names of a file's resources that can be served.
+func served(file string) string {
+	c, err := parse("f", []byte(file))
+	if err != nil {
+		return "nothing"
+	}
+	var names []string
+	for _, r := range c.Resources {
+		names = append(names, strings.TrimPrefix(r.Name, "rdma/"))
+	}
+	return strings.Join(names, " ")
+}
+
+func TestABadEntryCostsItsResourceAtMost(t *testing.T) {
+	const good = `{"resourceName": "good", "rdmaHcaMax": 8, "selectors": {"ifNames": ["ib0"]}}`
+	for name, test := range map[string]struct{ entry, want string }{
+		"an unknown key":             {`{"resourceName": "a", "rdmaHcaMax": 1, "devices": ["x"], "comment": 1}`, "good"},
+		"an unknown key in exclude":  {`{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {"isRoCE": true, "exclude": {"ifName": ["x"]}}}`, "good"},
+		"a prefix of no domain":      {`{"resourceName": "a", "resourcePrefix": "example_prefix", "rdmaHcaMax": 1, "devices": ["x"]}`, "good"},
+		"a negative number":          {`{"resourceName": "a", "rdmaHcaMax": -1, "devices": ["x"]}`, "good"},
+		"selectors of nothing":       {`{"resourceName": "a", "rdmaHcaMax": 1}`, "good"},
+		"a name that is there":       {`{"resourceName": "good", "rdmaHcaMax": 1, "devices": ["x"]}`, "good"},
+		"no object":                  {`null`, "good"},
+		"an entry that is no match":  {`{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {"ifNames": ["ib1 ", "ib2"]}}`, "good a"},
+		"no entry that is a match":   {`{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {"vendors": ["Mellanox"]}}`, "good a"},
+		"such an entry to exclude":   {`{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {"isRoCE": true, "exclude": {"vendors": ["Mellanox"]}}}`, "good"},
+		"a device that is no string": {`{"resourceName": "a", "rdmaHcaMax": 1, "devices": [1]}`, "good"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := fmt.Sprintf(`{"configList": [%s, %s]}`, good, test.entry)
+			if got := served(file); got != test.want {
+				t.Errorf("served: %s, want %s", got, test.want)
+			}
+			if mistakes([]byte(file)) == nil {
+				t.Error("it is no mistake")
+			}
+			if test.want == "good" {
+				if got := served(fmt.Sprintf(`{"configList": [%s]}`, test.entry)); got != "nothing" && name != "a name that is there" {
+					t.Errorf("alone: %s", got)
+				}
+			}
+		})
+	}
+}
+
+// A list whose entries are all no good must not become the empty list, which
+// matches everything.
+func TestAnEntryThatMatchesNothingIsNotDropped(t *testing.T) {
+	c, err := parse("f", []byte(`{"configList": [{"resourceName": "a", "rdmaHcaMax": 1,
+"selectors": {"vendors": ["Mellanox"], "drivers": [""], "ifNames": [" x"], "linkTypes": ["IB"], "deviceIDs": [null]}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Resources[0].Selectors
+	for _, list := range [][]string{s.Vendors, s.Drivers, s.IfNames, s.LinkTypes, s.DeviceIDs} {
+		if len(list) != 1 {
+			t.Errorf("a list became %q", list)
+		}
+	}
+}
+
+func TestAWrongIntervalCostsTheIntervalOnly(t *testing.T) {
+	for _, interval := range []string{"-1", `"60"`, "0.5", "18446744074", "9223372037", "99999999999999999999"} {
+		c, err := parse("f", []byte(strings.Replace(guide, "300", interval, 1)))
+		if err != nil || c.PeriodicUpdateInterval != time.Minute || len(c.Faults.Mistakes()) != 1 {
+			t.Errorf("%s: %+v, %v", interval, c, err)
+		}
+	}
+}
+
+func TestWhatTheOldPluginReadsOtherwiseIsNoted(t *testing.T) {
+	for name, test := range map[string]struct {
+		entry, note string
+		units       int
+	}{
+		"keys in another case":  {`{"ResourceName": "a", "rdmahcamax": 2, "selectors": {"deviceIds": ["1017"]}}`, `key "deviceIds" in selectors is read as "deviceIDs"`, 2},
+		"rdmaHcaMax 0":          {`{"resourceName": "a", "rdmaHcaMax": 0, "devices": ["x"]}`, `"rdmaHcaMax" is 0: the resource has no units`, 0},
+		"rdmaHcaMax null":       {`{"resourceName": "a", "rdmaHcaMax": null, "devices": ["x"]}`, `"rdmaHcaMax" is missing: the resource has no units`, 0},
+		"no rdmaHcaMax":         {`{"resourceName": "a", "devices": ["x"]}`, `"rdmaHcaMax" is missing: the resource has no units`, 0},
+		"null values":           {`{"resourceName": "a", "resourcePrefix": null, "rdmaHcaMax": 2, "selectors": null, "devices": ["x"]}`, "", 2},
+		"null in a list":        {`{"resourceName": "a", "rdmaHcaMax": 2, "devices": ["x", null]}`, `an entry of "devices" is null, and matches nothing`, 2},
+		"the mode of long ago":  {`{"resourceName": "a", "mode": "hca", "rdmaHcaMax": 2, "devices": ["x"]}`, `"mode" "hca" is that of an older plugin`, 2},
+		"null for the interval": {`{"resourceName": "a", "rdmaHcaMax": 2, "devices": ["x"]}], "periodicUpdateInterval": null, "x": [`, `unknown key "x"`, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := parse("f", []byte(`{"configList": [`+test.entry+`]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := c.Resources[0]; r.Name != "rdma/a" || r.Units != test.units || c.PeriodicUpdateInterval != time.Minute {
+				t.Errorf("got %+v", r)
+			}
+			if !slices.ContainsFunc(append(c.Faults, &Error{}), func(e *Error) bool { return strings.Contains(e.Text, test.note) }) {
+				t.Errorf("noted: %v", c.Faults)
+			}
+		})
+	}
+}

@@ -1,0 +1,171 @@
+package netdev
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// A socket is a netlink socket. It does two things that the netlink package's
+// requests do not: it reads an answer whole, however long it is (a link's
+// alternative names alone may be 64 KiB), and an error has the kernel's own
+// words (NETLINK_EXT_ACK), not only its number.
+type socket struct {
+	mutex sync.Mutex
+	nl    *nl.NetlinkSocket
+	last  uint32 // the number of the last request
+	room  []byte // for an answer; it grows
+}
+
+// answerTimeout is for a kernel that does not answer: it does so before the
+// request's system call ends.
+const answerTimeout = time.Minute
+
+// openSocket opens a socket in a namespace, None() being the caller's.
+func openSocket(at netns.NsHandle, protocol int) (*socket, error) {
+	s, err := nl.GetNetlinkSocketAt(at, netns.None(), protocol)
+	if err != nil {
+		return nil, err
+	}
+	for _, option := range []int{unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK} {
+		// A kernel that has no words for its errors can do without.
+		_ = unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, option, 1)
+	}
+	const most = 32 << 10 // that a dump puts into one answer, if it can (netlink_dump)
+	return &socket{nl: s, room: make([]byte, most)}, nil
+}
+
+func (s *socket) Close() { s.nl.Close() }
+
+// request sends one message and returns what the kernel answers. Of a list that
+// changed while the kernel wrote it, the error is netlink.ErrDumpInterrupted,
+// and what there is of it comes all the same.
+func (s *socket) request(command, flags int, parts ...nl.NetlinkRequestData) (answers [][]byte, err error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	r := nl.NewNetlinkRequest(command, flags)
+	for _, part := range parts {
+		r.AddData(part)
+	}
+	s.last++
+	r.Seq = s.last
+	if err := s.nl.Send(r); err != nil {
+		return nil, err
+	}
+	interrupted := false
+	for {
+		messages, err := s.receive()
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			if m.Header.Seq != r.Seq {
+				continue // to a request that was given up
+			}
+			interrupted = interrupted || m.Header.Flags&unix.NLM_F_DUMP_INTR != 0
+			switch m.Header.Type {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				if err := errorOf(m); err != nil {
+					return nil, err
+				}
+				if interrupted {
+					return answers, netlink.ErrDumpInterrupted
+				}
+				return answers, nil
+			default:
+				answers = append(answers, m.Data)
+			}
+			if m.Header.Flags&unix.NLM_F_MULTI == 0 && flags&unix.NLM_F_ACK == 0 {
+				return answers, nil
+			}
+		}
+	}
+}
+
+// receive reads the messages of one datagram, after a look at its length.
+func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
+	fd := s.nl.GetFd()
+	for {
+		n, _, err := unix.Recvfrom(fd, s.room, unix.MSG_PEEK|unix.MSG_TRUNC)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			if n, pollErr := unix.Poll(wait, int(answerTimeout.Milliseconds())); n == 0 && pollErr == nil {
+				return nil, fmt.Errorf("no answer from the kernel in %s: %w", answerTimeout, err)
+			}
+		case err != nil:
+			return nil, err
+		case n > len(s.room):
+			s.room = make([]byte, n)
+		default:
+			datagram := append(make([]byte, 0, n), s.room[:n]...)
+			if _, _, err := unix.Recvfrom(fd, nil, 0); err != nil {
+				return nil, err
+			}
+			return syscall.ParseNetlinkMessage(datagram)
+		}
+	}
+}
+
+// errorOf reads the errno of a message that ends an answer, and the kernel's
+// words (struct nlmsgerr; NLMSGERR_ATTR_MSG).
+func errorOf(m syscall.NetlinkMessage) error {
+	if len(m.Data) < 4 {
+		return nil // NLMSG_DONE of old
+	}
+	number := -int32(binary.NativeEndian.Uint32(m.Data))
+	if number == 0 {
+		return nil
+	}
+	err := error(syscall.Errno(number))
+	rest := m.Data[4:]
+	if m.Header.Type == unix.NLMSG_ERROR { // the request follows, or its header
+		quoted := unix.NLMSG_HDRLEN
+		if m.Header.Flags&unix.NLM_F_CAPPED == 0 && len(rest) >= quoted {
+			quoted = (int(binary.NativeEndian.Uint32(rest)) + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1)
+		}
+		rest = rest[min(quoted, len(rest)):]
+	}
+	if m.Header.Flags&unix.NLM_F_ACK_TLVS == 0 {
+		return err
+	}
+	attributes, parseErr := nl.ParseRouteAttr(rest)
+	if parseErr != nil {
+		return err
+	}
+	for _, a := range attributes {
+		if a.Attr.Type == nl.NLMSGERR_ATTR_MSG {
+			return fmt.Errorf("%w: %s", err, unix.ByteSliceToString(a.Value))
+		}
+	}
+	return err
+}
+
+// attribute is a netlink attribute with other ones in it.
+func attribute(kind int, nested ...*nl.RtAttr) *nl.RtAttr {
+	a := nl.NewRtAttr(kind|unix.NLA_F_NESTED, nil)
+	for _, n := range nested {
+		a.AddChild(n)
+	}
+	return a
+}
+
+// values are the attributes in data by their type. What cannot be parsed ends
+// them.
+func values(data []byte) map[uint16][]byte {
+	attributes, _ := nl.ParseRouteAttr(data)
+	found := make(map[uint16][]byte, len(attributes))
+	for _, a := range attributes {
+		found[a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)] = a.Value
+	}
+	return found
+}
