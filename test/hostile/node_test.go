@@ -481,6 +481,14 @@ func (n *node) ip(args string) {
 	run(n, append([]string{"ip"}, strings.Fields(args)...)...)
 }
 
+// notInLab skips a test for which a NIC is as good as any.
+func notInLab(t *testing.T) {
+	t.Helper()
+	if inLab() {
+		t.Skip("runs on the machine itself")
+	}
+}
+
 // program finds a plugin in the folders of ROCE_CNI_PATH.
 func program(t *testing.T, name string) string {
 	t.Helper()
