@@ -1,6 +1,7 @@
 package attachment
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,7 +139,21 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	return json.MarshalIndent(r, "", "  ")
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) >= longestRecord { // with the end of the line
+		return nil, fmt.Errorf("it has %d bytes, of less than %d; is the network configuration so long?", len(b), longestRecord)
+	}
+	var lines bytes.Buffer
+	if err := json.Indent(&lines, b, "", "  "); err != nil {
+		return nil, err
+	}
+	if lines.Len() >= longestRecord { // of a configuration that is deep
+		return b, nil
+	}
+	return lines.Bytes(), nil
 }
 
 // replace puts content into a file, which appears whole or not at all, and

@@ -2,6 +2,7 @@ package attachment_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -66,6 +67,22 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	must(t, j.Remove(attachment.ID{ContainerID: "c1", IfName: "net1"}))
 	if have, bad := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"}); have != nil || bad != nil {
 		t.Errorf("%v, %v", have, bad)
+	}
+}
+
+func TestARecordThatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	id := attachment.ID{ContainerID: "c1", IfName: "net1"}
+	r := record("c1")
+	r.Config = json.RawMessage(strings.Repeat("[", 9000) + strings.Repeat("]", 9000)) // with a line for each, more than a record may have
+	must(t, j.Write(r))
+	if have, bad := j.Read(id); have == nil || bad != nil {
+		t.Errorf("a deep configuration: %v, %v", have, bad)
+	}
+	must(t, j.Remove(id))
+	r.Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	if err := j.Write(r); err == nil || !strings.Contains(err.Error(), "is the network configuration so long?") {
+		t.Errorf("a long one: %v", err)
 	}
 }
 
