@@ -87,19 +87,30 @@ func (j *Journal) copy(id ID) string { return filepath.Join(j.dir, copiesDir, id
 // Write begins a record: nothing may be moved before it returns, for then the
 // record is on disk. The record gets the journal's version and boot ID.
 func (j *Journal) Write(r *Record) error {
-	f, err := j.put(r)
-	if err != nil {
-		return fmt.Errorf("write the journal: %w", err)
-	}
-	// The file's name is in the folder already: most file systems write both
-	// down at once, and have nothing left to do for the folder.
-	if err = errors.Join(f.Sync(), f.Close()); err == nil {
-		err = syncDir(j.RecordsDir())
+	b, err := j.encode(r)
+	if err == nil {
+		err = j.write(r.ID(), b)
 	}
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil
+}
+
+func (j *Journal) write(id ID, content []byte) error {
+	f, err := replace(j.path(id), content)
+	if err != nil {
+		return err
+	}
+	// Nobody needs the copy on disk, so it is made while the record gets there.
+	copied := make(chan error, 1)
+	go func() { copied <- put(j.copy(id), content) }()
+	// The file's name is in the folder already: most file systems write both
+	// down at once, and have nothing left to do for the folder.
+	if err = errors.Join(f.Sync(), f.Close()); err == nil {
+		err = syncDir(j.RecordsDir())
+	}
+	return errors.Join(err, <-copied)
 }
 
 // Update replaces a record in one step, for every reader. It leaves to the
@@ -107,9 +118,12 @@ func (j *Journal) Write(r *Record) error {
 // and that makes the record history anyway. A busy disk, as while images are
 // pulled, would have an ADD wait a hundred milliseconds for it.
 func (j *Journal) Update(r *Record) error {
-	f, err := j.put(r)
+	b, err := j.encode(r)
 	if err == nil {
-		err = f.Close()
+		err = put(j.copy(r.ID()), b)
+	}
+	if err == nil {
+		err = put(j.path(r.ID()), b)
 	}
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
@@ -117,20 +131,13 @@ func (j *Journal) Update(r *Record) error {
 	return nil
 }
 
-// put makes a record's copy, then its file, which the caller closes.
-func (j *Journal) put(r *Record) (*os.File, error) {
-	b, err := j.encode(r)
+// put is replace for a file that need not be on disk.
+func put(path string, content []byte) error {
+	f, err := replace(path, content)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	copied, err := replace(j.copy(r.ID()), b)
-	if err != nil {
-		return nil, err
-	}
-	if err := copied.Close(); err != nil {
-		return nil, err
-	}
-	return replace(j.path(r.ID()), b)
+	return f.Close()
 }
 
 func (j *Journal) encode(r *Record) ([]byte, error) {
@@ -138,7 +145,8 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	return json.MarshalIndent(r, "", "  ")
+	b, err := json.MarshalIndent(r, "", "  ")
+	return append(b, '\n'), err
 }
 
 // replace puts content into a file, which appears whole or not at all, and
@@ -155,7 +163,7 @@ func replace(path string, content []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = f.Write(append(content, '\n')); err == nil {
+	if _, err = f.Write(content); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
