@@ -229,7 +229,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err != nil {
 		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
-	guardAddresses := o.startGuardOfAddresses(link, state)
+	guardAddresses, survey := o.startGuardOfAddresses(link, state), o.startSurvey(link)
 	nic, err := o.describe(link)
 	if err != nil {
 		return nil, err
@@ -238,7 +238,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		func() error { return o.guardRDMA(link, nic.RDMA) },
 		func() error { return o.checkRequest(link, nic, state) },
 		func() error { return o.checkName(name, pod) },
-		guardAddresses,
+		guardAddresses, survey,
 	} {
 		if err := check(); err != nil {
 			return nil, err

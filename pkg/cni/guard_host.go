@@ -1,7 +1,9 @@
 package cni
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -33,6 +35,33 @@ func (o *operation) servesPod(link netlink.Link) (string, error) {
 	}
 	return "", nil
 }
+
+// startSurvey refuses a NIC that something in another namespace is on top of, as
+// an earlier pod may have put it there. The way back deletes such things; this
+// is for a NIC that came another way. To look takes some ten microseconds for
+// each namespace of the node; so it is done beside the other checks, and the
+// function that is returned waits.
+func (o *operation) startSurvey(link netlink.Link) (wait func() error) {
+	if o.config.Force {
+		return func() error { return nil }
+	}
+	ctx, cancel := context.WithTimeout(o.ctx, surveyTimeout)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- o.guard(link, func(link netlink.Link) (string, error) {
+			if uppers := o.host.UppersElsewhere(ctx, link); len(uppers) > 0 {
+				return uppers[0].String() + " in another namespace is on top of it", nil
+			}
+			return "", nil
+		})
+	}()
+	return func() error { return <-done }
+}
+
+// surveyTimeout bounds the look into all namespaces, where somebody may be slow
+// to answer.
+const surveyTimeout = 500 * time.Millisecond
 
 // startGuardOfAddresses refuses a NIC by whose addresses the host talks with
 // others: the kubelet with the API server, a file system with its storage. To

@@ -91,16 +91,6 @@ func TestAForcedSpeedIsSetAndANegotiatedOneIsNot(t *testing.T) {
 	}
 }
 
-func TestWhoListensForOthers(t *testing.T) {
-	table := []byte("10   sw              1     0     333300000001\n11   net1            2     0     333300000001\n11   net1            3     0     01005e000001\n110  net10           9     0     01005e000001\nodd\n")
-	if got := allHostsUsers(table, 11); got != 3 {
-		t.Errorf("%d", got)
-	}
-	if got := allHostsUsers(table, 1); got != 0 {
-		t.Errorf("%d", got)
-	}
-}
-
 func TestAnErrorHasTheKernelsWords(t *testing.T) {
 	message := func(flags uint16, quoted int) syscall.NetlinkMessage {
 		data := binary.NativeEndian.AppendUint32(nil, ^uint32(unix.EINVAL)+1)

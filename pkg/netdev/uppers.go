@@ -1,7 +1,6 @@
 package netdev
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,8 +8,6 @@ import (
 	"iter"
 	"log/slog"
 	"net"
-	"os"
-	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -130,6 +127,24 @@ func (n *Namespace) uppersElsewhere(ctx context.Context, link netlink.Link) iter
 	}
 }
 
+// UppersElsewhere lists the netdevs that are on top of a link of this namespace,
+// in all others that this process can reach.
+func (n *Namespace) UppersElsewhere(ctx context.Context, link netlink.Link) (uppers []Upper) {
+	for other := range n.uppersElsewhere(ctx, link) {
+		answers, err := other.dumpLinks()
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue // it ended since
+		}
+		number := other.numberOf(n.NS)
+		for _, answer := range answers {
+			if s := stackingOf(answer); number != here && s.on == link.Attrs().Index && s.where == number {
+				uppers = append(uppers, s.Upper)
+			}
+		}
+	}
+	return uppers
+}
+
 // numberOf is the number that another namespace has in this one, here for none.
 func (n *Namespace) numberOf(other netns.NsHandle) int {
 	answers, err := n.route.request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other))))
@@ -167,44 +182,4 @@ func (n *Namespace) BorrowedAddresses(ctx context.Context, link netlink.Link) ([
 		}
 	}
 	return borrowed, nil
-}
-
-// ListensForOthers tells whether a netdev on top of the link is up, wherever it
-// is: such a one has the link listen to all-hosts multicast as it does itself,
-// and the kernel counts who asks (dev_mc_sync). Nothing tells of one that is
-// down.
-func (n *Namespace) ListensForOthers(link netlink.Link) (listens bool) {
-	_ = n.Do(func() error {
-		table, err := os.ReadFile("/proc/thread-self/net/dev_mcast")
-		if err != nil {
-			return err // a kernel without it
-		}
-		listens = allHostsUsers(table, link.Attrs().Index) > ownUse(link)
-		return nil
-	})
-	return listens
-}
-
-// ownUse is how often a link asks for all-hosts multicast itself.
-func ownUse(link netlink.Link) int {
-	if link.Attrs().RawFlags&unix.IFF_UP != 0 {
-		return 1
-	}
-	return 0
-}
-
-// allHostsUsers reads who asks for 224.0.0.1 on a netdev from a table with the
-// columns ifindex, name, users, global users and address.
-func allHostsUsers(table []byte, index int) int {
-	for line := range bytes.Lines(table) {
-		columns := bytes.Fields(line)
-		if len(columns) != 5 || string(columns[4]) != "01005e000001" || string(columns[0]) != strconv.Itoa(index) {
-			continue
-		}
-		users, err := strconv.Atoi(string(columns[2]))
-		if err == nil {
-			return users
-		}
-	}
-	return 0
 }

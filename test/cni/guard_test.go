@@ -58,7 +58,7 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 		tests = append(tests,
 			test{"VLAN on top", []string{"ip link add v7 link " + nic + " type vlan id 7"}, []string{"ip link del v7"}, "vlan v7 is on top of it"},
 			test{"VLAN in a pod", []string{"ip netns add " + other, "ip link add v7 link " + nic + " type vlan id 7", "ip link set v7 netns " + other, "ip -n " + other + " link set v7 up"},
-				[]string{"ip -n " + other + " link del v7", "ip netns del " + other}, "a VLAN or an ipvlan in another namespace is on top of it"},
+				[]string{"ip -n " + other + " link del v7", "ip netns del " + other}, "vlan v7 in another namespace is on top of it"},
 			test{"port of a bond", []string{"modprobe bonding max_bonds=0", "ip link add bond7 type bond", "ip link set " + nic + " down", "ip link set " + nic + " master bond7"},
 				[]string{"ip link del bond7", "ip link set " + nic + " mtu 9000 up", "rmmod bonding"}, "it is a port of bond bond7"},
 			// The lab has no switchdev HCA: what one would say of a representor.
