@@ -185,7 +185,10 @@ func (i *Inventory) records() []*attachment.Record {
 // to: fewer virtual functions were asked for, or its function was given to
 // another driver. A NIC that died has neither, and stays known.
 func (i *Inventory) takenAway(d Device) bool {
-	if d.Soft || !i.node.HasFunction(d.Bus, d.Address) {
+	if d.Soft {
+		return false // the function is another device's
+	}
+	if !i.node.HasFunction(d.Bus, d.Address) {
 		return d.PhysicalFunction != "" && i.node.HasFolder(d.PhysicalFunction)
 	}
 	now := i.node.DriverOf(d.Bus, d.Address)

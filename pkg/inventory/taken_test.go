@@ -16,6 +16,9 @@ func TestWhatWasTakenAwayOnPurposeLeavesAndWhatDiedStays(t *testing.T) {
 	pf := sysfs.MLX5(0)
 	vf := sysfs.VF(pf, 1, 10)
 	nic := sysfs.MLX5(1)
+	carrier := sysfs.VF(pf, 2, 11) // of a Soft-RoCE device
+	carrier.RDMA = ""
+	soft := sysfs.RXE(20, carrier)
 	for name, test := range map[string]struct {
 		happens func(n testNode) error
 		leaves  bool
@@ -25,10 +28,11 @@ func TestWhatWasTakenAwayOnPurposeLeavesAndWhatDiedStays(t *testing.T) {
 		"a function gets another driver":    {func(n testNode) error { return n.Bind(vf, "vfio-pci") }, true},
 		"a NIC gets another driver":         {func(n testNode) error { return n.Bind(nic, "vfio-pci") }, true},
 		"a NIC is pulled":                   {func(n testNode) error { return n.Unplug(nic) }, false},
+		"a Soft-RoCE device is elsewhere":   {func(n testNode) error { return n.Unplug(soft) }, false},
 		"a driver makes no device any more": {func(n testNode) error { return n.Bind(nic, nic.Driver) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newTestNode(t, pf, vf, nic)
+			n := newTestNode(t, pf, vf, nic, carrier, soft)
 			n.look(n.inventory())
 			n.Must(test.happens(n))
 			for what, i := range map[string]*Inventory{"a program that starts": n.inventory(), "one that runs": n.inventory()} {

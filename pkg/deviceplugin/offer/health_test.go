@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
@@ -57,6 +58,20 @@ func TestWhatIsWrongDependsOnThePolicy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAPortOfWhichNothingIsKnownHasNoLink(t *testing.T) {
+	for want, ports := range map[string][]rdma.Port{
+		"it has no port yet":                   nil,
+		"the state of its port cannot be read": {{Number: 1, LinkLayer: "Ethernet"}},
+		"its port is DOWN, Disabled":           {{Number: 1, State: "DOWN", PhysState: "Disabled"}, {Number: 2}},
+		"":                                     {{Number: 1}, {Number: 2, State: "ACTIVE", PhysState: "LinkUp"}},
+	} {
+		d := inventory.Device{Device: rdma.Device{Driver: "mlx5_core", Ports: ports, CharDevices: []string{"/dev/infiniband/uverbs0"}}, Place: inventory.OnHost, Visible: true}
+		if got := Ailment(d, config.HealthLink); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
