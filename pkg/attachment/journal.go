@@ -1,7 +1,6 @@
 package attachment
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,19 +87,30 @@ func (j *Journal) copy(id ID) string { return filepath.Join(j.dir, copiesDir, id
 // Write begins a record: nothing may be moved before it returns, for then the
 // record is on disk. The record gets the journal's version and boot ID.
 func (j *Journal) Write(r *Record) error {
-	f, err := j.put(r)
-	if err != nil {
-		return fmt.Errorf("write the journal: %w", err)
-	}
-	// The file's name is in the folder already: most file systems write both
-	// down at once, and have nothing left to do for the folder.
-	if err = errors.Join(f.Sync(), f.Close()); err == nil {
-		err = syncDir(j.RecordsDir())
+	b, err := j.encode(r)
+	if err == nil {
+		err = j.write(r.ID(), b)
 	}
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil
+}
+
+func (j *Journal) write(id ID, content []byte) error {
+	f, err := replace(j.path(id), content)
+	if err != nil {
+		return err
+	}
+	// Nobody needs the copy on disk, so it is made while the record gets there.
+	copied := make(chan error, 1)
+	go func() { copied <- put(j.copy(id), content) }()
+	// The file's name is in the folder already: most file systems write both
+	// down at once, and have nothing left to do for the folder.
+	if err = errors.Join(f.Sync(), f.Close()); err == nil {
+		err = syncDir(j.RecordsDir())
+	}
+	return errors.Join(err, <-copied)
 }
 
 // Update replaces a record in one step, for every reader. It leaves to the
@@ -108,9 +118,12 @@ func (j *Journal) Write(r *Record) error {
 // and that makes the record history anyway. A busy disk, as while images are
 // pulled, would have an ADD wait a hundred milliseconds for it.
 func (j *Journal) Update(r *Record) error {
-	f, err := j.put(r)
+	b, err := j.encode(r)
 	if err == nil {
-		err = f.Close()
+		err = put(j.copy(r.ID()), b)
+	}
+	if err == nil {
+		err = put(j.path(r.ID()), b)
 	}
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
@@ -118,20 +131,13 @@ func (j *Journal) Update(r *Record) error {
 	return nil
 }
 
-// put makes a record's copy, then its file, which the caller closes.
-func (j *Journal) put(r *Record) (*os.File, error) {
-	b, err := j.encode(r)
+// put is replace for a file that need not be on disk.
+func put(path string, content []byte) error {
+	f, err := replace(path, content)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	copied, err := replace(j.copy(r.ID()), b)
-	if err != nil {
-		return nil, err
-	}
-	if err := copied.Close(); err != nil {
-		return nil, err
-	}
-	return replace(j.path(r.ID()), b)
+	return f.Close()
 }
 
 func (j *Journal) encode(r *Record) ([]byte, error) {
@@ -139,21 +145,14 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err == nil && len(b) >= longestRecord { // of a configuration that is deep
+		b, err = json.Marshal(r)
 	}
-	if len(b) >= longestRecord { // with the end of the line
-		return nil, fmt.Errorf("it has %d bytes, of less than %d; is the network configuration so long?", len(b), longestRecord)
+	if err == nil && len(b) >= longestRecord {
+		err = fmt.Errorf("it has %d bytes, of less than %d; is the network configuration so long?", len(b), longestRecord)
 	}
-	var lines bytes.Buffer
-	if err := json.Indent(&lines, b, "", "  "); err != nil {
-		return nil, err
-	}
-	if lines.Len() >= longestRecord { // of a configuration that is deep
-		return b, nil
-	}
-	return lines.Bytes(), nil
+	return append(b, '\n'), err
 }
 
 // replace puts content into a file, which appears whole or not at all, and
@@ -170,7 +169,7 @@ func replace(path string, content []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = f.Write(append(content, '\n')); err == nil {
+	if _, err = f.Write(content); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

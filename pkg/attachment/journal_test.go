@@ -227,6 +227,9 @@ func TestARecordThatCannotBeWrittenLeavesTheOldOne(t *testing.T) {
 
 func TestAWaiterLearnsWhoHoldsTheNIC(t *testing.T) {
 	j := open(t, t.TempDir(), "boot-1")
+	earlier, err := j.LockNIC(context.Background(), "0000:08:00.0", "ens12np0", "pod default/pod-with-a-longer-name")
+	must(t, err)
+	earlier.Unlock()
 	first, err := j.LockNIC(context.Background(), "0000:08:00.0", "ens12np0", "pod default/pod-1")
 	must(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)

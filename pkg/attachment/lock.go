@@ -90,17 +90,18 @@ func (j *Journal) lock(ctx context.Context, name, what, holder string) (*Lock, e
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		b, _ := os.ReadFile(f.Name())
 		f.Close()
-		return nil, &HeldError{What: what, Holder: strings.TrimSpace(string(b))}
+		holder, _, _ := strings.Cut(string(b), "\n")
+		return nil, &HeldError{What: what, Holder: holder}
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
 	// The holder's name is for a message only; that it could not be written
-	// is no reason to fail.
-	if f.Truncate(0) == nil {
-		_, _ = f.WriteAt([]byte(holder+"\n"), 0)
-	}
+	// is no reason to fail. What a longer name left behind the line stays:
+	// ext4 takes a file that is truncated and written for one whose content is
+	// being replaced, and has the next to truncate it wait for the disk.
+	_, _ = f.WriteAt([]byte(holder+"\n"), 0)
 	return &Lock{f}, nil
 }
 

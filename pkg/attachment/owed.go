@@ -13,10 +13,7 @@ import (
 func (j *Journal) Owe(r *Record) error {
 	b, err := j.encode(r)
 	if err == nil {
-		var note *os.File
-		if note, err = replace(j.owed(r), b); err == nil {
-			err = note.Close()
-		}
+		err = put(j.owed(r), b)
 	}
 	if err != nil {
 		return fmt.Errorf("note that the NIC has not its own name: %w", err)

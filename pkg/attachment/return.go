@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
-	"slices"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -71,47 +68,12 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		w.Log.Warn("the NIC ended with its namespace")
 		return errors.Join(errs...)
 	}
-	if place != w.Host {
-		w.deleteUppers(place, link, slices.Values([]*netdev.Namespace{place}))
-	}
 	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, hostState(r, link), w.Log)
 	if errs = append(errs, err); taken != nil {
 		w.Log.Warn("the NIC is back under another name than its own", "because", taken.String())
 		errs = append(errs, w.Journal.Owe(r))
 	}
-	if back, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host); err == nil && back != nil {
-		ctx, cancel := context.WithTimeout(ctx, uppersWait)
-		defer cancel()
-		w.deleteUppers(w.Host, back, elsewhere(ctx, w.Host))
-	}
 	return errors.Join(errs...)
-}
-
-// uppersWait bounds the walk through all namespaces.
-const uppersWait = 2 * time.Second
-
-// deleteUppers takes VLANs and the like off the NIC: with them who had it would
-// go on to send and receive by it.
-func (w Returner) deleteUppers(place *netdev.Namespace, link netlink.Link, where iter.Seq[*netdev.Namespace]) {
-	deleted, err := place.DeleteUppers(link, where)
-	for _, upper := range deleted {
-		w.Log.Info("deleted what was on top of the NIC", "link", upper)
-	}
-	if err != nil {
-		w.Log.Warn("something may be left on top of the NIC", "err", err)
-	}
-}
-
-// elsewhere goes through all namespaces but the host's: what the host itself
-// has put on its NIC is none of the pod's.
-func elsewhere(ctx context.Context, host *netdev.Namespace) iter.Seq[*netdev.Namespace] {
-	return func(yield func(*netdev.Namespace) bool) {
-		for ns := range netdev.AllNamespaces(ctx, false) {
-			if ns.ID != host.ID && !yield(ns) {
-				return
-			}
-		}
-	}
 }
 
 // hostState is what the host gets back. Another card in the slot has another

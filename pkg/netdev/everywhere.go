@@ -20,6 +20,25 @@ import (
 // only a file descriptor of a process holds, or a mount elsewhere.
 func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
 	return func(yield func(*Namespace) bool) {
+		for path, sandbox := range distinctNamespaces(ctx, deep) {
+			ns, err := OpenNamespace(path)
+			if err != nil {
+				continue
+			}
+			ns.Sandbox = sandbox
+			more := yield(ns)
+			ns.Close()
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// distinctNamespaces goes through namespacePaths, with one path of each
+// namespace.
+func distinctNamespaces(ctx context.Context, deep bool) iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
 		seen := map[uint64]bool{}
 		for path, sandbox := range namespacePaths(deep) {
 			if ctx.Err() != nil {
@@ -30,14 +49,7 @@ func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
 				continue
 			}
 			seen[st.Ino] = true
-			ns, err := OpenNamespace(path)
-			if err != nil {
-				continue
-			}
-			ns.Sandbox = sandbox
-			more := yield(ns)
-			ns.Close()
-			if !more {
+			if !yield(path, sandbox) {
 				return
 			}
 		}

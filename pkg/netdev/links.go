@@ -64,8 +64,12 @@ func (n *Namespace) listLinks(ctx context.Context, where ...nl.NetlinkRequestDat
 
 // dumpLinks asks for all links once; see socket.request for what it returns.
 func (n *Namespace) dumpLinks(where ...nl.NetlinkRequestData) ([][]byte, error) {
+	return dumpLinks(n.route, where...)
+}
+
+func dumpLinks(s *socket, where ...nl.NetlinkRequestData) ([][]byte, error) {
 	about := []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
-	return n.route.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, append(about, where...)...)
+	return s.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, append(about, where...)...)
 }
 
 // getLink asks for one link, by its ifindex or what else says which.

@@ -32,14 +32,18 @@ func (n *Namespace) Programs(link netlink.Link) ([]Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for programs on %s: %w", link.Attrs().Name, err)
 	}
-	found := xdpOf(answer)
-	err = n.Do(func() error {
+	return append(xdpOf(answer), n.tcx(link)...), nil
+}
+
+// tcx lists the programs on both tcx hooks of a link.
+func (n *Namespace) tcx(link netlink.Link) (found []Program) {
+	_ = n.Do(func() error {
 		for _, hook := range []uint32{unix.BPF_TCX_INGRESS, unix.BPF_TCX_EGRESS} {
 			found = append(found, tcxOf(link.Attrs().Index, hook)...)
 		}
 		return nil
 	})
-	return found, err
+	return found
 }
 
 // xdpOf reads the XDP programs from an answer to RTM_GETLINK.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -20,7 +21,7 @@ import (
 // words (NETLINK_EXT_ACK), not only its number.
 type socket struct {
 	mutex sync.Mutex
-	nl    *nl.NetlinkSocket
+	fd    int
 	last  uint32 // the number of the last request
 	room  []byte // for an answer; it grows
 }
@@ -30,20 +31,43 @@ type socket struct {
 const answerTimeout = time.Minute
 
 // openSocket opens a socket in a namespace, None() being the caller's.
-func openSocket(at netns.NsHandle, protocol int) (*socket, error) {
-	s, err := nl.GetNetlinkSocketAt(at, netns.None(), protocol)
+func openSocket(at netns.NsHandle, protocol int) (s *socket, err error) {
+	if !at.IsOpen() {
+		return newSocket(protocol)
+	}
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	defer home.Close()
+	if err = netns.Set(at); err == nil {
+		s, err = newSocket(protocol)
+	}
+	if back := netns.Set(home); back != nil {
+		return nil, errors.Join(err, back) // and never use this thread again
+	}
+	runtime.UnlockOSThread()
+	return s, err
+}
+
+// newSocket opens a socket in the namespace of the calling thread.
+func newSocket(protocol int) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, err
 	}
 	for _, option := range []int{unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK} {
 		// A kernel that has no words for its errors can do without.
-		_ = unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, option, 1)
+		_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, option, 1)
 	}
-	const most = 32 << 10 // that a dump puts into one answer, if it can (netlink_dump)
-	return &socket{nl: s, room: make([]byte, most)}, nil
+	limit := unix.NsecToTimeval(answerTimeout.Nanoseconds())
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
+	return &socket{fd: fd}, nil
 }
 
-func (s *socket) Close() { s.nl.Close() }
+func (s *socket) Close() { _ = unix.Close(s.fd) }
 
 // request sends one message and returns what the kernel answers. Of a list that
 // changed while the kernel wrote it, the error is netlink.ErrDumpInterrupted,
@@ -57,7 +81,7 @@ func (s *socket) request(command, flags int, parts ...nl.NetlinkRequestData) (an
 	}
 	s.last++
 	r.Seq = s.last
-	if err := s.nl.Send(r); err != nil {
+	if err := unix.Sendto(s.fd, r.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, err
 	}
 	interrupted := false
@@ -92,23 +116,21 @@ func (s *socket) request(command, flags int, parts ...nl.NetlinkRequestData) (an
 
 // receive reads the messages of one datagram, after a look at its length.
 func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
-	fd := s.nl.GetFd()
+	if s.room == nil {
+		const most = 32 << 10 // that a dump puts into one answer, if it can (netlink_dump)
+		s.room = make([]byte, most)
+	}
 	for {
-		n, _, err := unix.Recvfrom(fd, s.room, unix.MSG_PEEK|unix.MSG_TRUNC)
+		n, _, err := unix.Recvfrom(s.fd, s.room, unix.MSG_PEEK|unix.MSG_TRUNC)
 		switch {
 		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			if n, pollErr := unix.Poll(wait, int(answerTimeout.Milliseconds())); n == 0 && pollErr == nil {
-				return nil, fmt.Errorf("no answer from the kernel in %s: %w", answerTimeout, err)
-			}
 		case err != nil:
 			return nil, err
 		case n > len(s.room):
 			s.room = make([]byte, n)
 		default:
 			datagram := append(make([]byte, 0, n), s.room[:n]...)
-			if _, _, err := unix.Recvfrom(fd, nil, 0); err != nil {
+			if _, _, err := unix.Recvfrom(s.fd, nil, 0); err != nil {
 				return nil, err
 			}
 			return syscall.ParseNetlinkMessage(datagram)

@@ -127,6 +127,9 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 // it, and a later Restore puts it right. What the driver or the kernel does not
 // take back of the rest is logged: no pod shall wait for it.
 func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, err error) {
+	if from.ID != n.ID {
+		from.deleteUppers(link, slices.Values([]*Namespace{from}), log)
+	}
 	errs := []error{n.dropAltNames(from, link, s)}
 	name, taken, err := n.nameFor(from, link, s)
 	if err != nil {
@@ -144,18 +147,21 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	}
 	missing := slices.DeleteFunc(slices.Clone(s.AltNames), func(name string) bool { return slices.Contains(back.Attrs().AltNames, name) })
 	errs = append(errs, n.open(ctx, back, s, log), n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
+	// Now nobody can put more on it.
+	ctx, cancel := context.WithTimeout(ctx, surveyWait)
+	defer cancel()
+	n.deleteUppers(back, n.uppersElsewhere(ctx, back), log)
 	return taken, errors.Join(errs...)
 }
 
 // open makes a link that is back what it was and sets it up, if it was: by then
 // all is set that matters to it, and drivers need not open it twice.
 func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *slog.Logger) error {
-	programs, err := n.Programs(back)
-	errs := []error{err, n.Detach(back, programs)}
 	answer, err := n.getLink(back.Attrs().Index)
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		return err
 	}
+	errs := []error{n.Detach(back, append(xdpOf(answer), n.tcx(back)...))} // XDP bounds the MTU
 	warn := func(err error) {
 		if err != nil {
 			log.Warn("not all of the NIC's settings are back", "err", err)

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -68,43 +70,64 @@ func stackingOf(answer []byte) stacking {
 	return s
 }
 
-// DeleteUppers deletes the netdevs that are on a link of this namespace, and
-// says which those were: they would stay on it when it moves, also in
-// namespaces that it never was in, and send and receive there. others are the
-// namespaces to look through; this one may be among them.
+// surveyWait bounds the walk through all namespaces.
+const surveyWait = 2 * time.Second
+
+// deleteUppers deletes the netdevs that are on a link of this namespace: they
+// would stay on it when it moves, and who had it would go on to send and
+// receive by it. others are the namespaces to look through; this one may be
+// among them.
 //
 // It takes each list as it comes: a list that others keep changing has all that
 // stay, for the kernel goes through links by number.
-func (n *Namespace) DeleteUppers(link netlink.Link, others iter.Seq[*Namespace]) (deleted []Upper, err error) {
-	var errs []error
+func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace], log *slog.Logger) {
 	for other := range others {
 		answers, err := other.dumpLinks()
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-			errs = append(errs, fmt.Errorf("list links in %s: %w", other.Path, err))
+			log.Warn("something may be left on top of the NIC", "netns", other.Path, "err", err)
 		}
 		number := here
-		for _, answer := range answers {
-			s := stackingOf(answer)
-			if s.on != link.Attrs().Index || (s.where == here) != (other.ID == n.ID) {
+		if other.ID != n.ID {
+			if number = other.numberOf(n.NS); number == here {
 				continue
 			}
-			if number == here && s.where != here {
-				number = other.numberOf(n.NS)
-			}
-			if s.where != number {
+		}
+		for _, answer := range answers {
+			s := stackingOf(answer)
+			if s.on != link.Attrs().Index || s.where != number {
 				continue
 			}
 			msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 			msg.Index = int32(s.index)
 			_, err := other.route.request(unix.RTM_DELLINK, unix.NLM_F_ACK, msg)
 			if err != nil && !errors.Is(err, unix.ENODEV) {
-				errs = append(errs, fmt.Errorf("delete %s in %s: %w", s.Upper, other.Path, err))
+				log.Warn("something is left on top of the NIC", "link", s.Upper, "netns", other.Path, "err", err)
 				continue
 			}
-			deleted = append(deleted, s.Upper)
+			log.Info("deleted what was on top of the NIC", "link", s.Upper, "netns", other.Path)
 		}
 	}
-	return deleted, errors.Join(errs...)
+}
+
+// uppersElsewhere goes through the namespaces in which something may be on top
+// of a link of this one: those of which a number says so that is not theirs.
+func (n *Namespace) uppersElsewhere(ctx context.Context, link netlink.Link) iter.Seq[*Namespace] {
+	return func(yield func(*Namespace) bool) {
+		for _, path := range survey(ctx, func(answer []byte) bool {
+			s := stackingOf(answer)
+			return s.on == link.Attrs().Index && s.where != here
+		}) {
+			other, err := OpenNamespace(path)
+			if err != nil || other.ID == n.ID {
+				continue
+			}
+			more := yield(other)
+			other.Close()
+			if !more {
+				return
+			}
+		}
+	}
 }
 
 // numberOf is the number that another namespace has in this one, here for none.

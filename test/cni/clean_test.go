@@ -226,7 +226,7 @@ const mark = "$$ "
 func stable(out string) string {
 	var objects []map[string]any
 	if json.Unmarshal([]byte(out), &objects) != nil {
-		return regexp.MustCompile(`(?m)^\d+:|refcnt \d+|^.*users \d+$|lastuse.*$`).ReplaceAllString(out, "")
+		return regexp.MustCompile(`(?m)^\d+:\t|refcnt \d+|^.*users \d+$|lastuse.*$`).ReplaceAllString(out, "")
 	}
 	var lines []string
 	for _, o := range objects {
@@ -252,15 +252,13 @@ func stable(out string) string {
 // settled waits until an output has been the same for a second.
 func settled(t testing.TB, what func() string) (now string) {
 	t.Helper()
-	same := 0
-	if !within(20*time.Second, func() bool {
+	since := time.Now()
+	if !within(time.Minute, func() bool {
 		last := now
-		if now = what(); now == last {
-			same++
-		} else {
-			same = 0
+		if now = what(); now != last {
+			since = time.Now()
 		}
-		return same > 5
+		return time.Since(since) > time.Second
 	}) {
 		t.Fatalf("it keeps changing:\n%s", now)
 	}
@@ -271,7 +269,7 @@ func settled(t testing.TB, what func() string) (now string) {
 func (r *rig) expect(what, want string, now func() string) {
 	r.Helper()
 	var have string
-	if within(10*time.Second, func() bool { have = now(); return have == want }) {
+	if within(30*time.Second, func() bool { have = now(); return have == want }) {
 		return
 	}
 	before, after := filepath.Join(r.TempDir(), "before"), filepath.Join(r.TempDir(), "after")

@@ -12,7 +12,6 @@ package e2e_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,11 +20,9 @@ import (
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
-	"github.com/roce-k8s/roce-k8s/test/e2e/node"
 )
 
-// rails are the NICs of the guide's node, in the order of its networks.
-var rails = []string{"ens12np0", "ens11np0", "ens13np0", "ens14np0", "ens16np0", "ens15np0", "ens17np0", "ens18np0"}
+var rails = cluster.Rails()
 
 const (
 	resource = "rdma/hca_gpu"
@@ -52,40 +49,17 @@ func newSite(t *testing.T) *site {
 	}
 	s := &site{T: t}
 	ctx := s.context()
-	s.must(cluster.AddBridge("10.77.0.1/24"))
-	var err error
-	s.ControlPlane, err = cluster.StartControlPlane(ctx, folder, os.Getenv("ROCE_E2E_PEERS"), "10.77.0.1")
-	s.must(err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			s.collect()
-		}
-		for _, n := range s.nodes {
-			n.PowerOff()
-		}
-		s.Stop()
-	})
 	images, err := filepath.Glob(filepath.Join(os.Getenv("ROCE_E2E_IMAGES"), "*.tar"))
 	s.must(err)
-	for i := 1; i <= 2; i++ {
-		config := node.Config{
-			Name: fmt.Sprintf("node%d", i), Address: fmt.Sprintf("10.77.0.1%d/24", i), Gateway: "10.77.0.1", PodSubnet: fmt.Sprintf("10.244.%d.0/24", i),
+	pair, err := cluster.StartPair(ctx, folder, os.Getenv("ROCE_E2E_PEERS"), cluster.Parts{Program: os.Getenv("ROCE_E2E_NODE"), Images: images})
+	s.ControlPlane, s.nodes = pair.ControlPlane, pair.Nodes
+	t.Cleanup(func() {
+		if t.Failed() && s.ControlPlane != nil {
+			s.collect()
 		}
-		for k, name := range rails {
-			config.NICs = append(config.NICs, node.NIC{Name: name, MAC: fmt.Sprintf("94:6d:ae:00:%02x:%02x", i, k)})
-		}
-		n, err := s.NewNode(config, cluster.Parts{Program: os.Getenv("ROCE_E2E_NODE"), Images: images})
-		s.must(err)
-		s.nodes = append(s.nodes, n)
-		s.must(n.Boot(ctx))
-	}
-	for _, n := range s.nodes {
-		s.must(n.AwaitReady(ctx))
-	}
-	s.must(cluster.Wire(ctx, s.nodes[0], s.nodes[1]))
-	for _, peer := range []string{"multus", "whereabouts"} {
-		s.must(s.Install(ctx, peer))
-	}
+		pair.Stop()
+	})
+	s.must(err)
 	return s
 }
 

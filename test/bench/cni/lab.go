@@ -13,10 +13,6 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// labState is where the journal and rdma-cni's cache go in the lab, whose root
-// file system is in memory.
-const labState = "/var/lib/cni"
-
 // measureLab measures with the first of the lab's NICs, which has an RDMA
 // device; the node is in exclusive mode.
 func measureLab(o options, out io.Writer) error {
@@ -42,7 +38,7 @@ func measureLab(o options, out io.Writer) error {
 	}
 	p, err := o.measure(n, func(_ int, name string) [2]chain {
 		return [2]chain{
-			{{"type": "roce-host-device", "device": name, "stateDir": filepath.Join(labState, "roce-host-device")}},
+			{{"type": "roce-host-device", "device": name}},
 			{{"type": "host-device", "device": name}, {"type": "rdma", "deviceID": shownAt}},
 		}
 	})

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/test/bench/report"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 func main() {
@@ -69,10 +70,15 @@ type options struct {
 // run measures in a process with namespaces of its own, adds what the virtual
 // machine measured, and writes it down.
 func run(o options, vm, docs string) error {
-	machine, err := report.Machine()
+	machine, err := report.ThisMachine()
 	if err != nil {
 		return err
 	}
+	undo, err := mounts.Points()
+	if err != nil {
+		return err
+	}
+	defer undo()
 	cmd := exec.Command("/proc/self/exe", "-in-namespaces", "-programs="+o.Programs, "-rounds="+strconv.Itoa(o.Rounds)) //nolint:gosec // ourselves
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -102,5 +108,9 @@ func run(o options, vm, docs string) error {
 	if docs == "" {
 		return nil
 	}
-	return r.section(machine).Write(docs)
+	ran, err := machine.Ran()
+	if err != nil {
+		return err
+	}
+	return r.section(ran).Write(docs)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/test/bench/report"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 // theGuidesNICs is how many a pod gets.
@@ -45,11 +46,15 @@ func measureVirtual(o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	state, err := os.MkdirTemp("", "bench-cni-")
+	disk, err := os.MkdirTemp("", "bench-cni-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(state)
+	defer os.RemoveAll(disk)
+	state, leases := filepath.Join(disk, "state"), filepath.Join(disk, "leases")
+	if err := errors.Join(os.Mkdir(state, 0o755), mounts.Mount(state)); err != nil {
+		return err
+	}
 	r := results{Plain: map[string]pair{}}
 	for _, kind := range kinds {
 		if err := n.addNICs(kind, theGuidesNICs); err != nil {
@@ -58,7 +63,7 @@ func measureVirtual(o options, out io.Writer) error {
 		fmt.Fprintf(os.Stderr, "measuring ADD and DEL with %s\n", kind)
 		one := *n
 		one.nics = n.nics[:1]
-		plain, err := o.measure(&one, virtual(state, nil))
+		plain, err := o.measure(&one, virtual(nil))
 		if err != nil {
 			return err
 		}
@@ -69,12 +74,12 @@ func measureVirtual(o options, out io.Writer) error {
 		if kind != "veth" {
 			continue
 		}
-		if r.HostLocal, err = o.measure(n, virtual(state, func(nic int) map[string]any {
-			return map[string]any{"type": "host-local", "dataDir": filepath.Join(state, "leases"), "subnet": fmt.Sprintf("172.31.%d.0/24", nic+1)}
+		if r.HostLocal, err = o.measure(n, virtual(func(nic int) map[string]any {
+			return map[string]any{"type": "host-local", "dataDir": leases, "subnet": fmt.Sprintf("172.31.%d.0/24", nic+1)}
 		})); err != nil {
 			return err
 		}
-		if r.Slow, err = o.measure(&one, virtual(state, func(int) map[string]any { return map[string]any{"type": slowIPAM} })); err != nil {
+		if r.Slow, err = o.measure(&one, virtual(func(int) map[string]any { return map[string]any{"type": slowIPAM} })); err != nil {
 			return err
 		}
 	}
@@ -96,9 +101,9 @@ func measureVirtual(o options, out io.Writer) error {
 type contender func(nic int, name string) [2]chain
 
 // virtual is for NICs without RDMA.
-func virtual(state string, ipam func(nic int) map[string]any) contender {
+func virtual(ipam func(nic int) map[string]any) contender {
 	return func(nic int, name string) [2]chain {
-		ours := map[string]any{"type": "roce-host-device", "device": name, "rdma": "optional", "stateDir": filepath.Join(state, "state")}
+		ours := map[string]any{"type": "roce-host-device", "device": name, "rdma": "optional"}
 		theirs := map[string]any{"type": "host-device", "device": name}
 		if ipam != nil {
 			ours["ipam"], theirs["ipam"] = ipam(nic), ipam(nic)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/roce-k8s/roce-k8s/test/bench/report"
 )
@@ -104,52 +103,20 @@ each Go program there, counts as two milliseconds of it; on the processor itself
 
 // chart draws ADD and DEL as bars, with ours, theirs and the floor.
 func (r results) chart() string {
-	const (
-		left, width, height = 150, 420, 14
-		full                = left + width + 60
-	)
-	type bar struct {
-		colour string
-		value  float64
+	bars := func(figures [2]report.Figure, floor float64) []report.Bar {
+		b := []report.Bar{{Colour: report.Ours, Value: figures[0].Median}, {Colour: report.Theirs, Value: figures[1].Median}}
+		if floor > 0 {
+			b = append(b, report.Bar{Colour: report.Floor, Value: floor})
+		}
+		return b
 	}
-	type group struct {
-		name string
-		bars []bar
-	}
-	const ours, theirs, floor = "#0b6e4f", "#b5523b", "#999999"
-	var groups []group
+	var groups []report.Group
 	for _, kind := range kinds {
 		p := r.Plain[kind]
 		groups = append(groups,
-			group{"ADD, " + kind, []bar{{ours, p.Add[0].Median}, {theirs, p.Add[1].Median}, {floor, p.Floor[0].Median}}},
-			group{"DEL, " + kind, []bar{{ours, p.Del[0].Median}, {theirs, p.Del[1].Median}, {floor, p.Floor[1].Median}}})
+			report.Group{Name: "ADD, " + kind, Bars: bars(p.Add, p.Floor[0].Median)},
+			report.Group{Name: "DEL, " + kind, Bars: bars(p.Del, p.Floor[1].Median)})
 	}
-	groups = append(groups, group{"ADD, IPAM of 100 ms", []bar{{ours, r.Slow.Add[0].Median}, {theirs, r.Slow.Add[1].Median}}})
-	longest := 0.0
-	for _, g := range groups {
-		for _, b := range g.bars {
-			longest = max(longest, b.value)
-		}
-	}
-	var b strings.Builder
-	y := 20
-	for _, g := range groups {
-		fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", left-8, y+len(g.bars)*height/2+4, g.name)
-		for _, bar := range g.bars {
-			w := bar.value / longest * width
-			fmt.Fprintf(&b, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/><text x=\"%.1f\" y=\"%d\">%s</text>\n",
-				left, y, w, height-2, bar.colour, left+w+4, y+height-3, report.Number(bar.value))
-			y += height
-		}
-		y += height
-	}
-	for i, legend := range []bar{{ours, 0}, {theirs, 0}, {floor, 0}} {
-		x := left + 150*i
-		fmt.Fprintf(&b, "<rect x=\"%d\" y=\"%d\" width=\"12\" height=\"12\" fill=\"%s\"/><text x=\"%d\" y=\"%d\">%s</text>\n",
-			x, y, legend.colour, x+18, y+11, []string{"roce-host-device", "host-device v1.9.1", "floor"}[i])
-	}
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
-<rect width="%d" height="%d" fill="white"/>
-%s</svg>
-`, full, y+30, full, y+30, &b)
+	groups = append(groups, report.Group{Name: "ADD, IPAM of 100 ms", Bars: bars(r.Slow.Add, 0)})
+	return report.Bars([3]string{"roce-host-device", "host-device v1.9.1", "floor"}, groups)
 }

@@ -71,7 +71,7 @@ func run(o options, docs string) error {
 		}
 		*program = path
 	}
-	machine, err := report.Machine()
+	machine, err := report.ThisMachine()
 	if err != nil {
 		return err
 	}
@@ -105,5 +105,9 @@ func run(o options, docs string) error {
 	if docs == "" {
 		return nil
 	}
-	return all.section(machine).Write(docs)
+	ran, err := machine.Ran()
+	if err != nil {
+		return err
+	}
+	return all.section(ran).Write(docs)
 }

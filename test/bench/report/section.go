@@ -6,9 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"time"
 )
 
 // A Section is one benchmark's part of benchmarks.md. Its Target is the make
@@ -50,29 +48,4 @@ func (s Section) Write(docs string) error {
 		os.WriteFile(path, []byte(text), 0o644),                                  //nolint:gosec // documentation
 		os.WriteFile(filepath.Join(docs, s.ChartFile()), []byte(s.Chart), 0o644), //nolint:gosec // the same
 	)
-}
-
-// Machine says in a line what is measured on, and when.
-func Machine() (string, error) {
-	load, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "", err
-	}
-	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return "", err
-	}
-	cpus, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "", err
-	}
-	model := "processor of unknown model"
-	for line := range strings.Lines(string(cpus)) {
-		if rest, ok := strings.CutPrefix(line, "model name"); ok {
-			model = strings.TrimSpace(strings.TrimLeft(rest, "\t :"))
-			break
-		}
-	}
-	return fmt.Sprintf("%s, %d × %s, Linux %s, load average %s before the run", time.Now().UTC().Format(time.DateOnly),
-		runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), strings.Fields(string(load))[0]), nil
 }
