@@ -388,7 +388,7 @@ func (p *pod) expectUntouched() {
 func (n *node) snapshot() snapshot.Snapshot {
 	n.Helper()
 	s, err := snapshot.Take(func(link string) bool {
-		return strings.HasPrefix(link, "cali") || slices.Contains(fabric, link)
+		return strings.HasPrefix(link, "cali") || strings.HasPrefix(link, "wire") || slices.Contains(fabric, link)
 	})
 	must(n, err)
 	return s
