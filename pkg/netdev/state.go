@@ -135,7 +135,7 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if err := n.takeBack(from, link, name, s); err != nil {
+	if err := n.takeBack(ctx, from, link, name, id, s); err != nil {
 		return nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
 	}
 	back, err := n.Link(ctx, id, n)
@@ -257,7 +257,7 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 
 // takeBack is the one message that moves and renames a link and gives it the
 // recorded MAC address and alias. The move closes it.
-func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s State) error {
+func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, name string, id Identity, s State) error {
 	a := link.Attrs()
 	c := Change{Name: name, Alias: &s.Alias}
 	if from.ID != n.ID {
@@ -270,6 +270,17 @@ func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s 
 	if c.Namespace == nil && a.Flags&net.FlagUp != 0 && (c.Name != "" || c.MAC != nil) {
 		if err := n.setDown(link); err != nil {
 			return fmt.Errorf("set down: %w", err)
+		}
+	}
+	if c.Namespace != nil && a.MTU != s.MTU {
+		// Whoever takes the NIC from the host at once gets it with its own. A
+		// program of the pod's may forbid it: then open comes back to it.
+		if c.MTU = s.MTU; from.Apply(a.Index, c) == nil {
+			return nil
+		}
+		c.MTU = 0
+		if back, err := n.Link(ctx, id, n); back != nil && err == nil { // the move comes first
+			from, a, c.Namespace, c.Name = n, back.Attrs(), nil, ""
 		}
 	}
 	err := from.Apply(a.Index, c)
