@@ -69,11 +69,25 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		return errors.Join(errs...)
 	}
 	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, hostState(r, link), w.Log)
+	if err != nil && w.isSomebodyElses(ctx, pod, r) {
+		// It was on the host, free for all, before we were done.
+		w.Log.Warn("the NIC came back, and somebody took it at once; leaving it there", "err", err)
+		return errors.Join(errs...)
+	}
 	if errs = append(errs, err); taken != nil {
 		w.Log.Warn("the NIC is back under another name than its own", "because", taken.String())
 		errs = append(errs, w.Journal.Owe(r))
 	}
 	return errors.Join(errs...)
+}
+
+func (w Returner) isSomebodyElses(ctx context.Context, pod *netdev.Namespace, r *Record) bool {
+	place, _, err := w.find(ctx, pod, r)
+	if place != nil && place != w.Host && place != pod {
+		place.Close()
+	}
+	taken := (*elsewhereError)(nil)
+	return errors.As(err, &taken)
 }
 
 // hostState is what the host gets back. Another card in the slot has another
@@ -97,7 +111,7 @@ func (w Returner) Settle(ctx context.Context, r *Record) error {
 	if err != nil || holder != nil && holder.Attrs().Index != link.Attrs().Index {
 		return err
 	}
-	if _, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, hostState(r, link), w.Log); err != nil {
+	if taken, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, hostState(r, link), w.Log); err != nil || taken != nil {
 		return err
 	}
 	w.Log.Info("the NIC has its own name again")

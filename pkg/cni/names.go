@@ -48,7 +48,7 @@ func (o *operation) refuseOwedName(sel selector) error {
 		if err != nil {
 			return fail(codeNICNotFound, sel.value, "find the NIC", err, "try again")
 		}
-		if link == nil || link.Attrs().Name == sel.value {
+		if link == nil || link.Attrs().Name == sel.value || slices.Contains(link.Attrs().AltNames, sel.value) {
 			continue // a pod has it, or there is a note left
 		}
 		return fail(codeNICNotFound, sel.value, fmt.Sprintf("the NIC is on the host as %s, for another link has its name", link.Attrs().Name), nil,

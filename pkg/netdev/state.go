@@ -135,7 +135,7 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if err := n.takeBack(from, link, name, s); err != nil {
+	if err := n.takeBack(ctx, from, link, name, id, s); err != nil {
 		return nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
 	}
 	back, err := n.Link(ctx, id, n)
@@ -145,7 +145,10 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if taken != nil {
 		taken.Has = back.Attrs().Name
 	}
-	missing := slices.DeleteFunc(slices.Clone(s.AltNames), func(name string) bool { return slices.Contains(back.Attrs().AltNames, name) })
+	missing, held := n.missingAltNames(back, s)
+	if taken == nil {
+		taken = held
+	}
 	errs = append(errs, n.open(ctx, back, s, log), n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
 	// Now nobody can put more on it.
 	ctx, cancel := context.WithTimeout(ctx, surveyWait)
@@ -211,6 +214,28 @@ func (t *NameTaken) String() string {
 	return fmt.Sprintf("its name %s is taken by %s; it is on the host as %s", t.Name, t.Holder, t.Has)
 }
 
+func holderOf(link netlink.Link) string {
+	return fmt.Sprintf("another link (%s, ifindex %d)", link.Type(), link.Attrs().Index)
+}
+
+// missingAltNames are the alternative names that a link of this namespace should
+// have and has not. One that another link has by now is owed, as its name may
+// be: it must not keep the attachment from its end.
+func (n *Namespace) missingAltNames(back netlink.Link, s State) (missing []string, taken *NameTaken) {
+	a := back.Attrs()
+	for _, name := range s.AltNames {
+		if slices.Contains(a.AltNames, name) {
+			continue
+		}
+		if holder, err := n.LinkNamed(name); err == nil && holder != nil && holder.Attrs().Index != a.Index {
+			taken = &NameTaken{Name: name, Has: a.Name, Holder: holderOf(holder)}
+			continue
+		}
+		missing = append(missing, name)
+	}
+	return missing, taken
+}
+
 // nameFor is what a link shall be called here, "" to leave its name.
 func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name string, taken *NameTaken, err error) {
 	a, away := link.Attrs(), from.ID != n.ID
@@ -219,7 +244,7 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 	}
 	holder, err := n.LinkNamed(s.Name)
 	if err == nil && holder != nil && !sameNetdev(holder, link) {
-		taken = &NameTaken{Name: s.Name, Holder: fmt.Sprintf("another link (%s, ifindex %d)", holder.Type(), holder.Attrs().Index)}
+		taken = &NameTaken{Name: s.Name, Holder: holderOf(holder)}
 	}
 	switch {
 	case err == nil && taken == nil:
@@ -232,7 +257,7 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 
 // takeBack is the one message that moves and renames a link and gives it the
 // recorded MAC address and alias. The move closes it.
-func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s State) error {
+func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, name string, id Identity, s State) error {
 	a := link.Attrs()
 	c := Change{Name: name, Alias: &s.Alias}
 	if from.ID != n.ID {
@@ -245,6 +270,17 @@ func (n *Namespace) takeBack(from *Namespace, link netlink.Link, name string, s 
 	if c.Namespace == nil && a.Flags&net.FlagUp != 0 && (c.Name != "" || c.MAC != nil) {
 		if err := n.setDown(link); err != nil {
 			return fmt.Errorf("set down: %w", err)
+		}
+	}
+	if c.Namespace != nil && a.MTU != s.MTU {
+		// Whoever takes the NIC from the host at once gets it with its own. A
+		// program of the pod's may forbid it: then open comes back to it.
+		if c.MTU = s.MTU; from.Apply(a.Index, c) == nil {
+			return nil
+		}
+		c.MTU = 0
+		if back, err := n.Link(ctx, id, n); back != nil && err == nil { // the move comes first
+			from, a, c.Namespace, c.Name = n, back.Attrs(), nil, ""
 		}
 	}
 	err := from.Apply(a.Index, c)

@@ -107,7 +107,7 @@ var misdeeds = []misdeed{
 	{name: "out of the namespace and in again", does: []string{"nest", "nested ip link add q1 type veth peer name q2", "ip link set net1 netns $nested", "nested ip link set net1 netns 1"}},
 	{name: "deleted", ends: true, does: []string{"ip link del net1 || true"}},
 
-	{name: "a veth in its place", does: []string{"i=$(index net1)", "nest", "ip link set net1 netns $nested", "ip link add net1 index $i address $nic_mac type veth peer name peer1"}},
+	{name: "a veth in its place", does: []string{"i=$(index net1)", "nest", "ip link set net1 netns $nested", "ip link add net1 index $i address $nic_mac type veth peer name peer1 index 777"}},
 	{name: "a bridge in its place", does: []string{"i=$(index net1)", "nest", "ip link set net1 netns $nested", "ip link add net1 index $i address $nic_mac type bridge"}},
 	{name: "a macvlan on itself in its place", does: []string{"ip link set net1 down", "ip link set net1 name mine", "ip link add net1 link mine address $nic_mac up type macvlan mode passthru"}},
 	{name: "a macvlan on eth0 in its place", does: []string{"i=$(index net1)", "nest", "ip link set net1 netns $nested", "ip link add net1 index $i link eth0 address $nic_mac type macvlan"}},

@@ -217,7 +217,7 @@ type pod struct {
 func (n *node) pod() *pod {
 	n.Helper()
 	n.pods++
-	name := fmt.Sprint("pod", n.pods)
+	name := fmt.Sprintf("cni-%d", n.pods) // as a runtime calls a pod's
 	p := &pod{node: n, name: name, id: "id-" + name, netns: "/run/netns/" + name}
 	n.ip("netns add " + name)
 	n.Cleanup(p.end)

@@ -27,8 +27,8 @@ import (
 const (
 	stormNICs = 8
 	stormSeed = 20261126
-	// stormOperations is a sample. ROCE_STORM_OPERATIONS says otherwise.
-	stormOperations = 300
+	// stormOperations take half a minute. ROCE_STORM_OPERATIONS says otherwise.
+	stormOperations = 1000
 )
 
 func stormNIC(i int) string { return fmt.Sprint("rail", i) }

@@ -42,7 +42,7 @@ func TestNoNetworkTakesWhatIsNotItsOwn(t *testing.T) {
 		{name: "the host's end of another pod's eth0", change: map[string]any{"device": "cali1"}, code: 112, say: "cali1: "},
 		{name: "the NIC with the node's address", host: []string{"addr add 203.0.113.7/24 dev $nic", "route add default via 203.0.113.1"}, undo: []string{"route del default", "addr del 203.0.113.7/24 dev $nic"}, code: 112, say: "$nic: the host's default route"},
 		{name: "a port of a bridge of the host", host: []string{"link add br9 type bridge", "link set $nic master br9"}, undo: []string{"link del br9"}, code: 112, say: "$nic: it is a port of bridge br9"},
-		{name: "another pod's NIC", change: map[string]any{"device": rails[1]}, code: 101, say: "held by pod default/pod1"},
+		{name: "another pod's NIC", change: map[string]any{"device": rails[1]}, code: 101, say: "held by pod default/cni-1"},
 
 		{name: "all devices", change: map[string]any{"device": nil, "kernelpath": "/sys/devices/*"}, code: 7, say: "is a pattern"},
 		{name: "any device", change: map[string]any{"device": nil, "kernelpath": "/sys/devices/virtual/net/[a-z]?"}, code: 7, say: "is a pattern"},
@@ -189,7 +189,7 @@ func TestAPlantedRecordIsNotBelieved(t *testing.T) {
 	victim, err := os.ReadFile(filepath.Join(folder, n.other.id+"@net1.json"))
 	must(t, err)
 	// The pod's own record, about the other pod's NIC.
-	planted := strings.ReplaceAll(string(victim), n.other.id, "id-pod7")
+	planted := strings.ReplaceAll(string(victim), n.other.id, "id-late")
 	write := func(text string, mode os.FileMode) func(t testing.TB, path string) {
 		return func(t testing.TB, path string) {
 			must(t, os.WriteFile(path, []byte(text), 0o600))
@@ -221,10 +221,10 @@ func TestAPlantedRecordIsNotBelieved(t *testing.T) {
 	for _, tt := range plants {
 		for _, dir := range []string{"attachments", "copies"} {
 			n.run(tt.name+", among the "+dir, func(n *node) {
-				path := filepath.Join(n.stateDir, dir, "id-pod7@net1.json")
+				path := filepath.Join(n.stateDir, dir, "id-late@net1.json")
 				tt.plant(n, path)
 				p := n.pod()
-				p.id = "id-pod7"
+				p.id = "id-late"
 				for range 2 {
 					p.del("net1", n.config(rails[0]))
 				}
