@@ -11,7 +11,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-kubelet e2e guide fuzz image bench-cni bench-device-plugin peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-kubelet e2e guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -30,7 +30,7 @@ lint: $(LINT)
 	@unformatted=$$(gofmt -l cmd pkg test); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	$(LINT) run ./...
-	@for module in test/e2e test/deployments; do (cd $$module && $(LINT) run ./...) || exit; done
+	@for module in test/e2e test/bench/pod test/deployments; do (cd $$module && $(LINT) run ./...) || exit; done
 
 # The linter is pinned by its own module; the name of its go.mod's sum keeps
 # the binary in step with it.
@@ -83,12 +83,16 @@ image:
 	@images/build
 	@cd images/oci && $(GO) vet ./... && $(GO) test ./...
 
-# Both want a quiet machine, and write docs/benchmarks.md.
+# All want a quiet machine, and write docs/benchmarks.md.
 bench-cni: build
 	@test/bench/cni/run
 
 bench-device-plugin: build peers
 	@test/bench/deviceplugin/run
+
+# On the cluster of `make e2e`; a quarter of an hour.
+bench-pod:
+	@test/bench/pod/run
 
 peers:
 	@test/peers/build plugins whereabouts >/dev/null

@@ -82,6 +82,8 @@ func (r Row) reached() string {
 // Number has two significant digits at least.
 func Number(f float64) string {
 	switch {
+	case f < 0: // a difference on a machine that was not quiet
+		return "-" + Number(-f)
 	case f >= 10:
 		return fmt.Sprintf("%.0f", f)
 	case f >= 1:
