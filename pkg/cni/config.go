@@ -27,10 +27,10 @@ const (
 	rdmaNone     = "none"     // leave RDMA alone
 )
 
-// A Config is the plugin's network configuration. The NIC is named by one of
+// A netConf is the plugin's network configuration. The NIC is named by one of
 // Device, HWAddr, KernelPath, PCIBusID and RuntimeConfig.DeviceID; the first
 // that is set, in this order, counts, as with host-device.
-type Config struct {
+type netConf struct {
 	types.PluginConf
 
 	// Device is the netdev's name, or an alternative name, on the host.
@@ -82,7 +82,7 @@ type Config struct {
 
 // parseConfig reads and checks the configuration of an ADD, CHECK or STATUS. It
 // may leave open which NIC it is about: see selector.
-func parseConfig(stdin []byte) (*Config, error) {
+func parseConfig(stdin []byte) (*netConf, error) {
 	c, err := readConfig(stdin)
 	if err != nil {
 		return nil, err
@@ -99,8 +99,8 @@ func parseConfig(stdin []byte) (*Config, error) {
 // readConfig reads a configuration without asking whether an ADD would accept
 // it: an attachment must end also when it would not today. With an error it
 // returns what could be read all the same, which may be nothing.
-func readConfig(stdin []byte) (*Config, error) {
-	c := &Config{raw: stdin}
+func readConfig(stdin []byte) (*netConf, error) {
+	c := &netConf{raw: stdin}
 	err := json.Unmarshal(stdin, c)
 	if c.RDMA == "" {
 		c.RDMA = rdmaRequired
@@ -149,7 +149,7 @@ func mistyped(e *json.UnmarshalTypeError) error {
 	return invalid("%q is %s", "it must be "+want, where, got)
 }
 
-func (c *Config) validate() error {
+func (c *netConf) validate() error {
 	switch {
 	case !slices.Contains([]string{rdmaRequired, rdmaOptional, rdmaNone}, c.RDMA):
 		return invalid(`"rdma" is %q`, `use "required", "optional" or "none"`, c.RDMA)
@@ -180,7 +180,7 @@ func (c *Config) validate() error {
 
 // mac is the MAC address that the pod asks for, by the capability "mac". It is
 // nil where it asks for none, or for one that no NIC can have.
-func (c *Config) mac() net.HardwareAddr {
+func (c *netConf) mac() net.HardwareAddr {
 	const group = 1 // the bit of the first byte that says that several have it
 	mac, err := net.ParseMAC(c.RuntimeConfig.MAC)
 	if err != nil || len(mac) != 6 || mac[0]&group != 0 || bytes.Equal(mac, make([]byte, 6)) {
@@ -194,7 +194,7 @@ const oldestVersion = "0.1.0"
 
 // addressIsDue tells whether the configuration is of a version whose results are
 // made of an IPv4 and an IPv6 address, and know no interfaces: 0.1.0 and 0.2.0.
-func (c *Config) addressIsDue() bool {
+func (c *netConf) addressIsDue() bool {
 	later, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.3.0")
 	return err == nil && !later
 }
@@ -220,7 +220,7 @@ func checkKeys(stdin []byte) error {
 	// plugin's and a list's, which runtimes and people make one of when there is
 	// one plugin. Keys with a slash are namespaced extensions.
 	// Source: CNI specification 1.1.0, section 1.
-	known := append(keysOf(reflect.TypeFor[Config]()),
+	known := append(keysOf(reflect.TypeFor[netConf]()),
 		"args", "ipMasq", "cniVersions", "disableCheck", "disableGC", "loadOnlyInlinedPlugins")
 	for _, key := range slices.Sorted(maps.Keys(given)) {
 		if slices.Contains(known, key) || strings.Contains(key, "/") {

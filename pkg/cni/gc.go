@@ -76,7 +76,7 @@ func (o *operation) collectAddresses() error {
 // it must; without, every NIC would leave its pod. null is an empty list: libcni
 // writes one so.
 // Source: CNI specification 1.1.0, section 2, GC.
-func (c *Config) listsAttachments() bool {
+func (c *netConf) listsAttachments() bool {
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(c.raw, &given); err != nil {
 		return false

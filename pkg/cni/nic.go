@@ -30,7 +30,7 @@ func (s selector) String() string { return fmt.Sprintf("%s %q", s.key, s.value) 
 // address says nothing about a NIC: with a resourceName on the network, Multus
 // passes whatever ID the kubelet allocated, and a shared resource's IDs are
 // "0", "1", … It is ignored where the configuration names the NIC otherwise.
-func (c *Config) selector() (selector, error) {
+func (c *netConf) selector() (selector, error) {
 	for _, s := range []selector{{"device", c.Device}, {"hwaddr", c.HWAddr}, {"kernelpath", c.KernelPath}} {
 		if s.value == "" {
 			continue
@@ -63,7 +63,7 @@ func (c *Config) selector() (selector, error) {
 
 // namesNoNIC tells whether no key of the configuration is set that could name
 // the NIC.
-func (c *Config) namesNoNIC() bool {
+func (c *netConf) namesNoNIC() bool {
 	return cmp.Or(c.Device, c.HWAddr, c.KernelPath, c.RuntimeConfig.DeviceID, c.PCIBusID, c.DeviceID) == ""
 }
 

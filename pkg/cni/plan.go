@@ -67,7 +67,7 @@ const (
 
 // plan turns an IPAM answer, or with "keepAddresses" the host's own state,
 // into a plan.
-func (c *Config) plan(r *attachment.Record, link netlink.Link, ipam *current.Result) plan {
+func (c *netConf) plan(r *attachment.Record, link netlink.Link, ipam *current.Result) plan {
 	var p plan
 	gateways := map[bool]netip.Addr{} // by: is it IPv4
 	if c.KeepAddresses {
@@ -128,7 +128,7 @@ func routeOf(r *types.Route, gateways map[bool]netip.Addr) netdev.Route {
 // routeBySource moves the routes to a table of the netdev's own, adds its
 // subnets and gateways to it, and a rule for each of its addresses: replies
 // leave by the NIC that they belong to, also when several are in one subnet.
-func (c *Config) routeBySource(p *plan, link netlink.Link, gateways map[bool]netip.Addr) {
+func (c *netConf) routeBySource(p *plan, link netlink.Link, gateways map[bool]netip.Addr) {
 	table, priority := c.SourceRouting.Table, c.SourceRouting.Priority
 	if table == 0 {
 		table = firstTable + link.Attrs().Index

@@ -38,7 +38,7 @@ type operation struct {
 	*Plugin
 	ctx     context.Context
 	args    *skel.CmdArgs
-	config  *Config
+	config  *netConf
 	policy  *policy.Policy
 	journal *attachment.Journal
 	host    *netdev.Namespace
@@ -50,7 +50,7 @@ type operation struct {
 //
 // A policy that cannot be read allows nothing: an ADD will say so. What has to
 // end ends all the same, with what could be read.
-func (p *Plugin) begin(args *skel.CmdArgs, c *Config) (*operation, error) {
+func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 	rules, err := policy.Load(p.PolicyFile)
 	if err != nil {
 		p.Log.Warn("the node's policy cannot be used", "err", err)

@@ -14,7 +14,7 @@ const interfaceWord = "IFNAME"
 
 // sysctls lists what is to be set before the netdev comes up. A move resets a
 // netdev's sysctls, so the host's settings do not count.
-func (c *Config) sysctls(ifName string) (list []netdev.Sysctl, err error) {
+func (c *netConf) sysctls(ifName string) (list []netdev.Sysctl, err error) {
 	if c.SourceRouting.On {
 		ipv4 := "net/ipv4/conf/" + ifName
 		list = []netdev.Sysctl{
