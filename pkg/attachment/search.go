@@ -74,11 +74,22 @@ func openPod(r *Record) (*netdev.Namespace, error) {
 	return ns, nil
 }
 
+// errEnded says that a virtual netdev is gone.
+var errEnded = errors.New("the NIC ended with its namespace")
+
+// isVeth tells whether a link of the host is the end of a wire. While it is, so
+// is the other end, wherever the pod put it: the two end together.
+func (w Returner) isVeth(index int) bool {
+	link, err := w.Host.LinkAt(index)
+	return err == nil && link.Type() == "veth"
+}
+
 // find looks for a record's netdev. A place other than pod and host is for the
 // caller to close. A nil link without an error: a virtual netdev that is gone.
 func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (place *netdev.Namespace, link netlink.Link, err error) {
 	id, wait := r.NIC.Netdev, returnWait
-	if !id.Physical() {
+	hasPeer := id.Kind == "veth" && !id.LowerAway
+	if !id.Physical() && !hasPeer {
 		wait = 0 // it ends with its namespace
 	}
 	place, err = w.search(ctx, wait, pod, r.mayBeIn, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
@@ -86,9 +97,12 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 		if found != nil {
 			link = found
 		}
+		if found == nil && err == nil && hasPeer && in == w.Host && !w.isVeth(id.Lower) {
+			err = errEnded
+		}
 		return found != nil, err
 	})
-	if !id.Physical() && errors.Is(err, ErrOutOfReach) {
+	if !id.Physical() && errors.Is(err, ErrOutOfReach) || errors.Is(err, errEnded) {
 		return nil, nil, nil
 	}
 	return place, link, err
