@@ -5,13 +5,15 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A misdeed is what a pod does with its NIC.
 type misdeed struct {
 	name string
 	does []string // run in the pod; see prelude
-	// needs is a kind of link that not every kernel makes.
+	// needs is a kind of link that not every kernel makes, or rdma: RDMA devices
+	// that go with their netdevs.
 	needs string
 	// ends: a virtual NIC does not survive it.
 	ends bool
@@ -24,6 +26,7 @@ type misdeed struct {
 
 // prelude has what several misdeeds need. It is run before each.
 const prelude = `
+mount -t tmpfs mine /mnt
 # nest makes a network namespace, with a process in it.
 nest() {
   unshare --net sleep infinity &
@@ -36,6 +39,8 @@ nested() { nsenter --target $nested --net "$@"; }
 keep() { exec {said}< <("$@"); read -r -u $said; }
 index() { cat /sys/class/net/$1/ifindex; }
 `
+
+const rdma = "rdma"
 
 var misdeeds = []misdeed{
 	{name: "renamed", does: []string{"ip link set net1 down", "ip link set net1 name mine"}},
@@ -51,7 +56,7 @@ var misdeeds = []misdeed{
 	{name: "the smallest MTU", does: []string{"ip link set net1 mtu 68"}},
 
 	{name: "all alternative names that a link may have, and the longest alias", does: []string{"foul altnames net1", `ip link set net1 alias "$(printf 'y%.0s' {1..255})"`}},
-	{name: "alternative names that are the host's", does: []string{"ip link property add dev net1 altname $nic altname $other altname cali1 altname mine"}},
+	{name: "alternative names that are the host's", does: []string{"ip link property add dev net1 altname $nic altname $other altname $cali altname mine"}},
 	{name: "its alternative names dropped", does: []string{"ip link property del dev net1 altname alt-$nic"}},
 	{name: "the alias of another NIC", does: []string{"ip link set net1 alias $other"}},
 	{name: "no alias", does: []string{`ip link set net1 alias ""`}},
@@ -99,7 +104,7 @@ var misdeeds = []misdeed{
 	{name: "in a namespace of its own", does: []string{"nest", "ip link set net1 netns $nested"}},
 	{name: "in a namespace of its own, under the name of another pod's NIC", does: []string{"nest", "ip link set net1 down", "ip link set net1 name $other netns $nested"}},
 	{name: "in a namespace that only a file descriptor holds", does: []string{"nest", "ip link set net1 netns $nested", "exec 9</proc/$nested/ns/net", "kill $nested"}},
-	{name: "in a namespace that only a mount holds", does: []string{"nest", "ip link set net1 netns $nested", "mount -t tmpfs hole /mnt", "touch '/mnt/a hole'", "mount --bind /proc/$nested/ns/net '/mnt/a hole'", "kill $nested"}},
+	{name: "in a namespace that only a mount holds", does: []string{"nest", "ip link set net1 netns $nested", "touch '/mnt/a hole'", "mount --bind /proc/$nested/ns/net '/mnt/a hole'", "kill $nested"}},
 	{name: "in another pod", stays: true, does: []string{"ip link set net1 down", "ip link set net1 name net7 netns $other_pod"}},
 	{name: "on the host, under another name", does: []string{"foul to-host net1 mine"}},
 	{name: "on the host, under the name of another pod's NIC", does: []string{"foul to-host net1 $other"}},
@@ -115,13 +120,23 @@ var misdeeds = []misdeed{
 	{name: "a dummy in its place", needs: "dummy", does: []string{"i=$(index net1)", "nest", "ip link set net1 netns $nested", "ip link add net1 index $i address $nic_mac type dummy"}},
 
 	{name: "links that come and go without pause", does: []string{"nest", "ip link set net1 netns $nested", "nested ip link add q1 type veth peer name q2", "nested ip link set net1 netns 1",
-		"for k in 1 2 3; do", "  for i in {1..200}; do echo link add f$k.$i group $k type bridge; done >/tmp/churn-$$-$k", "  echo link del group $k >>/tmp/churn-$$-$k",
-		"  while sleep 0; do cat /tmp/churn-$$-$k; done | ip -force -batch - >/dev/null 2>&1 &", "done", "sleep 1"}},
+		"for k in 1 2 3; do", "  for i in {1..200}; do echo link add f$k.$i group $k type bridge; done >/mnt/churn$k", "  echo link del group $k >>/mnt/churn$k",
+		"  while sleep 0; do cat /mnt/churn$k; done | ip -force -batch - >/dev/null 2>&1 &", "done", "sleep 1"}},
 	{name: "in a namespace with many links", does: []string{"nest", "for i in {1..200}; do echo link add b$i type bridge; done | nested ip -batch -", "ip link set net1 netns $nested"}},
 
-	{name: "a link of its name on the host", then: "link del $nic", does: []string{"foul on-host $nic bridge"}},
-	{name: "a link of its name and MAC address on the host", then: "link del $nic", does: []string{"foul on-host $nic bridge $nic_mac"}},
-	{name: "a link of its alternative name on the host", then: "link del alt-$nic", does: []string{"foul on-host alt-$nic bridge"}},
+	{name: "its RDMA device renamed", needs: rdma, does: []string{"rdma dev set rxe0 name mine"}},
+	{name: "its RDMA device renamed as another pod's", needs: rdma, does: []string{"rdma dev set rxe0 name rxe1"}},
+	{name: "its RDMA device in another namespace than the netdev", needs: rdma, does: []string{"nest", "rdma dev set rxe0 netns /proc/$nested/ns/net"}},
+	{name: "the netdev in another namespace than its RDMA device", needs: rdma, does: []string{"nest", "ip link set net1 netns $nested"}},
+	{name: "its RDMA device in a namespace that only a file descriptor holds", needs: rdma, does: []string{"nest", "rdma dev set rxe0 netns /proc/$nested/ns/net", "exec 9</proc/$nested/ns/net", "kill $nested"}},
+	{name: "its RDMA device in another pod", needs: rdma, does: []string{"rdma dev set rxe0 netns $other_pod"}},
+	{name: "its RDMA device deleted", needs: rdma, then: "rdma link add rxe0 type rxe netdev $nic", does: []string{"rdma link delete rxe0"}},
+	{name: "RDMA devices with another pod's GUID and name", needs: rdma, does: []string{"ip link add q1 address $other_mac type veth peer name q2", "ip link set q1 up", "ip link set q2 up",
+		"rdma link add rxe1 type rxe netdev q1", "rdma link add rxe7 type rxe netdev q2"}},
+
+	{name: "a link of its name on the host", then: "ip link del $nic", does: []string{"foul on-host $nic bridge"}},
+	{name: "a link of its name and MAC address on the host", then: "ip link del $nic", does: []string{"foul on-host $nic bridge $nic_mac"}},
+	{name: "a link of its alternative name on the host", then: "ip link del alt-$nic", does: []string{"foul on-host alt-$nic bridge"}},
 }
 
 // An ending is how a pod ends after its misdeed.
@@ -142,33 +157,37 @@ func TestDELUndoesWhateverAPodDid(t *testing.T) {
 		{name: "DEL when it has ended, but for a process that keeps the namespace", gone: true},
 		{name: "DEL when it has ended", killed: true, gone: true},
 	}
-	switch labMode() { // one after another: a machine cannot be had anew
-	case "shared":
-		endings = endings[:1]
-	case "exclusive":
-		endings = endings[3:]
+	if inLab() { // where each takes its time; RDMA devices are for both
+		endings = []ending{endings[0], endings[3]}
 	}
 	for _, e := range endings {
 		t.Run(e.name, func(t *testing.T) {
-			var shared *node
-			if inLab() {
-				shared = newNode(t)
-			}
+			var n *node
 			for _, m := range misdeeds {
-				if inLab() {
-					shared.run(m.name, func(n *node) { n.suffer(m, e) })
-					continue
+				if inLab() && m.needs != rdma && e.gone != (labMode() == "exclusive") {
+					continue // the other mode's
 				}
-				t.Run(m.name, func(t *testing.T) { newNode(t).suffer(m, e) })
+				if n == nil {
+					n = newNode(t)
+				}
+				asNew := true
+				n.run(m.name, func(n *node) {
+					n.needs(m.needs)
+					asNew = false
+					asNew = n.suffer(m, e)
+				})
+				if !asNew && !inLab() { // there a node costs nothing
+					n = nil
+				}
 			}
 		})
 	}
 }
 
-// suffer has a pod commit a misdeed, ends it, and looks at what is left.
-func (n *node) suffer(m misdeed, e ending) {
+// suffer has a pod commit a misdeed, ends it, and looks at what is left. It tells
+// whether the node is as new.
+func (n *node) suffer(m misdeed, e ending) bool {
 	n.Helper()
-	n.needs(m.needs)
 	p := n.pod()
 	p.add("net1", n.config(rails[0]))
 	p.does(m.does...)
@@ -185,29 +204,36 @@ func (n *node) suffer(m misdeed, e ending) {
 	if m.stays {
 		n.other.in("ip link show net7")
 		n.other.in("foul to-host net7 " + rails[0])
-		return
+		return false
+	}
+	for range 100 { // a namespace ends in its own time
+		if n.has(rails[0]) || !e.killed || !n.has(fabric[0]) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	if !n.has(fabric[0]) { // the two ends of a wire end together
 		if !e.killed && !m.ends {
 			n.Error("the NIC has been destroyed")
 		}
 		n.other.expectUntouched()
-		return
+		return false
 	}
 	if m.then == "" {
 		n.expectAllAsBefore(m.name)
 	} else {
-		n.ip(os.Expand(m.then, n.variable))
+		run(n, "bash", "-ec", os.Expand(m.then, n.variable))
 	}
 	p.process.kill()
 	p.end()
 	n.expectNextPod()
 	n.expectAllAsBefore(m.name)
+	return !n.Failed()
 }
 
 // variable is what misdeeds may name.
 func (n *node) variable(name string) string {
-	return map[string]string{"nic": rails[0], "other": rails[1], "nic_mac": n.before[rails[0]+" address"], "other_mac": n.other.was["net1 address"]}[name]
+	return map[string]string{"nic": rails[0], "other": rails[1], "cali": n.other.cali(), "nic_mac": n.before[rails[0]+" address"], "other_mac": n.other.was["net1 address"]}[name]
 }
 
 func (n *node) has(link string) bool {
@@ -217,7 +243,13 @@ func (n *node) has(link string) bool {
 // needs skips a misdeed that this kernel or machine cannot commit.
 func (n *node) needs(what string) {
 	n.Helper()
-	if what == "" {
+	switch what {
+	case "":
+		return
+	case rdma:
+		if labMode() != "exclusive" {
+			skip(n.T, what, "needs RDMA devices in exclusive mode; the lab has some")
+		}
 		return
 	}
 	if what == "bond" && inLab() { // loaded by itself, it would make one at once

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +92,6 @@ type node struct {
 	other    *pod
 	before   snapshot.Snapshot // of the host, with the first NIC on it
 	inPod    snapshot.Snapshot // of a pod that is the first to have the first NIC
-	pods     int
 }
 
 // newNode gives a test a node. The test stays on its OS thread, whose network
@@ -181,7 +181,6 @@ func (n *node) run(name string, f func(n *node)) {
 			sub.other = &other
 		}
 		f(&sub)
-		n.pods = sub.pods
 	})
 }
 
@@ -214,18 +213,23 @@ type pod struct {
 	process         *process // of its last misdeed
 }
 
+var podsMade int
+
 func (n *node) pod() *pod {
 	n.Helper()
-	n.pods++
-	name := fmt.Sprintf("cni-%d", n.pods) // as a runtime calls a pod's
+	podsMade++
+	name := fmt.Sprintf("cni-%d", podsMade) // as a runtime calls a pod's
 	p := &pod{node: n, name: name, id: "id-" + name, netns: "/run/netns/" + name}
 	n.ip("netns add " + name)
 	n.Cleanup(p.end)
-	n.ip(fmt.Sprintf("link add cali%d address 02:00:00:00:ca:01 type veth peer name eth0 address 02:00:00:00:ca:02 netns %s", n.pods, name))
+	n.ip(fmt.Sprintf("link add %s address 02:00:00:00:ca:01 type veth peer name eth0 address 02:00:00:00:ca:02 netns %s", p.cali(), name))
 	n.ip("-n " + name + " link set eth0 up")
 	n.ip("-n " + name + " link set lo up")
 	return p
 }
+
+// cali is the host's end of the pod's eth0.
+func (p *pod) cali() string { return strings.Replace(p.name, "cni-", "cali", 1) }
 
 // end ends the pod's namespace, if it has not.
 func (p *pod) end() {
@@ -251,7 +255,7 @@ func (p *pod) does(commands ...string) {
 	must(p, err)
 	cmd := exec.Command("ip", "netns", "exec", p.name, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-ec", script)
 	cmd.Stdout, cmd.Stderr = write, write
-	for _, name := range []string{"nic", "other", "nic_mac", "other_mac"} {
+	for _, name := range []string{"nic", "other", "cali", "nic_mac", "other_mac"} {
 		cmd.Env = append(cmd.Env, name+"="+p.variable(name))
 	}
 	cmd.Env = append(cmd.Env, "PATH="+os.Getenv("PATH"), "other_pod=/proc/self/fd/3") // as if somebody had passed it
@@ -278,8 +282,14 @@ func (p *pod) does(commands ...string) {
 	}
 }
 
+// kill ends the first process of the pod's, which takes all others with it before
+// it is gone itself.
 func (s *process) kill() {
-	_ = s.cmd.Process.Kill()
+	if first, err := exec.Command("pgrep", "-P", strconv.Itoa(s.cmd.Process.Pid)).Output(); err == nil && s.cmd.ProcessState == nil {
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(first))); err == nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
 	_ = s.cmd.Wait()
 	s.out.Close()
 }
@@ -398,8 +408,8 @@ func (n *node) snapshot() snapshot.Snapshot {
 func (n *node) settled(take func() snapshot.Snapshot) (s snapshot.Snapshot) {
 	n.Helper()
 	s = take()
-	for range 50 {
-		time.Sleep(100 * time.Millisecond)
+	for range 100 {
+		time.Sleep(50 * time.Millisecond)
 		last := s
 		if s = take(); last.Difference(s) == "" {
 			break
