@@ -90,7 +90,7 @@ func TestNoNetworkTakesWhatIsNotItsOwn(t *testing.T) {
 		{name: "one of ten megabytes", change: map[string]any{"cni.dev/much": strings.Repeat("x", 10<<20)}, code: 107},
 	}
 	ipamPlugins(t, map[string]string{
-		"breeds":    `setsid sleep 60 & echo '{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}]}'`,
+		"breeds":    `setsid sleep 20 & echo '{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}]}'`,
 		"talks":     `exec head -c 20000000 /dev/zero`,
 		"complains": `head -c 20000000 /dev/zero >&2; exit 1`,
 		"dies":      `kill -KILL $$`,
@@ -167,7 +167,7 @@ func TestAnIPAMPluginThatHangsKeepsNoNIC(t *testing.T) {
 	notInLab(t)
 	ipamPlugins(t, map[string]string{
 		"hangs":  "exec sleep infinity",
-		"breeds": "setsid sleep infinity & exec sleep infinity",
+		"breeds": "setsid sleep 20 & exec sleep infinity",
 	})
 	n := newNode(t)
 	for _, plugin := range []string{"hangs", "breeds"} {
