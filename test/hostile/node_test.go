@@ -455,6 +455,10 @@ func (n *node) expectClean(of ...*pod) {
 		switch {
 		case filepath.Dir(file) == "locks":
 			n.expectFree(path)
+		case len(b) == 0 && strings.HasPrefix(file, "ipam/"):
+			// host-local was killed between making the file and writing in it
+			// (backend/disk/backend.go, Reserve), and cannot tell whose it is.
+			n.Logf("%s has an address for nobody", file)
 		case !known:
 			n.Errorf("left over: %s\n%s", file, b)
 		}
