@@ -225,11 +225,11 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err := o.permit(link); err != nil {
 		return nil, err
 	}
+	guardAddresses, survey := o.startGuardOfAddresses(link), o.startSurvey(link)
 	state, err := o.host.State(o.ctx, link)
 	if err != nil {
 		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
-	guardAddresses, survey := o.startGuardOfAddresses(link, state), o.startSurvey(link)
 	nic, err := o.describe(link)
 	if err != nil {
 		return nil, err

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-
-	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // servesPod: the link is the host's end of another pod's interface. Whoever has
@@ -67,25 +65,27 @@ const surveyTimeout = 500 * time.Millisecond
 // others: the kubelet with the API server, a file system with its storage. To
 // ask takes the kernel some milliseconds, for it goes through all connections;
 // so it is done beside the other checks, and the function that is returned waits.
-func (o *operation) startGuardOfAddresses(link netlink.Link, state netdev.State) (wait func() error) {
-	if o.config.Force || len(state.Addresses) == 0 {
+func (o *operation) startGuardOfAddresses(link netlink.Link) (wait func() error) {
+	if o.config.Force {
 		return func() error { return nil }
 	}
 	done := make(chan error, 1)
-	go func() {
-		done <- o.guard(link, func(netlink.Link) (string, error) { return o.usesAddress(state) })
-	}()
+	go func() { done <- o.guard(link, o.usesAddress) }()
 	return func() error { return <-done }
 }
 
-func (o *operation) usesAddress(state netdev.State) (string, error) {
-	for _, a := range state.Addresses {
-		peers, err := o.host.Connections(o.ctx, a.Prefix.Addr())
+func (o *operation) usesAddress(link netlink.Link) (string, error) {
+	addresses, err := o.host.Addresses(o.ctx, link)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addresses {
+		peers, err := o.host.Connections(o.ctx, a)
 		if err != nil {
 			return "", err
 		}
 		if len(peers) > 0 {
-			return fmt.Sprintf("the host has %d connections by its address %s, such as with %s", len(peers), a.Prefix.Addr(), peers[0]), nil
+			return fmt.Sprintf("the host has %d connections by its address %s, such as with %s", len(peers), a, peers[0]), nil
 		}
 	}
 	return "", nil

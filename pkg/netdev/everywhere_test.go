@@ -1,6 +1,37 @@
 package netdev
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestANamespaceIsToldByItsInodeWhateverNamesIt(t *testing.T) {
+	const link = "/proc/self/ns/net"
+	var own unix.Stat_t
+	if err := unix.Stat(link, &own); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	names := map[string]uint64{
+		link:                             own.Ino,
+		filepath.Join(folder, "symlink"): own.Ino,
+		filepath.Join(folder, "nothing"): 0,
+		filepath.Join(folder, "broken"):  0,
+	}
+	for name, to := range map[string]string{"symlink": link, "broken": "/nowhere"} {
+		if err := os.Symlink(to, filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range names {
+		if got := inodeOf(name); got != want {
+			t.Errorf("%s is %d, want %d", name, got, want)
+		}
+	}
+}
 
 func TestAMountPointIsReadAsTheKernelEscapesIt(t *testing.T) {
 	for escaped, want := range map[string]string{

@@ -145,15 +145,21 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if taken != nil {
 		taken.Has = back.Attrs().Name
 	}
+	// Now nobody can put more on it. To look for what is there takes about as
+	// long as all the rest, so it is done beside that.
+	surveyed := make(chan struct{})
+	go func() {
+		defer close(surveyed)
+		ctx, cancel := context.WithTimeout(ctx, surveyWait)
+		defer cancel()
+		n.deleteUppers(back, n.uppersElsewhere(ctx, back), log)
+	}()
 	missing, held := n.missingAltNames(back, s)
 	if taken == nil {
 		taken = held
 	}
 	errs = append(errs, n.open(ctx, back, s, log), n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
-	// Now nobody can put more on it.
-	ctx, cancel := context.WithTimeout(ctx, surveyWait)
-	defer cancel()
-	n.deleteUppers(back, n.uppersElsewhere(ctx, back), log)
+	<-surveyed
 	return taken, errors.Join(errs...)
 }
 
