@@ -62,11 +62,12 @@ test-crash: build peers
 	@REPORT='tried|rounds|at once' test/lab-tests $(CNI_PATH) crash
 
 # Has pods, networks and other plugins do their worst. ROCE_STORM_OPERATIONS and
-# ROCE_STORM_SEED make another storm.
+# ROCE_STORM_SEED make another storm, ROCE_HOSTILE_SAMPLE halves the time in the
+# lab.
 test-hostile: test-hostile-netns
 	@test/lab-tests $(CNI_PATH) hostile
 
-# Without the lab's NICs and RDMA devices: what CI has the time for.
+# Without the lab's NICs and RDMA devices.
 test-hostile-netns: build peers
 	REPORT=storm: ROCE_CNI_PATH=$(CNI_PATH) test/report go test -v -count=1 -timeout 30m ./test/hostile/...
 
