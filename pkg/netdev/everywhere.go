@@ -2,6 +2,8 @@ package netdev
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -37,10 +39,13 @@ func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
 }
 
 // distinctNamespaces goes through namespacePaths, with one path of each
-// namespace.
-func distinctNamespaces(ctx context.Context, deep bool) iter.Seq2[string, bool] {
+// namespace but for some, by their inodes.
+func distinctNamespaces(ctx context.Context, deep bool, but ...uint64) iter.Seq2[string, bool] {
 	return func(yield func(string, bool) bool) {
 		seen := map[uint64]bool{}
+		for _, inode := range but {
+			seen[inode] = true
+		}
 		for path, sandbox := range namespacePaths(deep) {
 			if ctx.Err() != nil {
 				return
@@ -142,7 +147,8 @@ func processNamespaces(yield func(string) bool) {
 	}
 }
 
-// processes are their folders in proc.
+// processes are the folders in proc of those that may have a namespace of their
+// own. The kernel's threads have none, and are most of what an idle node has.
 func processes() (folders []string) {
 	proc, err := os.Open("/proc")
 	if err != nil {
@@ -150,12 +156,28 @@ func processes() (folders []string) {
 	}
 	defer proc.Close()
 	names, _ := proc.Readdirnames(-1)
+	threads := kernelThreads()
 	for _, name := range names {
-		if strings.Trim(name, "0123456789") == "" {
+		if strings.Trim(name, "0123456789") == "" && !threads[name] {
 			folders = append(folders, "/proc/"+name)
 		}
 	}
 	return folders
+}
+
+// kernelThreads are the children of kthreadd, which is process 2 unless this is
+// the PID namespace of a container. A program that runs, unlike a thread of the
+// kernel, has a file (proc_exe_link in fs/proc/base.c).
+func kernelThreads() map[string]bool {
+	if _, err := os.Readlink("/proc/2/exe"); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	children, _ := os.ReadFile("/proc/2/task/2/children") // CONFIG_PROC_CHILDREN
+	threads := map[string]bool{}
+	for _, child := range strings.Fields(string(children)) {
+		threads[child] = true
+	}
+	return threads
 }
 
 // openNamespaces are those that a process has a file descriptor of.

@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// survey lists the namespaces that have a link like what is wanted, of all that
-// this process can reach. A node has hundreds, so it opens of each no more than
-// it needs, on a thread that goes from one to the next and ends there.
-func survey(ctx context.Context, wanted func(answer []byte) bool) (found []string) {
+// survey lists the other namespaces that have a link like what is wanted, of all
+// that this process can reach. A node has hundreds, so it opens of each no more
+// than it needs, on a thread that goes from one to the next and ends there.
+func (n *Namespace) survey(ctx context.Context, wanted func(answer []byte) bool) (found []string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // for good
 		var room []byte
-		for path := range distinctNamespaces(ctx, false) {
+		for path := range distinctNamespaces(ctx, false, n.ID) {
 			s := enterWithSocket(path)
 			if s == nil {
 				continue // it ended since

@@ -110,13 +110,13 @@ func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace],
 // of a link of this one: those of which a number says so that is not theirs.
 func (n *Namespace) uppersElsewhere(ctx context.Context, link netlink.Link) iter.Seq[*Namespace] {
 	return func(yield func(*Namespace) bool) {
-		for _, path := range survey(ctx, func(answer []byte) bool {
+		for _, path := range n.survey(ctx, func(answer []byte) bool {
 			s := stackingOf(answer)
 			return s.on == link.Attrs().Index && s.where != here
 		}) {
 			other, err := OpenNamespace(path)
-			if err != nil || other.ID == n.ID {
-				continue
+			if err != nil {
+				continue // it ended since
 			}
 			more := yield(other)
 			other.Close()
