@@ -230,6 +230,9 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err != nil {
 		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
+	if state.Uppers, err = o.uppers(link); err != nil {
+		return nil, err
+	}
 	nic, err := o.describe(link)
 	if err != nil {
 		return nil, err

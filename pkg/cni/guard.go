@@ -111,6 +111,23 @@ func (o *operation) hasUppers(link netlink.Link) (string, error) {
 	return "", nil
 }
 
+// uppers are the names of what is on top of a NIC: nothing, but if it moves all the
+// same.
+func (o *operation) uppers(link netlink.Link) ([]string, error) {
+	names := []string{}
+	if !o.config.Force {
+		return names, nil
+	}
+	uppers, err := o.host.Uppers(o.ctx, link)
+	if err != nil {
+		return nil, fail(codeMove, link.Attrs().Name, "look for what is on top of it", err, "try again")
+	}
+	for _, u := range uppers {
+		names = append(names, u.Name)
+	}
+	return names, nil
+}
+
 // hasPrograms: XDP or tcx programs work on the NIC's packets. They would go on
 // doing so in the pod.
 func (o *operation) hasPrograms(link netlink.Link) (string, error) {

@@ -37,6 +37,9 @@ type State struct {
 	Devconf  *Devconf  `json:"devconf,omitempty"`
 	Ethtool  ethtool   `json:"ethtool,omitempty"`
 	Qdiscs   []Qdisc   `json:"qdiscs,omitempty"`
+	// Uppers are the host's netdevs on top of it, by name. Others that are there
+	// when it comes back are those of who had it.
+	Uppers []string `json:"uppers"`
 }
 
 // flags are those of the link's flags that a State keeps, of all that it could.
@@ -128,7 +131,7 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 // take back of the rest is logged: no pod shall wait for it.
 func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, err error) {
 	if from.ID != n.ID {
-		from.deleteUppers(link, slices.Values([]*Namespace{from}), log)
+		from.deleteUppers(link, slices.Values([]*Namespace{from}), nil, log)
 	}
 	errs := []error{n.dropAltNames(from, link, s)}
 	name, taken, err := n.nameFor(from, link, s)
@@ -152,7 +155,10 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 		defer close(surveyed)
 		ctx, cancel := context.WithTimeout(ctx, surveyWait)
 		defer cancel()
-		n.deleteUppers(back, n.uppersElsewhere(ctx, back), log)
+		n.deleteUppers(back, n.uppersElsewhere(ctx, back), nil, log)
+		if s.Uppers != nil {
+			n.deleteUppers(back, slices.Values([]*Namespace{n}), s.Uppers, log)
+		}
 	}()
 	missing, held := n.missingAltNames(back, s)
 	if taken == nil {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -73,11 +74,11 @@ const surveyWait = 2 * time.Second
 // deleteUppers deletes the netdevs that are on a link of this namespace: they
 // would stay on it when it moves, and who had it would go on to send and
 // receive by it. others are the namespaces to look through; this one may be
-// among them.
+// among them. Those with the names in but stay.
 //
 // It takes each list as it comes: a list that others keep changing has all that
 // stay, for the kernel goes through links by number.
-func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace], log *slog.Logger) {
+func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace], but []string, log *slog.Logger) {
 	for other := range others {
 		answers, err := other.dumpLinks()
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -91,7 +92,7 @@ func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace],
 		}
 		for _, answer := range answers {
 			s := stackingOf(answer)
-			if s.on != link.Attrs().Index || s.where != number {
+			if s.on != link.Attrs().Index || s.where != number || slices.Contains(but, s.Name) {
 				continue
 			}
 			msg := nl.NewIfInfomsg(unix.AF_UNSPEC)

@@ -100,6 +100,8 @@ var misdeeds = []misdeed{
 	{name: "a VLAN on top", needs: "vlan", does: []string{"ip link add v7 link net1 up type vlan id 7"}},
 	{name: "an ipvlan on top", needs: "ipvlan", does: []string{"ip link add iv1 link net1 up type ipvlan mode l2"}},
 	{name: "a macvlan on top, in an accomplice's namespace", hard: true, does: []string{"nest", "ip link add m1 link net1 type macvlan mode bridge", "ip link set m1 netns $nested", "nested ip link set m1 up"}},
+	{name: "a macvlan on top, on the host", hard: true, does: []string{"ip link add m1 link net1 type macvlan mode bridge", "foul to-host m1 m1"}},
+	{name: "a VLAN on top, on the host", needs: "vlan", does: []string{"ip link add v7 link net1 type vlan id 7", "foul to-host v7 v7"}},
 	{name: "a VLAN on top, in an accomplice's namespace", needs: "vlan", does: []string{"nest", "ip link add v7 link net1 type vlan id 7", "ip link set v7 netns $nested", "nested ip link set v7 up"}},
 	{name: "an ipvlan on top, in an accomplice's namespace", needs: "ipvlan", does: []string{"nest", "ip link add iv1 link net1 type ipvlan mode l2", "ip link set iv1 netns $nested", "nested ip link set iv1 up"}},
 	{name: "a VLAN on top, in a namespace that only a file descriptor holds", needs: "vlan", does: []string{"nest", "ip link add v7 link net1 type vlan id 7", "ip link set v7 netns $nested",
