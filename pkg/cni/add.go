@@ -222,10 +222,10 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 // last step that changes nothing.
 func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachment.Record, error) {
 	name := link.Attrs().Name
+	guardAddresses, survey := o.startGuardOfAddresses(link), o.startSurvey(link)
 	if err := o.permit(link); err != nil {
 		return nil, err
 	}
-	guardAddresses, survey := o.startGuardOfAddresses(link), o.startSurvey(link)
 	state, err := o.host.State(o.ctx, link)
 	if err != nil {
 		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
