@@ -180,8 +180,8 @@ func replace(path string, content []byte) (*os.File, error) {
 
 // Read returns the record of an attachment, nil if there is none. Where its
 // file is lost or is no record, its copy serves; bad are the files that were
-// there instead.
-func (j *Journal) Read(id ID) (r *Record, bad []*BadFile) {
+// there instead. An error says that it cannot be told at the moment.
+func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
 	for _, path := range []string{j.path(id), j.copy(id)} {
 		r, err := read(path)
 		if err == nil && r.ID() != id {
@@ -189,12 +189,14 @@ func (j *Journal) Read(id ID) (r *Record, bad []*BadFile) {
 		}
 		switch {
 		case err == nil:
-			return r, bad
+			return r, bad, nil
+		case trusted.Transient(err):
+			return nil, nil, fmt.Errorf("read the journal: %w", err)
 		case !errors.Is(err, fs.ErrNotExist):
 			bad = append(bad, &BadFile{path, err})
 		}
 	}
-	return nil, bad
+	return nil, bad, nil
 }
 
 // A BadFile is a journal file that is no record: cut short, or not ours.
@@ -206,8 +208,9 @@ type BadFile struct {
 func (e *BadFile) Error() string { return fmt.Sprintf("journal file %s: %v", e.Path, e.Err) }
 func (e *BadFile) Unwrap() error { return e.Err }
 
-// read reads a record. Whatever keeps it from that, but that there is nothing,
-// is the file's fault: it must not stop the other NICs' operations.
+// read reads a record. What keeps it from that, but that there is nothing or no
+// room (trusted.Transient), is the file's fault: it must not stop the other NICs'
+// operations.
 func read(path string) (*Record, error) {
 	b, err := trusted.ReadFile(path, longestRecord)
 	if err != nil {
@@ -249,7 +252,10 @@ func (j *Journal) List() (records []*Record, bad []*BadFile, err error) {
 		if !ok {
 			continue
 		}
-		r, b := j.Read(id)
+		r, b, err := j.Read(id)
+		if err != nil {
+			return nil, nil, err
+		}
 		bad = append(bad, b...)
 		if r != nil { // else it was closed while we were reading
 			records = append(records, r)

@@ -32,7 +32,7 @@ func FuzzJournal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		must(t, os.WriteFile(path, content, 0o600))
 		id := attachment.ID{ContainerID: "c1", IfName: "net1"}
-		r, bad := j.Read(id)
+		r, bad, _ := j.Read(id)
 		if bad != nil {
 			must(t, j.SetAside(bad[0]))
 			must(t, os.Remove(bad[0].Path))
@@ -42,7 +42,7 @@ func FuzzJournal(f *testing.F) {
 			return
 		}
 		must(t, j.Write(r))
-		again, bad := j.Read(id)
+		again, bad, _ := j.Read(id)
 		if bad != nil {
 			t.Fatal(bad[0])
 		}

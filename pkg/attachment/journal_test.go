@@ -52,7 +52,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	must(t, j.Write(r))
 	r.Step = attachment.Attached
 	must(t, j.Update(r))
-	have, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	have, _, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
 	if have.Step != attachment.Attached || have.Host.Name != "ens12np0" || have.Pod.String() != "default/pod-1" || !j.Current(have) {
 		t.Errorf("%+v", have)
 	}
@@ -65,7 +65,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	}
 	must(t, j.Remove(attachment.ID{ContainerID: "c1", IfName: "net1"}))
 	must(t, j.Remove(attachment.ID{ContainerID: "c1", IfName: "net1"}))
-	if have, bad := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"}); have != nil || bad != nil {
+	if have, bad, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"}); have != nil || bad != nil {
 		t.Errorf("%v, %v", have, bad)
 	}
 }
@@ -76,7 +76,7 @@ func TestARecordThatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
 	r := record("c1")
 	r.Config = json.RawMessage(strings.Repeat("[", 9000) + strings.Repeat("]", 9000)) // with a line for each, more than a record may have
 	must(t, j.Write(r))
-	if have, bad := j.Read(id); have == nil || bad != nil {
+	if have, bad, _ := j.Read(id); have == nil || bad != nil {
 		t.Errorf("a deep configuration: %v, %v", have, bad)
 	}
 	must(t, j.Remove(id))
@@ -90,7 +90,7 @@ func TestARecordOfAnotherBootIsNotCurrent(t *testing.T) {
 	dir := t.TempDir()
 	must(t, open(t, dir, "boot-1").Write(record("c1")))
 	j := open(t, dir, "boot-2")
-	r, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	r, _, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
 	if j.Current(r) {
 		t.Error("the record counts as this boot's")
 	}
@@ -144,7 +144,7 @@ func TestARecordThatIsLostOrDamagedIsKnownFromItsCopy(t *testing.T) {
 			r.Step = attachment.Attached
 			must(t, j.Update(r))
 			must(t, harm(filepath.Join(j.RecordsDir(), "c1@net1.json")))
-			if have, _ := j.Read(r.ID()); have == nil || have.Step != attachment.Attached {
+			if have, _, _ := j.Read(r.ID()); have == nil || have.Step != attachment.Attached {
 				t.Errorf("read %+v", have)
 			}
 			records, _, err := j.List()
@@ -153,7 +153,7 @@ func TestARecordThatIsLostOrDamagedIsKnownFromItsCopy(t *testing.T) {
 				t.Errorf("listed %v", records)
 			}
 			must(t, j.Remove(r.ID()))
-			if have, _ := j.Read(r.ID()); have != nil {
+			if have, _, _ := j.Read(r.ID()); have != nil {
 				t.Errorf("removed, and there is %+v", have)
 			}
 		})
@@ -219,7 +219,7 @@ func TestARecordThatCannotBeWrittenLeavesTheOldOne(t *testing.T) {
 	if j.Write(broken) == nil || j.Update(broken) == nil {
 		t.Error("a record without a NIC was written")
 	}
-	have, bad := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	have, bad, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
 	if bad != nil || have.Host.Name != "ens12np0" {
 		t.Errorf("%v, %v", have, bad)
 	}
@@ -265,5 +265,30 @@ func TestARefusalHoldsForThePodAndForThisBoot(t *testing.T) {
 	must(t, next.Refuse(other, "renumbered"))
 	if files, err := os.ReadDir(filepath.Join(dir, "refused")); len(files) != 1 || err != nil {
 		t.Errorf("kept: %v, %v", files, err)
+	}
+}
+
+func TestARecordThatCannotBeOpenedNowIsNeitherBadNorMissing(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	r := record("c1")
+	must(t, j.Write(r))
+	must(t, j.Owe(r))
+	var before unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: before.Max}))
+	have, bad, err := j.Read(r.ID())
+	_, _, listErr := j.List()
+	_, owedErr := j.Owed()
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
+	for _, err := range []error{err, listErr, owedErr} {
+		if !errors.Is(err, unix.EMFILE) {
+			t.Errorf("%v", err)
+		}
+	}
+	if have != nil || bad != nil {
+		t.Errorf("%v, %v", have, bad)
+	}
+	if owed, err := j.Owed(); len(owed) != 1 || err != nil {
+		t.Errorf("owed: %v, %v", owed, err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
 // Owe notes that a record's NIC is on the host under another name than its own,
@@ -36,6 +38,9 @@ func (j *Journal) Owed() ([]*Record, error) {
 		if err == nil && j.Current(r) {
 			owed = append(owed, r)
 			continue
+		}
+		if trusted.Transient(err) {
+			return nil, fmt.Errorf("read a name that is owed: %w", err)
 		}
 		// Of an earlier boot, half written, or no note.
 		_ = os.Remove(filepath.Join(j.dir, owedDir, e.Name()))

@@ -105,9 +105,9 @@ func (o *operation) refuseSecond() error {
 // closeEarlier ends what an earlier ADD of this very attachment left: it was
 // killed, or its answer never reached the runtime, which now tries again.
 func (o *operation) closeEarlier() error {
-	r := o.read(o.id())
-	if r == nil {
-		return nil
+	r, err := o.read(o.id())
+	if r == nil || err != nil {
+		return err
 	}
 	o.logFor(r).Warn("an earlier ADD of this attachment was not finished; undoing it", "step", r.Step)
 	lock, err := o.lockNICOf(r)

@@ -38,7 +38,10 @@ func (p *Plugin) check(args *skel.CmdArgs) error {
 		return err
 	}
 	defer o.end()
-	r := o.read(o.id())
+	r, err := o.read(o.id())
+	if err != nil {
+		return err
+	}
 	if r == nil || !o.journal.Current(r) || r.Step != attachment.Attached {
 		return fail(codeCheck, args.IfName, "the journal knows of no such attachment", nil, "delete the pod and create it again")
 	}

@@ -31,7 +31,10 @@ func (o *operation) detach() error {
 	}
 	defer lock.Unlock()
 	defer o.settleNames()
-	r := o.read(o.id())
+	r, err := o.read(o.id())
+	if err != nil {
+		return err
+	}
 	if r == nil {
 		return o.detachUnrecorded()
 	}

@@ -92,8 +92,9 @@ func (o *operation) collect(r *attachment.Record) error {
 		return err
 	}
 	defer lock.Unlock()
-	if r = o.read(r.ID()); r == nil {
-		return nil
+	r, err = o.read(r.ID())
+	if r == nil || err != nil {
+		return err
 	}
 	nicLock, err := o.lockNICOf(r)
 	if err != nil {
@@ -112,8 +113,8 @@ func (o *operation) clear(id attachment.ID) error {
 		return err
 	}
 	defer lock.Unlock()
-	if o.read(id) != nil {
-		return nil
+	if r, err := o.read(id); r != nil || err != nil {
+		return err
 	}
 	if err := o.journal.Remove(id); err != nil {
 		return fail(codeJournal, id.IfName, "clear the journal", err, "is the state folder writable?")

@@ -14,6 +14,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
 // A Plugin answers the CNI commands on one node.
@@ -52,6 +53,9 @@ type operation struct {
 // end ends all the same, with what could be read.
 func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 	rules, err := policy.Load(p.PolicyFile)
+	if trusted.Transient(err) { // it may name another state folder
+		return nil, fail(types.ErrTryAgainLater, "", "", err, "try again")
+	}
 	if err != nil {
 		p.Log.Warn("the node's policy cannot be used", "err", err)
 	}

@@ -104,12 +104,15 @@ func joined(errs []error) error {
 
 // read reads a record. A file that is none is set aside and reported; it stops
 // nothing.
-func (o *operation) read(id attachment.ID) *attachment.Record {
-	r, bad := o.journal.Read(id)
+func (o *operation) read(id attachment.ID) (*attachment.Record, error) {
+	r, bad, err := o.journal.Read(id)
+	if err != nil {
+		return nil, fail(codeJournal, "", "", err, "try again")
+	}
 	for _, b := range bad {
 		o.setAside(b)
 	}
-	return r
+	return r, nil
 }
 
 // records lists the journal, setting bad files aside.

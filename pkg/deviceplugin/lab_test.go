@@ -192,7 +192,7 @@ func TestInTheLabANICThatComesBackByItselfIsRescued(t *testing.T) {
 	if d, err := deviceOf(nic); err != nil || d.Name != device.Name {
 		t.Errorf("the RDMA device: %v %v", d, err)
 	}
-	record, _ := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
+	record, _, _ := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
 	if record == nil || record.Step != attachment.Returned {
 		t.Errorf("the record: %+v", record)
 	}

@@ -68,7 +68,10 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 		return false, err
 	}
 	defer lock.Unlock()
-	record, _ := r.journal.Read(seen.ID()) // the inventory tells of bad files
+	record, _, err := r.journal.Read(seen.ID()) // the inventory tells of bad files
+	if err != nil {
+		return false, err
+	}
 	if record == nil || !r.journal.Current(record) || record.Step == attachment.Returned {
 		return false, nil
 	}

@@ -46,7 +46,7 @@ func TestANICThatCameBackWithoutADelIsRestored(t *testing.T) {
 	if len(results) != 1 || results[0] != nil || !strings.Contains(n.Logs.String(), `rescued a NIC whose namespace ended without a DEL" nic=ens12np0 was="pod default/gpu-rdma-pod-1`) {
 		t.Errorf("results %v, logged:\n%s", results, n.Logs)
 	}
-	record, _ := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
+	record, _, _ := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
 	if record == nil || record.Step != attachment.Returned {
 		t.Errorf("the record for the CNI plugin, which has an address to free: %+v", record)
 	}

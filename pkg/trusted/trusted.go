@@ -60,6 +60,13 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// Transient tells whether an error of ReadFile says nothing of the file: the
+// process, or the kernel, has no room to open it. Whoever takes such a file for
+// a bad one, or for one that is not there, loses what it says.
+func Transient(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
 // CheckDir refuses a folder in which others than root could put files: it must
 // be a folder, no link, root's, and not writable by others. One that is not
 // there is fine: root will make it.
