@@ -292,3 +292,21 @@ func TestARecordThatCannotBeOpenedNowIsNeitherBadNorMissing(t *testing.T) {
 		t.Errorf("owed: %v, %v", owed, err)
 	}
 }
+
+func TestWhatIsInThePlaceOfARefusalStopsNoPod(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, "boot-1")
+	must(t, os.Mkdir(filepath.Join(dir, "refused"), 0o755))
+	fifo, folder := attachment.Pod{UID: "11111111-aaaa"}, attachment.Pod{UID: "22222222-bbbb"}
+	must(t, unix.Mkfifo(filepath.Join(dir, "refused", fifo.UID), 0o600))
+	must(t, os.Mkdir(filepath.Join(dir, "refused", folder.UID), 0o755))
+	for _, pod := range []attachment.Pod{fifo, folder} {
+		if reason, err := j.Refused(pod); reason != "" || err != nil {
+			t.Errorf("%q, %v", reason, err)
+		}
+	}
+	must(t, j.Refuse(fifo, "renumbered"))
+	if reason, err := j.Refused(fifo); reason != "renumbered" || err != nil {
+		t.Errorf("%q, %v", reason, err)
+	}
+}

@@ -3,10 +3,11 @@ package attachment
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
 // Refuse remembers that a pod must not get a NIC, whoever asks again: the
@@ -18,14 +19,10 @@ func (j *Journal) Refuse(pod Pod, reason string) error {
 	if path == "" {
 		return nil
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := put(path, []byte(j.bootID+"\n"+reason)); err != nil {
 		return fmt.Errorf("remember a refusal: %w", err)
 	}
-	if err := os.WriteFile(path, []byte(j.bootID+"\n"+reason), 0o600); err != nil {
-		return fmt.Errorf("remember a refusal: %w", err)
-	}
-	return j.forgetRefusals(dir)
+	return j.forgetRefusals(filepath.Dir(path))
 }
 
 // Refused returns why a pod must not get a NIC, "" if it may.
@@ -34,10 +31,11 @@ func (j *Journal) Refused(pod Pod) (reason string, err error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, err := trusted.ReadFile(path, longestRecord)
+	if trusted.Transient(err) {
 		return "", fmt.Errorf("look for a refusal: %w", err)
 	}
+	// What else keeps it from being read is no refusal of ours.
 	boot, reason, _ := strings.Cut(string(b), "\n")
 	if boot != j.bootID {
 		return "", nil
@@ -52,7 +50,7 @@ func (j *Journal) forgetRefusals(dir string) error {
 	var errs []error
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if b, err := os.ReadFile(path); err == nil && !strings.HasPrefix(string(b), j.bootID+"\n") {
+		if b, err := trusted.ReadFile(path, longestRecord); err == nil && !strings.HasPrefix(string(b), j.bootID+"\n") {
 			errs = append(errs, os.Remove(path))
 		}
 	}
