@@ -65,7 +65,11 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		}
 	}
 	if link == nil {
-		w.Log.Warn("the NIC ended with its namespace")
+		if pod == nil {
+			w.Log.Warn("the NIC ended with its namespace")
+		} else {
+			w.Log.Warn("the NIC is gone, though its namespace is not: somebody deleted it, or changed all that it is known by")
+		}
 		return errors.Join(errs...)
 	}
 	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, hostState(r, link), w.Log)

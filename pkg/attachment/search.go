@@ -1,12 +1,14 @@
 package attachment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/retry"
@@ -27,10 +29,10 @@ const (
 )
 
 // Bounds of a search elsewhere: of each round, and of the look into one
-// namespace.
+// namespace whose links keep changing.
 const (
-	elsewhereWait = 2 * time.Second
-	lookWait      = 200 * time.Millisecond
+	elsewhereWait = 4 * time.Second
+	lookWait      = 50 * time.Millisecond
 )
 
 // deepAfter is the look from which on namespaces are looked for that no process
@@ -38,8 +40,9 @@ const (
 // done with a namespace.
 const deepAfter = 6
 
-// ErrOutOfReach says that a NIC is on no namespace that this process can
-// enter. It may come back by itself; until then it stays in the journal.
+// ErrOutOfReach says that a NIC is in no namespace that this process can
+// enter, and that it has looked into all of them. A physical one may come back by
+// itself; until then it stays in the journal.
 var ErrOutOfReach = errors.New("the NIC is in no reachable network namespace")
 
 // An elsewhereError says that a NIC is where this attachment cannot have
@@ -79,9 +82,12 @@ var errEnded = errors.New("the NIC ended with its namespace")
 
 // isVeth tells whether a link of the host is the end of a wire. While it is, so
 // is the other end, wherever the pod put it: the two end together.
-func (w Returner) isVeth(index int) bool {
+func (w Returner) isVeth(index int) (bool, error) {
 	link, err := w.Host.LinkAt(index)
-	return err == nil && link.Type() == "veth"
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return err == nil && link.Type() == "veth", err
 }
 
 // find looks for a record's netdev. A place other than pod and host is for the
@@ -97,8 +103,11 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 		if found != nil {
 			link = found
 		}
-		if found == nil && err == nil && hasPeer && in == w.Host && !w.isVeth(id.Lower) {
-			err = errEnded
+		if found == nil && err == nil && hasPeer && in == w.Host {
+			var whole bool
+			if whole, err = w.isVeth(id.Lower); err == nil && !whole {
+				err = errEnded
+			}
 		}
 		return found != nil, err
 	})
@@ -110,11 +119,13 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 
 // search looks until see finds something: in the pod, on the host, and in all
 // other namespaces. It is an *elsewhereError when that is in one in which,
-// says may, it cannot be this attachment's.
+// says may, it cannot be this attachment's. It is ErrOutOfReach only after a look
+// into all: what kept this process from one is the error otherwise.
 func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, may func(*netdev.Namespace) bool, see sight) (place *netdev.Namespace, err error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	looks := 0
+	var missed error // by the last look
 	err = retry.Until(waiting, firstPause, longestPause, func() (bool, error) {
 		for _, ns := range []*netdev.Namespace{pod, w.Host} {
 			if ns == nil {
@@ -127,11 +138,11 @@ func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Na
 		}
 		looks++
 		var err error
-		place, err = searchElsewhere(ctx, looks > deepAfter || wait == 0, may, see)
+		place, missed, err = searchElsewhere(ctx, looks > deepAfter || wait == 0, may, see)
 		return place != nil, err
 	})
 	if err != nil && waiting.Err() != nil && errors.Is(err, waiting.Err()) {
-		return nil, ErrOutOfReach
+		return nil, cmp.Or(missed, ErrOutOfReach)
 	}
 	return place, err
 }
@@ -140,20 +151,30 @@ func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Na
 type sight func(ctx context.Context, in *netdev.Namespace) (found bool, err error)
 
 // searchElsewhere looks in all other namespaces, in which anybody may slow it
-// down. The caller closes the place.
-func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace) bool, see sight) (place *netdev.Namespace, err error) {
+// down. The caller closes the place. What is found nowhere may be in a namespace
+// that it missed, with this error.
+func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace) bool, see sight) (place *netdev.Namespace, missed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, elsewhereWait)
 	defer cancel()
-	for ns := range netdev.AllNamespaces(ctx, deep) {
-		if found, err := seeBriefly(ctx, ns, see); !found || err != nil {
+	for ns, err := range netdev.AllNamespaces(ctx, deep) {
+		found := false
+		if err == nil {
+			found, err = seeBriefly(ctx, ns, see)
+		}
+		if err != nil {
+			missed = err
+			continue
+		}
+		if !found {
 			continue
 		}
 		if !may(ns) {
-			return nil, &elsewhereError{ns.Path}
+			return nil, nil, &elsewhereError{ns.Path}
 		}
-		return netdev.OpenNamespace(ns.Path) // ns is closed behind the loop's body
+		place, err = netdev.OpenNamespace(ns.Path) // ns is closed behind the loop's body
+		return place, nil, err
 	}
-	return nil, nil
+	return nil, missed, nil
 }
 
 func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, error) {

@@ -16,7 +16,11 @@ func (o *operation) servesPod(link netlink.Link) (string, error) {
 	if link.Type() != "veth" || link.Attrs().NetNsID < 0 {
 		return "", nil
 	}
-	if sandbox := o.host.SandboxNumbered(link.Attrs().NetNsID); sandbox != "" {
+	sandbox, err := o.host.SandboxNumbered(link.Attrs().NetNsID)
+	if err != nil {
+		return "", err
+	}
+	if sandbox != "" {
 		return "it is the host's end of an interface of the pod in " + sandbox, nil
 	}
 	routes, err := o.host.MainRoutes(o.ctx)

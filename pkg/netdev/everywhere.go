@@ -3,6 +3,7 @@ package netdev
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
@@ -16,24 +17,35 @@ import (
 
 // AllNamespaces opens, one after another, every network namespace that this
 // process can reach, those of container runtimes first. Each comes once and is
-// closed behind the loop's body; the loop ends early when ctx does. It is the
-// slow way to find a netdev that is in none of the places where it should be.
+// closed behind the loop's body. It is the slow way to find a netdev that is in
+// none of the places where it should be.
+//
+// One that cannot be opened comes as an error, unless it ended meanwhile or may
+// not be entered; so does the end of ctx, which ends the loop early. What was
+// not found without an error is in no namespace.
 //
 // deep is slower still, and finds namespaces in which no process is: those that
 // only a file descriptor of a process holds, or a mount elsewhere.
-func AllNamespaces(ctx context.Context, deep bool) iter.Seq[*Namespace] {
-	return func(yield func(*Namespace) bool) {
+func AllNamespaces(ctx context.Context, deep bool) iter.Seq2[*Namespace, error] {
+	return func(yield func(*Namespace, error) bool) {
 		for path, sandbox := range distinctNamespaces(ctx, deep) {
 			ns, err := OpenNamespace(path)
-			if err != nil {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrPermission) {
 				continue
 			}
-			ns.Sandbox = sandbox
-			more := yield(ns)
-			ns.Close()
+			if err == nil {
+				ns.Sandbox = sandbox
+			}
+			more := yield(ns, err)
+			if err == nil {
+				ns.Close()
+			}
 			if !more {
 				return
 			}
+		}
+		if ctx.Err() != nil {
+			yield(nil, fmt.Errorf("look into all network namespaces: %w", ctx.Err()))
 		}
 	}
 }
@@ -80,7 +92,7 @@ func inodeOf(path string) uint64 {
 
 // SandboxNumbered returns the file of the namespace that has a number in this
 // one, if a container runtime made it for a pod; "" if none did.
-func (n *Namespace) SandboxNumbered(number int) (path string) {
+func (n *Namespace) SandboxNumbered(number int) (path string, err error) {
 	for path, kept := range namespacePaths(false) {
 		if !kept {
 			break // those come first
@@ -92,13 +104,17 @@ func (n *Namespace) SandboxNumbered(number int) (path string) {
 		if err != nil {
 			continue
 		}
-		its := n.numberOf(handle)
+		its, err := n.numberOf(handle)
 		handle.Close()
-		if its == number {
-			return path
+		switch {
+		case errors.Is(err, unix.EINVAL): // a file without a namespace
+		case err != nil:
+			return "", err
+		case its == number:
+			return path, nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // isNamedByRuntime tells a pod's namespace from one that a person made with

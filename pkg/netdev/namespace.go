@@ -123,8 +123,11 @@ func IsOwn(handle netns.NsHandle) bool {
 // Complete asks for a list until nothing changed while the kernel wrote it: what
 // such a list leaves out, nobody would restore. It lets others go on in between:
 // several that only ask would keep each other from ever being done. When ctx
-// ends first, the error says that the list kept changing.
+// ends first, or whoever changes it does not stop, the error says that the list
+// kept changing.
 func Complete[T any](ctx context.Context, list func() ([]T, error)) (items []T, err error) {
+	ctx, cancel := context.WithTimeout(ctx, completeWait)
+	defer cancel()
 	ended := retry.Until(ctx, time.Millisecond, 50*time.Millisecond, func() (bool, error) {
 		items, err = list()
 		return !errors.Is(err, netlink.ErrDumpInterrupted), nil
@@ -135,6 +138,9 @@ func Complete[T any](ctx context.Context, list func() ([]T, error)) (items []T, 
 	return items, err
 }
 
+// completeWait bounds the wait for a list that keeps changing.
+const completeWait = 5 * time.Second
+
 // list asks for all of something.
 func (n *Namespace) list(ctx context.Context, command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
 	return Complete(ctx, func() ([][]byte, error) {
@@ -143,37 +149,56 @@ func (n *Namespace) list(ctx context.Context, command int, about ...nl.NetlinkRe
 }
 
 // Link finds the netdev with an identity in this namespace; nil if it is not
-// there. host is the host's namespace, in which a virtual netdev has its lower
-// device.
+// there, an error if that cannot be told. host is the host's namespace, in which
+// a virtual netdev has its lower device.
 func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (found netlink.Link, err error) {
 	away, index := n.ID != host.ID, id.Index
 	if away && id.AwayIndex != 0 {
 		index = id.AwayIndex
 	}
 	// The ifindex mostly survives a move: one request instead of a dump.
-	first, _ := n.LinkAt(index) // else all of them are looked at
-	hostID := -1
-	if away && !id.Physical() {
-		// Having told of the link, the kernel has given the host a number.
-		hostID = n.numberOf(host.NS)
+	if first, err := n.LinkAt(index); err == nil { // else all of them are looked at
+		hostID, err := n.hostNumber(id, host)
+		if err != nil {
+			return nil, err
+		}
+		if id.compare(first, away, hostID) == itself {
+			return first, nil
+		}
 	}
-	if first != nil && id.compare(first, away, hostID) == itself {
-		return first, nil
-	}
-	// Whoever makes and deletes links without pause must not keep a search from
-	// an end: a list that changed meanwhile will do if it has the netdev.
 	_, err = Complete(ctx, func() ([][]byte, error) {
 		answers, err := n.dumpLinks()
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return nil, err
+		}
+		hostID, numberErr := n.hostNumber(id, host)
+		if numberErr != nil {
+			return nil, numberErr
+		}
 		found = id.among(n.parse(answers), away, hostID)
 		if found != nil && id.compare(found, away, hostID) == itself {
 			return nil, nil
 		}
 		return nil, err
 	})
-	if err != nil {
+	// Whoever makes and deletes links without pause must not keep a search from
+	// an end. A list that changed meanwhile has all the links that stay, as the
+	// kernel goes through them by number (rtnl_dump_ifinfo, Linux 6.9; before, it
+	// leaves one out now and then): what is in none of many is not there.
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
 	return found, nil
+}
+
+// hostNumber is the number of the host's namespace in this one, here for none,
+// for a netdev that is told by its lower device. The kernel gives one no later
+// than when it tells of a link that is on one of the host's: so ask after that.
+func (n *Namespace) hostNumber(id Identity, host *Namespace) (int, error) {
+	if n.ID == host.ID || id.Physical() {
+		return here, nil
+	}
+	return n.numberOf(host.NS)
 }
 
 // LinkNamed finds a link by its name or one of its alternative names; nil if

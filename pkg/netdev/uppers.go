@@ -81,14 +81,16 @@ const surveyWait = 2 * time.Second
 func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace], but []string, log *slog.Logger) {
 	for other := range others {
 		answers, err := other.dumpLinks()
+		number := here
+		if other.ID != n.ID && (err == nil || errors.Is(err, netlink.ErrDumpInterrupted)) {
+			number, err = other.numberOf(n.NS)
+		}
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			log.Warn("something may be left on top of the NIC", "netns", other.Path, "err", err)
+			continue
 		}
-		number := here
-		if other.ID != n.ID {
-			if number = other.numberOf(n.NS); number == here {
-				continue
-			}
+		if other.ID != n.ID && number == here {
+			continue
 		}
 		for _, answer := range answers {
 			s := stackingOf(answer)
@@ -136,9 +138,9 @@ func (n *Namespace) UppersElsewhere(ctx context.Context, link netlink.Link) (upp
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			continue // it ended since
 		}
-		number := other.numberOf(n.NS)
+		number, err := other.numberOf(n.NS)
 		for _, answer := range answers {
-			if s := stackingOf(answer); number != here && s.on == link.Attrs().Index && s.where == number {
+			if s := stackingOf(answer); err == nil && number != here && s.on == link.Attrs().Index && s.where == number {
 				uppers = append(uppers, s.Upper)
 			}
 		}
@@ -147,16 +149,19 @@ func (n *Namespace) UppersElsewhere(ctx context.Context, link netlink.Link) (upp
 }
 
 // numberOf is the number that another namespace has in this one, here for none.
-func (n *Namespace) numberOf(other netns.NsHandle) int {
+func (n *Namespace) numberOf(other netns.NsHandle) (int, error) {
 	answers, err := n.route.request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other))))
-	if err != nil || len(answers) != 1 {
-		return here
+	if err == nil && len(answers) != 1 {
+		err = unix.EBADMSG
+	}
+	if err != nil {
+		return here, fmt.Errorf("ask %s for the number of another namespace: %w", n.Path, err)
 	}
 	number := values(answers[0][unix.NLMSG_ALIGNTO:])[unix.NETNSA_NSID]
 	if len(number) != 4 {
-		return here
+		return here, nil
 	}
-	return int(int32(binary.NativeEndian.Uint32(number)))
+	return int(int32(binary.NativeEndian.Uint32(number))), nil
 }
 
 // BorrowedAddresses are the Ethernet addresses that a link receives for others

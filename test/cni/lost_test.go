@@ -435,3 +435,32 @@ func TestWithoutAnyRecordDELTakesNoNIC(t *testing.T) {
 	p.del("net1", r.config(rails[0]))
 	r.expectHost(before)
 }
+
+// However far a DEL comes with the file descriptors that it has, the NIC is on
+// the host or the attachment is open: what could not be looked at is not empty.
+func TestADELThatCannotLookEverywhereEndsNoAttachment(t *testing.T) {
+	if inLab() {
+		t.Skip("for a virtual NIC, which may really be gone")
+	}
+	r := newRig(t, 1)
+	run(t, "ip", "link", "add", "mv0", "link", rails[0], "type", "macvlan")
+	before, failed, config := hostState(t), 0, r.config("mv0", map[string]any{"name": "macvlan", "ipam": nil})
+	stdin, err := json.Marshal(config)
+	must(t, err)
+	for files := 9; files <= 24; files++ {
+		p := r.pod()
+		p.add("net1", config)
+		p.exec("bash", "-ec", "unshare --net sleep 20 >/dev/null 2>&1 & sleep 0.2; ip link set net1 netns $!")
+		cmd := p.command("bash", "DEL", "net1", stdin)
+		cmd.Args = append(cmd.Args, "-c", fmt.Sprintf("ulimit -n %d; exec %s 2>/dev/null", files, plugin()))
+		if _, err := cmd.Output(); err != nil {
+			failed++
+			p.del("net1", config)
+		}
+		r.expectHost(before)
+		r.expectClean()
+	}
+	if failed == 0 {
+		t.Error("file descriptors never lacked")
+	}
+}
