@@ -82,9 +82,16 @@ func (p Pod) String() string {
 // A Namespace is where a pod lives.
 type Namespace struct {
 	Path string `json:"path"`
-	// ID is the namespace's inode number, as in netdev.Namespace: a new pod's
-	// namespace may have the path of an old one.
-	ID uint64 `json:"id"`
+	// ID and Cookie are as in netdev.Namespace: a new pod's namespace may have
+	// the path of an old one, and its inode number, too.
+	ID     uint64 `json:"id"`
+	Cookie uint64 `json:"cookie,omitempty"`
+}
+
+// is tells whether an open namespace is this one. A record of an earlier version
+// has no cookie.
+func (n Namespace) is(open *netdev.Namespace) bool {
+	return open.ID == n.ID && (n.Cookie == 0 || open.Cookie == n.Cookie)
 }
 
 // A NIC is the pair that travels together.

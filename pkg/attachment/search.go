@@ -70,7 +70,7 @@ func openPod(r *Record) (*netdev.Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ns.ID != r.Netns.ID {
+	if !r.Netns.is(ns) {
 		ns.Close()
 		return nil, nil
 	}
@@ -187,7 +187,7 @@ func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, err
 // to bring back: it is the pod's own, or one that no runtime keeps for a pod,
 // and containers had the NIC.
 func (r *Record) mayBeIn(ns *netdev.Namespace) bool {
-	if ns.ID == r.Netns.ID && (!ns.Sandbox || ns.Path == r.Netns.Path) {
+	if r.Netns.is(ns) && (!ns.Sandbox || ns.Path == r.Netns.Path) {
 		return true
 	}
 	return !ns.Sandbox && r.Step != Prepared

@@ -253,7 +253,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	r := &attachment.Record{
 		Created: time.Now().UTC(), Step: attachment.Prepared,
 		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Network: o.config.Name, Pod: o.pod,
-		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID},
+		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID, Cookie: pod.Cookie},
 		NIC:   nic, Host: state, Args: o.args.Args, Config: o.args.StdinData,
 	}
 	if err := o.journal.Write(r); err != nil {

@@ -24,8 +24,11 @@ import (
 type Namespace struct {
 	NS netns.NsHandle
 	// ID identifies the namespace while it lives: the inode number of its
-	// file in nsfs.
+	// file in nsfs. The next namespace may have the number of one that ended.
 	ID uint64
+	// Cookie is a number that no other namespace has before the next boot, 0
+	// where the kernel gives none (SO_NETNS_COOKIE, Linux 5.14).
+	Cookie uint64
 	// Path is where it was opened.
 	Path string
 	// Sandbox: a container runtime keeps it, as AllNamespaces found out. It is
@@ -82,7 +85,9 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	return &Namespace{NS: handle, ID: st.Ino, Path: path, at: at, route: route, ioctls: -1}, nil
+	// A kernel without has no such option.
+	cookie, _ := unix.GetsockoptUint64(route.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return &Namespace{NS: handle, ID: st.Ino, Cookie: cookie, Path: path, at: at, route: route, ioctls: -1}, nil
 }
 
 // Close closes the sockets and the handle on the namespace.

@@ -464,3 +464,36 @@ func TestADELThatCannotLookEverywhereEndsNoAttachment(t *testing.T) {
 		t.Error("file descriptors never lacked")
 	}
 }
+
+// A namespace's name and inode number may be those of one that ended.
+func TestALateDELLeavesTheNICToANamespaceThatLooksLikeItsOwn(t *testing.T) {
+	if inLab() {
+		t.Skip("what another plugin does to a NIC there, it does not undo")
+	}
+	r := newRig(t, 1)
+	p, config := r.pod(), r.config(rails[0])
+	inode := func() uint64 {
+		var st unix.Stat_t
+		must(t, unix.Stat(p.netns, &st))
+		return st.Ino
+	}
+	p.add("net1", config)
+	was := inode()
+	// Its end without a DEL: of hardware, the kernel brings the NIC back.
+	p.exec("ip", "link", "set", "net1", "netns", fmt.Sprint(gettid()))
+	p.kill()
+	if !within(10*time.Second, func() bool {
+		run(t, "ip", "netns", "add", p.name)
+		if inode() == was {
+			return true
+		}
+		p.kill()
+		return false
+	}) {
+		t.Skip("the kernel does not give the number again")
+	}
+	run(t, "ip", "link", "set", "net1", "name", "theirs", "netns", p.name)
+	p.del("net1", config)
+	p.exec("ip", "link", "show", "theirs")
+	r.expectClean()
+}
