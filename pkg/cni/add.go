@@ -334,6 +334,9 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 	if err := o.refuseGateway(r, p, address); err != nil {
 		return nil, err
 	}
+	if mtu := moved.Attrs().MTU; mtu < minMTU6 && slices.ContainsFunc(p.addresses, netdev.Address.Is6) {
+		return nil, fail(codeConfigure, r.Host.Name, fmt.Sprintf("IPv6 needs an MTU of %d bytes, and it has %d", minMTU6, mtu), nil, `set "mtu", or the host's own`)
+	}
 	if err := o.configure(r, pod, moved, p); err != nil {
 		return nil, err
 	}

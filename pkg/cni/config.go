@@ -209,6 +209,10 @@ const (
 	maxMTU = 65535
 )
 
+// minMTU6 is IPV6_MIN_MTU of <net/ipv6.h>: on a link with less, the kernel has no
+// IPv6 (RFC 8200, section 5).
+const minMTU6 = 1280
+
 // checkKeys refuses keys that mean nothing: a misspelt "mtu" must not go
 // unnoticed until traffic does not pass.
 func checkKeys(stdin []byte) error {

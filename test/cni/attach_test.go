@@ -221,6 +221,8 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		{"an IPAM plugin that fails", "net1", map[string]any{"ipam": map[string]any{"type": "host-local", "subnet": "not a subnet"}}, 108, "get an address from host-local"},
 		{"an IPAM answer that cannot be configured", "net1", map[string]any{"ipam": with(r.hostLocal(1), "routes",
 			[]any{map[string]any{"dst": "10.0.0.0/8", "gw": "192.0.2.1"}})}, 109, "add route 10.0.0.0/8 via 192.0.2.1"},
+		{"an MTU too small for IPv6", "net1", map[string]any{"mtu": 1000, "ipam": map[string]any{"type": "static",
+			"addresses": []any{map[string]any{"address": "fd00:1::5/64"}}}}, 109, `IPv6 needs an MTU of 1280 bytes, and it has 1000; set "mtu"`},
 	}
 	if inLab() {
 		wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
