@@ -84,12 +84,12 @@ func (o *operation) usesAddress(link netlink.Link) (string, error) {
 		return "", err
 	}
 	for _, a := range addresses {
-		peers, err := o.host.Connections(o.ctx, a)
+		connections, err := o.host.Connections(o.ctx, a)
 		if err != nil {
 			return "", err
 		}
-		if len(peers) > 0 {
-			return fmt.Sprintf("the host has %d connections by its address %s, such as with %s", len(peers), a, peers[0]), nil
+		if len(connections) > 0 {
+			return fmt.Sprintf("the host uses its address %s: %s", a, connections[0]), nil
 		}
 	}
 	return "", nil

@@ -19,16 +19,31 @@ const (
 	inetDiagReqBytecode = 1
 	inetDiagBCSCond     = 7
 	tcpEstablished      = 1
+	tcpListen           = 10
 
 	sizeofInetDiagReq  = 56
 	sizeofInetDiagOp   = 4
 	sizeofInetDiagCond = 8
 )
 
+// A Connection is a TCP socket's: with somebody, or, if Peer is nobody, one that
+// waits for others at Port.
+type Connection struct {
+	Port uint16
+	Peer netip.AddrPort
+}
+
+func (c Connection) String() string {
+	if c.Peer.Port() == 0 {
+		return fmt.Sprintf("a program listens there, at port %d", c.Port)
+	}
+	return fmt.Sprintf("with %s", c.Peer)
+}
+
 // Connections lists with whom the namespace has TCP connections by one of its
-// addresses.
-// Equivalent to: `ss -Htn state established src $address`.
-func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]netip.AddrPort, error) {
+// addresses, and who waits for such at this very one.
+// Equivalent to: `ss -Htn state established state listening src $address`.
+func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]Connection, error) {
 	at := n.NS
 	if IsOwn(n.NS) {
 		at = netns.None()
@@ -50,16 +65,16 @@ func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]neti
 	if err != nil {
 		return nil, fmt.Errorf("list the connections of %s: %w", address, err)
 	}
-	var peers []netip.AddrPort
+	var connections []Connection
 	for _, answer := range answers {
-		if peer, ok := inetDiagPeer(answer); ok {
-			peers = append(peers, peer)
+		if c, ok := inetDiagConnection(answer); ok {
+			connections = append(connections, c)
 		}
 	}
-	return peers, nil
+	return connections, nil
 }
 
-// inetDiagRequest asks for established TCP sockets with a local address: a
+// inetDiagRequest asks for TCP sockets, connected or listening, with a local address: a
 // struct inet_diag_req_v2, and a program of one instruction by which the kernel
 // leaves out the others (inet_diag_bc_run).
 func inetDiagRequest(address netip.Addr) []byte {
@@ -69,7 +84,7 @@ func inetDiagRequest(address netip.Addr) []byte {
 	}
 	request := make([]byte, sizeofInetDiagReq)
 	request[0], request[1] = family, unix.IPPROTO_TCP
-	binary.NativeEndian.PutUint32(request[4:], 1<<tcpEstablished)
+	binary.NativeEndian.PutUint32(request[4:], 1<<tcpEstablished|1<<tcpListen)
 
 	size := sizeofInetDiagOp + sizeofInetDiagCond + address.BitLen()/8
 	// A socket that meets the condition goes on behind it, which is the end of
@@ -82,16 +97,19 @@ func inetDiagRequest(address netip.Addr) []byte {
 	return append(request, nl.NewRtAttr(inetDiagReqBytecode, program).Serialize()...)
 }
 
-// inetDiagPeer reads the other end of a struct inet_diag_msg.
-func inetDiagPeer(answer []byte) (netip.AddrPort, bool) {
-	const portAt, addressAt, end = 6, 24, 40
+// inetDiagConnection reads a struct inet_diag_msg.
+func inetDiagConnection(answer []byte) (Connection, bool) {
+	const ownPortAt, portAt, addressAt, end = 4, 6, 24, 40
 	if len(answer) < end {
-		return netip.AddrPort{}, false
+		return Connection{}, false
 	}
 	length := 4
 	if answer[0] == unix.AF_INET6 {
 		length = 16
 	}
 	address, _ := netip.AddrFromSlice(answer[addressAt : addressAt+length])
-	return netip.AddrPortFrom(address.Unmap(), binary.BigEndian.Uint16(answer[portAt:])), true
+	return Connection{
+		Port: binary.BigEndian.Uint16(answer[ownPortAt:]),
+		Peer: netip.AddrPortFrom(address.Unmap(), binary.BigEndian.Uint16(answer[portAt:])),
+	}, true
 }
