@@ -41,6 +41,7 @@ type operation struct {
 	args    *skel.CmdArgs
 	config  *netConf
 	policy  *policy.Policy
+	lawless error // why the policy cannot be used, and allows nothing
 	journal *attachment.Journal
 	host    *netdev.Namespace
 	rdma    *rdma.Namespace // the host's; hostRDMA opens it
@@ -52,12 +53,12 @@ type operation struct {
 // A policy that cannot be read allows nothing: an ADD will say so. What has to
 // end ends all the same, with what could be read.
 func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
-	rules, err := policy.Load(p.PolicyFile)
-	if trusted.Transient(err) { // it may name another state folder
-		return nil, fail(types.ErrTryAgainLater, "", "", err, "try again")
+	rules, lawless := policy.Load(p.PolicyFile)
+	if trusted.Transient(lawless) { // it may name another state folder
+		return nil, fail(types.ErrTryAgainLater, "", "", lawless, "try again")
 	}
-	if err != nil {
-		p.Log.Warn("the node's policy cannot be used", "err", err)
+	if lawless != nil {
+		p.Log.Warn("the node's policy cannot be used", "err", lawless)
 	}
 	if c.StateDir != "" && c.StateDir != rules.StateDir {
 		p.Log.Warn(`"stateDir" of the network is ignored: it is the node's to choose, in `+policy.File, "network", c.StateDir, "node", rules.StateDir)
@@ -71,7 +72,7 @@ func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 		return nil, fail(types.ErrInternal, "", "open the host's network namespace", err, "the plugin must run as root")
 	}
 	return &operation{
-		Plugin: p, ctx: context.Background(), args: args, config: c, policy: rules, journal: journal, host: host, pod: podOf(args.Args),
+		Plugin: p, ctx: context.Background(), args: args, config: c, policy: rules, lawless: lawless, journal: journal, host: host, pod: podOf(args.Args),
 	}, nil
 }
 

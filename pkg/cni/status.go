@@ -29,6 +29,9 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 		return err
 	}
 	defer o.end()
+	if o.lawless != nil {
+		return fail(codeNotAvailable, "", "", o.lawless, "it is the node's administrator who can change that")
+	}
 	if err := o.statusNIC(); err != nil {
 		return err
 	}

@@ -226,6 +226,16 @@ func TestSTATUSTellsWhyAnADDWouldFail(t *testing.T) {
 	}
 }
 
+func TestSTATUSTellsOfAPolicyThatCannotBeUsed(t *testing.T) {
+	r := newRig(t, 1)
+	status, err := json.Marshal(r.config(rails[0]))
+	must(t, err)
+	mounts.Policy(t, `{"virtaul": false}`)
+	if _, err := r.pod().direct("STATUS", "", status); code(err) != 50 || !strings.Contains(err.Error(), "virtaul") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+}
+
 func TestSTATUSTellsOfAStateFolderThatCannotBeUsed(t *testing.T) {
 	r := newRig(t, 1)
 	status, err := json.Marshal(r.config(rails[0]))
