@@ -241,6 +241,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		func() error { return o.guardRDMA(link, nic.RDMA) },
 		func() error { return o.checkRequest(link, nic, state) },
 		func() error { return o.checkName(name, pod) },
+		func() error { return o.refusePeer(link, pod) },
 		guardAddresses, survey,
 	} {
 		if err := check(); err != nil {
@@ -302,6 +303,21 @@ func (o *operation) checkName(name string, pod *netdev.Namespace) error {
 	if taken != nil {
 		return fail(codeNameTaken, name, fmt.Sprintf("the pod has an interface %s already (%s)", o.args.IfName, taken.Type()), nil,
 			"give each network of the pod another interface name; nothing was changed")
+	}
+	return nil
+}
+
+// refusePeer refuses the other end of one of the pod's own interfaces: with both
+// in one namespace the kernel says nothing of another one, by which it could be
+// told from a pair that the pod made.
+func (o *operation) refusePeer(link netlink.Link, pod *netdev.Namespace) error {
+	name := link.Attrs().Name
+	is, err := o.host.HasPeerIn(link, pod)
+	if err != nil {
+		return fail(codeMove, name, "look for its other end", err, "try again")
+	}
+	if is {
+		return fail(codeGuard, name, "it is the other end of an interface of this pod", nil, "name another link; nothing was changed")
 	}
 	return nil
 }

@@ -148,6 +148,16 @@ func (n *Namespace) UppersElsewhere(ctx context.Context, link netlink.Link) (upp
 	return uppers
 }
 
+// HasPeerIn tells whether a link of this namespace is the end of a wire whose other
+// end is in another one.
+func (n *Namespace) HasPeerIn(link netlink.Link, other *Namespace) (bool, error) {
+	if link.Type() != "veth" || link.Attrs().NetNsID < 0 {
+		return false, nil
+	}
+	number, err := n.numberOf(other.NS)
+	return number == link.Attrs().NetNsID, err
+}
+
 // numberOf is the number that another namespace has in this one, here for none.
 func (n *Namespace) numberOf(other netns.NsHandle) (int, error) {
 	answers, err := n.route.request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other))))

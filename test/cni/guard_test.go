@@ -85,6 +85,21 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 	}
 }
 
+func TestTheOtherEndOfAPodsOwnInterfaceIsRefusedEvenIfForced(t *testing.T) {
+	r := newRig(t, 1)
+	p := r.pod()
+	run(t, "ip", "link", "add", "v1", "type", "veth", "peer", "name", "e1", "netns", p.name)
+	before := hostState(t)
+	for _, force := range []bool{false, true} {
+		if _, err := p.tryAdd("net1", r.config("v1", map[string]any{"name": "wire", "rdma": "none", "ipam": nil, "force": force})); code(err) != 112 || !strings.Contains(err.Error(), "v1: it is the other end of an interface of this pod") {
+			t.Errorf("code %d: %v", code(err), err)
+		}
+		r.expectHost(before)
+		r.expectClean()
+	}
+	run(t, "ip", "link", "del", "v1")
+}
+
 func TestANICByWhoseAddressTheHostTalksWithOthersIsRefused(t *testing.T) {
 	if inLab() {
 		t.Skip("the rails of the lab have no addresses")
