@@ -497,3 +497,51 @@ func TestALateDELLeavesTheNICToANamespaceThatLooksLikeItsOwn(t *testing.T) {
 	p.exec("ip", "link", "show", "theirs")
 	r.expectClean()
 }
+
+// Links on one NIC are alike: kind, lower device and, of VLANs, MAC address. Each
+// pod has its own, and the end of one takes nothing from another, nor from the
+// host.
+func TestLinksOnOneNICAreToldApart(t *testing.T) {
+	kinds := map[string]string{"macvlan": "type macvlan mode bridge"}
+	if inLab() {
+		kinds["VLAN"] = "type vlan id 2"
+	}
+	for kind, how := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			r := newRig(t, 1)
+			names := []string{"up0", "up1", "up2"}
+			config := func(i int) map[string]any {
+				return r.config(names[i], map[string]any{"name": names[i], "rdma": "none", "ipam": nil})
+			}
+			for i, name := range names {
+				run(t, append([]string{"ip", "link", "add", name, "link", rails[0]}, strings.Fields(strings.Replace(how, "id 2", fmt.Sprint("id ", 20+i), 1))...)...)
+				t.Cleanup(func() { _ = exec.Command("ip", "link", "del", name).Run() })
+			}
+			before := hostState(t)
+			first, second := r.pod(), r.pod()
+			first.add("net1", config(0))
+			second.add("net1", config(1))
+			second.exec("ip", "link", "set", "net1", "address", "02:00:00:00:00:99")
+			for _, p := range []*pod{first, second} {
+				p.exec("ip", "link", "show", "net1")
+			}
+			first.kill() // the link ends with it
+			first.del("net1", config(0))
+			second.exec("ip", "link", "show", "net1")
+			second.del("net1", config(1))
+			run(t, append([]string{"ip", "link", "add", "up0", "link", rails[0], "address", macIn(before, "up0")}, strings.Fields(strings.Replace(how, "id 2", "id 20", 1))...)...)
+			r.expectHost(before)
+			r.expectClean()
+		})
+	}
+}
+
+// macIn is a NIC's address in a description of the host.
+func macIn(state, nic string) string {
+	for line := range strings.Lines(state) {
+		if fields := strings.Fields(line); fields[0] == nic && fields[1] == "mtu" {
+			return fields[4]
+		}
+	}
+	return ""
+}
