@@ -73,9 +73,11 @@ func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 	return "", nil
 }
 
+// isDefault tells whether a route is the default one, or one of the two halves by
+// which VPNs come before it.
 func isDefault(n *net.IPNet) bool {
 	ones, _ := n.Mask.Size()
-	return ones == 0 && n.IP.IsUnspecified()
+	return ones <= 1
 }
 
 // hasMaster: the NIC is a port of a bond, a bridge or the like.

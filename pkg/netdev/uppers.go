@@ -51,15 +51,20 @@ const here = -1
 
 func stackingOf(answer []byte) stacking {
 	attributes := values(answer[unix.SizeofIfInfomsg:])
+	info := values(attributes[unix.IFLA_LINKINFO])
 	s := stacking{
 		Upper: Upper{
-			Kind: unix.ByteSliceToString(values(attributes[unix.IFLA_LINKINFO])[nl.IFLA_INFO_KIND]),
+			Kind: unix.ByteSliceToString(info[nl.IFLA_INFO_KIND]),
 			Name: unix.ByteSliceToString(attributes[unix.IFLA_IFNAME]),
 		},
 		index: int(nl.DeserializeIfInfomsg(answer).Index), where: here,
 	}
 	pair := s.Kind == "veth" || s.Kind == "netkit" || s.Kind == "vxcan" // is "on" its peer
-	if on := attributes[unix.IFLA_LINK]; len(on) == 4 && !pair {
+	on := attributes[unix.IFLA_LINK]
+	if s.Kind == "vxlan" { // alone has no ndo_get_iflink
+		on = values(info[nl.IFLA_INFO_DATA])[nl.IFLA_VXLAN_LINK]
+	}
+	if len(on) == 4 && !pair {
 		s.on = int(binary.NativeEndian.Uint32(on))
 	}
 	if where := attributes[unix.IFLA_LINK_NETNSID]; len(where) == 4 {

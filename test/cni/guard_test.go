@@ -31,6 +31,8 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 		{"port of a bridge", []string{"ip link add br0 type bridge", "ip link set " + nic + " master br0"}, []string{"ip link del br0"}, "it is a port of bridge br0"},
 		{"macvlan in a pod", []string{"ip netns add " + other, "ip link add mv1 link " + nic + " type macvlan mode bridge", "ip link set mv1 address 02:00:00:00:00:07 netns " + other, "ip -n " + other + " link set mv1 up"},
 			[]string{"ip -n " + other + " link del mv1", "ip netns del " + other}, "a macvlan in another namespace is on top of it (with the address 02:00:00:00:00:07)"},
+		{"VXLAN over it", []string{"ip link add vx0 type vxlan id 7 remote 192.0.2.1 dstport 4789 dev " + nic}, []string{"ip link del vx0"}, "vxlan vx0 is on top of it"},
+		{"half a default route", []string{"ip route add 128.0.0.0/1 dev " + nic}, []string{"ip route del 128.0.0.0/1"}, "the host's default route goes through it"},
 		{"macvlan on top", []string{"ip link add mv0 link " + nic + " type macvlan"}, []string{"ip link del mv0"}, "macvlan mv0 is on top of it"},
 	}
 	type test = struct {
