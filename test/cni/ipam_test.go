@@ -81,17 +81,21 @@ func TestWhateverFailsAfterIPAMsADDItsDELFollows(t *testing.T) {
 	}
 }
 
-func TestAnIPAMPluginThatNeedsTheNICInThePodIsAskedAfterTheMove(t *testing.T) {
+func TestAnIPAMPluginThatNeedsTheNICInThePodIsAskedWhileItIsThere(t *testing.T) {
 	r := newRig(t, 1)
 	before := hostState(t)
 	ipam := r.scriptIPAM("dhcp", map[string]string{
-		"ADD": `nsenter --net=$CNI_NETNS ip link show up dev $CNI_IFNAME >"$(dirname "$0")/seen"; ` + oneAddress})
+		"ADD": `nsenter --net=$CNI_NETNS ip link show up dev $CNI_IFNAME >"$(dirname "$0")/seen"; ` + oneAddress,
+		"DEL": `nsenter --net=$CNI_NETNS ip link show up dev $CNI_IFNAME >"$(dirname "$0")/seen-last"`})
 	p, config := r.pod(), r.config(rails[0], map[string]any{"ipam": map[string]any{"type": "dhcp"}})
 	p.add("net1", config)
 	if seen := ipam.file("seen"); !strings.Contains(seen, "net1") {
 		t.Errorf("when it was asked the pod had, of links that are up: %q", seen)
 	}
 	p.del("net1", config)
+	if seen := ipam.file("seen-last"); !strings.Contains(seen, "net1") { // the release of a lease goes out by it
+		t.Errorf("when it was to free the address the pod had, of links that are up: %q", seen)
+	}
 	r.expectHost(before)
 }
 

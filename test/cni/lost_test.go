@@ -407,6 +407,24 @@ func TestAFullDiskIsFoundOutBeforeAnythingMoves(t *testing.T) {
 	}
 }
 
+func TestAReadOnlyStateFolderKeepsNoNICInAPod(t *testing.T) {
+	r := newRig(t, 1)
+	before, p, config := hostState(t), r.pod(), r.config(rails[0], map[string]any{"ipam": nil})
+	p.add("net1", config)
+	run(t, "mount", "--bind", policy.DefaultStateDir, policy.DefaultStateDir)
+	t.Cleanup(func() { _ = exec.Command("umount", policy.DefaultStateDir).Run() })
+	run(t, "mount", "-o", "remount,bind,ro", policy.DefaultStateDir)
+	for range 2 {
+		if err := p.tryDel("net1", config); code(err) != 107 || !strings.Contains(err.Error(), "the NIC is back on the host") {
+			t.Errorf("code %d: %v", code(err), err)
+		}
+		r.expectHost(before)
+	}
+	run(t, "umount", policy.DefaultStateDir)
+	p.del("net1", config)
+	r.expectClean()
+}
+
 func TestADELFindsTheNICThoughTheRecordsAreLost(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
