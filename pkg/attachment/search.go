@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -98,7 +99,7 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 	if !id.Physical() && !hasPeer {
 		wait = 0 // it ends with its namespace
 	}
-	place, err = w.search(ctx, wait, pod, r.mayBeIn, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
+	place, err = w.search(ctx, wait, pod, func(in *netdev.Namespace) (bool, error) { return w.mayBeIn(r, in) }, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
 		found, err := in.Link(ctx, id, w.Host)
 		if found != nil {
 			link = found
@@ -121,7 +122,7 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 // other namespaces. It is an *elsewhereError when that is in one in which,
 // says may, it cannot be this attachment's. It is ErrOutOfReach only after a look
 // into all: what kept this process from one is the error otherwise.
-func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, may func(*netdev.Namespace) bool, see sight) (place *netdev.Namespace, err error) {
+func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, may func(*netdev.Namespace) (bool, error), see sight) (place *netdev.Namespace, err error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	looks := 0
@@ -153,7 +154,7 @@ type sight func(ctx context.Context, in *netdev.Namespace) (found bool, err erro
 // searchElsewhere looks in all other namespaces, in which anybody may slow it
 // down. The caller closes the place. What is found nowhere may be in a namespace
 // that it missed, with this error.
-func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace) bool, see sight) (place *netdev.Namespace, missed, err error) {
+func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace) (bool, error), see sight) (place *netdev.Namespace, missed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, elsewhereWait)
 	defer cancel()
 	for ns, err := range netdev.AllNamespaces(ctx, deep) {
@@ -168,7 +169,11 @@ func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace)
 		if !found {
 			continue
 		}
-		if !may(ns) {
+		mine, err := may(ns)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !mine {
 			return nil, nil, &elsewhereError{ns.Path}
 		}
 		place, err = netdev.OpenNamespace(ns.Path) // ns is closed behind the loop's body
@@ -184,14 +189,21 @@ func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, err
 }
 
 // mayBeIn tells whether a NIC that is in a namespace is still this attachment's
-// to bring back: it is the pod's own, or one that no runtime keeps for a pod,
-// and containers had the NIC.
-func (r *Record) mayBeIn(ns *netdev.Namespace) bool {
-	if r.Netns.is(ns) && (!ns.Sandbox || ns.Path == r.Netns.Path) {
-		return true
+// to bring back: it is the pod's own, or one that no runtime keeps for a pod, nor
+// is another attachment's, and containers had the NIC.
+func (w Returner) mayBeIn(r *Record, in *netdev.Namespace) (bool, error) {
+	if r.Netns.is(in) && (!in.Sandbox || in.Path == r.Netns.Path) {
+		return true, nil
 	}
-	return !ns.Sandbox && r.Step != Prepared
+	if in.Sandbox || r.Step == Prepared {
+		return false, nil
+	}
+	// Not every runtime gives its namespaces names.
+	others, _, err := w.Journal.List()
+	return !slices.ContainsFunc(others, func(other *Record) bool {
+		return w.Journal.Current(other) && other.Netns.is(in)
+	}), err
 }
 
 // anywhere is for what goes with a NIC that has been found.
-func anywhere(*netdev.Namespace) bool { return true }
+func anywhere(*netdev.Namespace) (bool, error) { return true, nil }

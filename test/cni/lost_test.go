@@ -563,3 +563,30 @@ func macIn(state, nic string) string {
 	}
 	return ""
 }
+
+// A runtime need not give its namespaces names: cri-dockerd's are a process' own.
+func TestALateDELLeavesTheNICToAnotherAttachmentsNamespace(t *testing.T) {
+	if inLab() {
+		t.Skip("what another plugin does to a NIC there, it does not undo")
+	}
+	r := newRig(t, 2)
+	first, second := r.pod(), *r.pod() // a copy: its own goes by the name
+	process := exec.Command("unshare", "--net", "sleep", "60")
+	must(t, process.Start())
+	defer func() { _, _ = process.Process.Kill(), process.Wait() }()
+	second.netns = fmt.Sprintf("/proc/%d/ns/net", process.Process.Pid)
+	own, err := os.Readlink("/proc/self/task/" + fmt.Sprint(gettid()) + "/ns/net")
+	must(t, err)
+	if !within(10*time.Second, func() bool { its, err := os.Readlink(second.netns); return err == nil && its != own }) {
+		t.Fatal("unshare makes no namespace")
+	}
+	first.add("net1", r.config(rails[0]))
+	second.add("net2", r.config(rails[1]))
+	first.exec("ip", "link", "set", "net1", "netns", fmt.Sprint(gettid()))
+	first.kill()
+	run(t, "ip", "link", "set", "net1", "name", "theirs", "netns", fmt.Sprint(process.Process.Pid))
+	first.del("net1", r.config(rails[0]))
+	run(t, "nsenter", "--net="+second.netns, "ip", "link", "show", "theirs")
+	second.del("net2", r.config(rails[1]))
+	r.expectClean()
+}
