@@ -220,6 +220,8 @@ func (id Identity) Key() string {
 		return id.Parent
 	case id.VLAN != "":
 		return fmt.Sprintf("%s-%d-%s", id.Kind, id.Lower, id.VLAN)
+	case !id.ToldByMAC(): // which a pod may have changed
+		return fmt.Sprintf("%s-%d", id.Kind, id.Lower)
 	}
 	return fmt.Sprintf("%s-%d-%s", id.Kind, id.Lower, id.MAC)
 }

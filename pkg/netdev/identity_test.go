@@ -123,12 +123,16 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 	}
 }
 
-func TestTheKeyOfANetdevStaysTheSameInAPod(t *testing.T) {
-	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens12np0", ParentDevBus: "pci", ParentDev: "0000:08:00.0"}}
-	before := IdentityOf(link).Key()
-	link.Name, link.HardwareAddr, link.Index = "net1", net.HardwareAddr{2, 0, 0, 0, 0, 9}, 99
-	if after := IdentityOf(link).Key(); after != before {
-		t.Errorf("%s became %s", before, after)
+func TestTheKeyOfANetdevStaysTheSameWhateverAPodDoes(t *testing.T) {
+	for _, link := range []netlink.Link{
+		&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens12np0", ParentDevBus: "pci", ParentDev: "0000:08:00.0"}},
+		&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "rail0", ParentIndex: 5, NetNsID: -1, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}},
+	} {
+		before, a := IdentityOf(link).Key(), link.Attrs()
+		a.Name, a.HardwareAddr, a.Index = "net1", net.HardwareAddr{2, 0, 0, 0, 0, 9}, 99
+		if after := IdentityOf(link).Key(); after != before {
+			t.Errorf("%s became %s", before, after)
+		}
 	}
 }
 
