@@ -66,8 +66,8 @@ func (o *operation) startSurvey(link netlink.Link) (wait func() error) {
 const surveyTimeout = 500 * time.Millisecond
 
 // startGuardOfAddresses refuses a NIC by whose addresses the host talks with
-// others: the kubelet with the API server, a file system with its storage. To
-// ask takes the kernel some milliseconds, for it goes through all connections;
+// others, or waits for them: the kubelet with the API server, a file system with
+// its storage. To ask takes the kernel some milliseconds, for it goes through all connections;
 // so it is done beside the other checks, and the function that is returned waits.
 func (o *operation) startGuardOfAddresses(link netlink.Link) (wait func() error) {
 	if o.config.Force {
