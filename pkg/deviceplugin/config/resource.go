@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path"
+	"reflect"
 	"strings"
 )
 
@@ -208,10 +209,7 @@ func (d *decoder) selectorKeys(s *Selectors) keys {
 }
 
 // Empty tells whether there is nothing that could match.
-func (s Selectors) Empty() bool {
-	return len(s.Vendors)+len(s.DeviceIDs)+len(s.Drivers)+len(s.IfNames)+len(s.LinkTypes)+
-		len(s.PCIAddresses)+len(s.RDMADevices)+len(s.NUMANodes) == 0 && s.IsRoCE == nil
-}
+func (s Selectors) Empty() bool { return reflect.ValueOf(s).IsZero() }
 
 // ids reads PCI IDs: four hexadecimal digits.
 func (d *decoder) ids(m member) []string {

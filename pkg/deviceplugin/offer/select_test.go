@@ -1,6 +1,8 @@
 package offer
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -67,5 +69,29 @@ func TestSelectorsChoose(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// A selector that nobody compares with would select everything, or nothing as
+// an exclusion.
+func TestEverySelectorLeavesADeviceOutAndSaysWhich(t *testing.T) {
+	d := inventory.Device{} // without a port it is no RoCE
+	for f := range reflect.TypeFor[config.Selectors]().Fields() {
+		var selectors config.Selectors
+		value, yes := reflect.ValueOf(&selectors).Elem().FieldByIndex(f.Index), true
+		switch value.Interface().(type) {
+		case []string:
+			value.Set(reflect.ValueOf([]string{"not this one"}))
+		case []int:
+			value.Set(reflect.ValueOf([]int{1000}))
+		case *bool:
+			value.Set(reflect.ValueOf(&yes))
+		default:
+			t.Fatalf("say here what value of %s, a %s, matches no device", f.Name, f.Type)
+		}
+		why := Mismatch(config.Resource{Selectors: selectors}, d)
+		if key, _, _ := strings.Cut(why, ":"); !strings.EqualFold(key, f.Name) {
+			t.Errorf("by %s: %q", f.Name, why)
+		}
 	}
 }
