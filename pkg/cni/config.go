@@ -230,7 +230,7 @@ func checkKeys(stdin []byte) error {
 		if slices.Contains(known, key) || strings.Contains(key, "/") {
 			continue
 		}
-		advice := "take it out; docs/deploying.md lists the keys"
+		advice := "take it out; README.md lists the keys"
 		if near, ok := suggest.Nearest(key, known); ok {
 			advice = fmt.Sprintf("did you mean %q?", near)
 		}
