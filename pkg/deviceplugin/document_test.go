@@ -1,0 +1,63 @@
+package deviceplugin
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/document"
+)
+
+func TestTheDocumentHasEveryMetricWithItsTypeAndLabels(t *testing.T) {
+	const page = "../../docs/device-plugin.md"
+	var documented []string
+	for _, row := range document.Table(t, page, "| metric | type | labels | |") {
+		// A row may have two metrics, of two types or of one, with the same labels.
+		types, labels := strings.Split(row[1], ", "), strings.Split(row[2], ", ")
+		slices.Sort(labels) // as Prometheus has them
+		for i, name := range document.Words(row[0]) {
+			documented = append(documented, "a "+types[min(i, len(types)-1)]+" "+name+" by "+strings.Join(labels, ", "))
+		}
+	}
+	var code []string
+	for name, f := range scrape(t, everyMetric(t)) {
+		var labels []string
+		for _, l := range f.Metric[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		code = append(code, "a "+strings.ToLower(f.GetType().String())+" "+name+" by "+strings.Join(labels, ", "))
+	}
+	document.Compare(t, page, documented, code)
+}
+
+// everyMetric has something to tell of each.
+func everyMetric(t *testing.T) *metrics {
+	t.Helper()
+	m := newMetrics("v1")
+	m.introduce(hcaGPU)
+	m.offered(hcaGPU, []offer.Candidate{sick("mlx5_0", "ens0")}, offer.Offer{})
+	h, conn, err := newHolders("/nowhere", func(string) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	h.client = oneUnit{}
+	m.registry.MustRegister(h)
+	return m
+}
+
+// oneUnit is a kubelet of which one container has a unit.
+type oneUnit struct {
+	podresources.PodResourcesListerClient
+}
+
+func (oneUnit) List(context.Context, *podresources.ListPodResourcesRequest, ...grpc.CallOption) (*podresources.ListPodResourcesResponse, error) {
+	devices := []*podresources.ContainerDevices{{ResourceName: hcaGPU, DeviceIds: []string{"0"}}}
+	containers := []*podresources.ContainerResources{{Name: "main", Devices: devices}}
+	return &podresources.ListPodResourcesResponse{PodResources: []*podresources.PodResources{{Name: "pod", Namespace: "default", Containers: containers}}}, nil
+}
