@@ -91,6 +91,13 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
+	for _, all := range []any{want.Resources[0], want.Resources[0].Selectors} {
+		for f, value := range reflect.ValueOf(all).Fields() {
+			if value.IsZero() {
+				t.Errorf("set %s as well", f.Name)
+			}
+		}
+	}
 	c, err = parse("f", []byte(`{"configList": [{"resourceName": "rail", "mode": "perDevice", "devices": ["x"]}]}`))
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,10 @@ func TestSelectorsChoose(t *testing.T) {
 		netlink.LinkAttrs{Index: 5, Name: "bond0"},
 	)))
 	yes, no := true, false
+	untried := map[string]bool{}
+	for f := range reflect.TypeFor[config.Selectors]().Fields() {
+		untried[f.Name] = true
+	}
 	for name, test := range map[string]struct {
 		selectors config.Selectors
 		exclude   config.Selectors
@@ -58,6 +62,11 @@ func TestSelectorsChoose(t *testing.T) {
 		"an SF by its own netdev":        {selectors: config.Selectors{IfNames: []string{"ens11f0s2"}}, want: "mlx5_10"},
 		"a VF without a node GUID":       {selectors: config.Selectors{IfNames: []string{"ens11v0"}}, want: "mlx5_11"},
 	} {
+		for f, value := range reflect.ValueOf(test.selectors).Fields() {
+			if !value.IsZero() {
+				delete(untried, f.Name)
+			}
+		}
 		t.Run(name, func(t *testing.T) {
 			var chosen []inventory.Device
 			for _, d := range devices {
@@ -69,6 +78,9 @@ func TestSelectorsChoose(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+	if len(untried) > 0 {
+		t.Errorf("nothing is chosen by %v", untried)
 	}
 }
 
