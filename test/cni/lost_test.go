@@ -436,6 +436,29 @@ func TestADELFindsTheNICThoughTheRecordsAreLost(t *testing.T) {
 	r.expectClean()
 }
 
+func TestADELThatCannotGiveTheNICBackSaysSoAndTheNextOneCan(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0])
+	p.add("net1", config)
+	// The namespace lives, but nobody can tell what its path leads to.
+	kept := p.netns + "-kept"
+	shell := func(script string) {
+		run(t, "bash", "-ec", strings.NewReplacer("PATH", p.netns, "KEPT", kept).Replace(script))
+	}
+	shell("touch KEPT; mount --bind PATH KEPT; umount PATH; rm PATH; ln -s PATH PATH")
+	if err := p.tryDel("net1", config); code(err) != 110 || !strings.Contains(err.Error(), rails[0]+": give it back to the host") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	if records := r.records(); len(records) != 1 {
+		t.Errorf("records %v", records)
+	}
+	shell("rm PATH; touch PATH; mount --bind KEPT PATH; umount KEPT; rm KEPT")
+	p.del("net1", config)
+	r.expectHost(before)
+	r.expectClean()
+}
+
 func TestWithoutAnyRecordDELTakesNoNIC(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
