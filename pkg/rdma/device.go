@@ -31,7 +31,7 @@ type Device struct {
 	NodeGUID string `json:"nodeGUID"`
 	// Index is the kernel's number of the device, the same in all namespaces
 	// until its driver registers it anew; nil if nobody has asked. sysfs does
-	// not have it: DeviceOfNetdev asks for it.
+	// not have it: Namespace.DeviceOf asks for it.
 	Index *uint32 `json:"index,omitempty"`
 	// Bus and Address name the function that carries the device: "pci" and
 	// "0000:08:00.0", or "auxiliary" and "mlx5_core.sf.2". For a Soft-RoCE
