@@ -6,6 +6,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 CACHE     := $(CURDIR)/.cache
 GO        := CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
 LINT      := $(CACHE)/tools/golangci-lint
+WORKFLOWS := $(CACHE)/tools/actionlint
 # What the tests run: our programs, and the IPAM plugins beside them.
 PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
@@ -26,19 +27,23 @@ demo:
 
 test: lint unit test-netns test-deployments test-lab
 
-lint: $(LINT)
+lint: $(LINT) $(WORKFLOWS)
 	@unformatted=$$(gofmt -l cmd pkg test); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	$(LINT) run ./...
 	@for module in test/e2e test/bench/pod test/deployments; do (cd $$module && $(LINT) run ./...) || exit; done
+	$(WORKFLOWS) -shellcheck= -pyflakes=
 
-# The linter is pinned by its own module; the name of its go.mod's sum keeps
-# the binary in step with it.
+# Each linter is pinned by a module of its own, whose go.mod and go.sum keep the
+# binary in step with it.
+build-linter = echo "building $(@F) (once)" && mkdir -p $(@D) && cd $(1) && \
+	$(GO) build -trimpath -ldflags "-s -w" -o $@.new $(2) && mv $@.new $@
+
 $(LINT): test/lint/go.mod test/lint/go.sum
-	@echo "building the linter (once)"
-	@mkdir -p $(@D)
-	@cd test/lint && $(GO) build -trimpath -ldflags "-s -w" -o $@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	@mv $@.new $@
+	@$(call build-linter,test/lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+$(WORKFLOWS): test/lint/workflows/go.mod test/lint/workflows/go.sum
+	@$(call build-linter,test/lint/workflows,github.com/rhysd/actionlint/cmd/actionlint)
 
 unit: peers
 	CGO_ENABLED=1 ROCE_PEERS_DIR=$(CACHE)/peers test/report go test -v -race ./cmd/... ./pkg/... ./test/standin/... ./test/fixtures/...
