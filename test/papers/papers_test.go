@@ -1,0 +1,230 @@
+// Package papers holds what is written about the repository, and the
+// configuration of the forge that it lives on, to what is there.
+package papers
+
+import (
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/document"
+)
+
+// root is the repository, from here.
+const root = "../.."
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// files are those of the repository that match a pattern of git's.
+func files(t *testing.T, pattern string) []string {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", pattern)
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skip("not in the source tree: ", err)
+	}
+	return strings.Fields(string(out))
+}
+
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, page := range files(t, "*.md") {
+		for _, match := range link.FindAllStringSubmatch(read(t, page), -1) {
+			file, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(file, "://") {
+				continue
+			}
+			to := page
+			if file != "" {
+				to = path.Join(path.Dir(page), file)
+			}
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				t.Errorf("%s leads to %s: %v", page, match[1], err)
+			} else if anchor != "" && !slices.Contains(anchors(read(t, to)), anchor) {
+				t.Errorf("%s leads to %s, which has no such heading", page, match[1])
+			}
+		}
+	}
+}
+
+// anchors are what a forge makes of a page's headings.
+func anchors(text string) (all []string) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		words := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		all = append(all, strings.ReplaceAll(words, " ", "-"))
+	}
+	return all
+}
+
+// The architecture names code as `Function` of `file.go`: what is moved or renamed
+// there must be so here.
+func TestTheArchitectureNamesCodeThatIsThere(t *testing.T) {
+	const page = "docs/architecture.md"
+	text := read(t, page)
+	reference := regexp.MustCompile("`([A-Za-z.]+)`\\s+(?:of|in)\\s+`((?:pkg|cmd)/[a-z0-9/_-]+\\.go)`")
+	found := reference.FindAllStringSubmatch(text, -1)
+	if len(found) < 10 {
+		t.Errorf("%s names %d functions; what says the first table?", page, len(found))
+	}
+	for _, match := range found {
+		if !slices.Contains(declared(t, match[2]), match[1]) {
+			t.Errorf("%s has %s of %s, which is not there", page, match[1], match[2])
+		}
+	}
+	for _, folder := range regexp.MustCompile("`((?:pkg|cmd|test)/[a-z0-9/_-]+)`").FindAllStringSubmatch(text, -1) {
+		if _, err := os.Stat(filepath.Join(root, folder[1])); err != nil {
+			t.Errorf("%s: %v", page, err)
+		}
+	}
+}
+
+// declared are the functions, types and methods (Type.Method) of a file.
+func declared(t *testing.T, file string) (names []string) {
+	t.Helper()
+	source, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range source.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			name := d.Name.Name
+			if d.Recv != nil {
+				receiver := d.Recv.List[0].Type
+				if pointer, ok := receiver.(*ast.StarExpr); ok {
+					receiver = pointer.X
+				}
+				name = fmt.Sprint(receiver) + "." + name
+			}
+			names = append(names, name)
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				if typ, ok := spec.(*ast.TypeSpec); ok {
+					names = append(names, typ.Name.Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+func TestEveryPackageHasItsRowInTheArchitecture(t *testing.T) {
+	const page = "docs/architecture.md"
+	var packages []string
+	for _, file := range files(t, "pkg/*.go") {
+		if folder := path.Dir(file); !slices.Contains(packages, folder) && !strings.Contains(folder, "testdata") {
+			packages = append(packages, folder)
+		}
+	}
+	document.Compare(t, page, document.FirstWords(t, filepath.Join(root, page), "| package | knows | must not know |"), packages)
+}
+
+func TestTheGuideHasEveryMakeTargetAndNoOther(t *testing.T) {
+	const page = "docs/development.md"
+	phony := regexp.MustCompile(`(?m)^\.PHONY: (.*)$`).FindStringSubmatch(read(t, "Makefile"))
+	targets := slices.DeleteFunc(strings.Fields(phony[1]), func(target string) bool { return target == "FORCE" })
+	document.Compare(t, page, document.FirstWords(t, filepath.Join(root, page), "| target | takes | what it needs and does |"), targets)
+}
+
+// What the README promises of the CNI plugin, some test with real namespaces has
+// tried.
+func TestEveryKeyAndEveryErrorCodeHasATest(t *testing.T) {
+	const page = "README.md"
+	var tests string
+	for _, file := range files(t, "test/*_test.go") {
+		tests += read(t, file)
+	}
+	for _, key := range document.FirstWords(t, filepath.Join(root, page), "| key | default | meaning |") {
+		if name := key[strings.LastIndex(key, ".")+1:]; !strings.Contains(tests, `"`+name+`"`) {
+			t.Errorf("no test sets %s", key)
+		}
+	}
+	for _, row := range document.Table(t, filepath.Join(root, page), "| code | what happened | what to do |") {
+		for _, code := range regexp.MustCompile(`\d+`).FindAllString(row[0], -1) {
+			if !regexp.MustCompile(`([!=]= |, |\{|\()` + code + `([,) :]|$)`).MatchString(tests) { // compared, or in a table
+				t.Errorf("no test provokes error %s", code)
+			}
+		}
+	}
+}
+
+// The lanes of the forge do what .ci/run does, no more and no less.
+func TestTheLanesAreTheCheck(t *testing.T) {
+	var check []string
+	for _, line := range regexp.MustCompile(`(?m)\bmake (\S+)$`).FindAllStringSubmatch(read(t, ".ci/run"), -1) {
+		if parts := regexp.MustCompile(`(?m)^` + line[1] + `: ((?:[a-z]+(?:-[a-z]+)* ?)+)$`).FindStringSubmatch(read(t, "Makefile")); line[1] == "test" && parts != nil {
+			check = append(check, strings.Fields(parts[1])...)
+			continue
+		}
+		check = append(check, line[1])
+	}
+	var lanes []string
+	for _, lane := range []string{"fast", "slow"} {
+		var workflow struct {
+			Jobs struct {
+				Make struct {
+					Strategy struct{ Matrix struct{ Target []string } }
+				}
+			}
+		}
+		if err := yaml.Unmarshal([]byte(read(t, ".github/workflows/"+lane+".yaml")), &workflow); err != nil {
+			t.Fatal(err)
+		}
+		lanes = append(lanes, workflow.Jobs.Make.Strategy.Matrix.Target...)
+	}
+	document.Compare(t, "the lanes", lanes, check)
+}
+
+func TestRenovateKnowsEveryModule(t *testing.T) {
+	var renovate struct {
+		IgnorePresets []string
+		IgnorePaths   []string
+		PackageRules  []struct{ MatchFileNames []string }
+	}
+	if err := json.Unmarshal([]byte(read(t, ".github/renovate.json")), &renovate); err != nil {
+		t.Fatal(err)
+	}
+	// Its recommended preset passes over what is below test/.
+	if !slices.Contains(renovate.IgnorePresets, ":ignoreModulesAndTests") || len(renovate.IgnorePaths) > 0 {
+		t.Error("Renovate passes over modules")
+	}
+	modules := files(t, "*go.mod")
+	for _, module := range modules {
+		rules := 0
+		for _, rule := range renovate.PackageRules {
+			if slices.ContainsFunc(rule.MatchFileNames, func(pattern string) bool { ok, _ := path.Match(pattern, module); return ok }) {
+				rules++
+			}
+		}
+		if rules == 0 && !strings.HasPrefix(module, "test/lint/") { // each linter by itself
+			t.Errorf("no rule says when %s is updated", module)
+		}
+	}
+	for _, rule := range renovate.PackageRules {
+		for _, pattern := range rule.MatchFileNames {
+			if !slices.ContainsFunc(modules, func(module string) bool { ok, _ := path.Match(pattern, module); return ok }) {
+				t.Errorf("%s is no module", pattern)
+			}
+		}
+	}
+}
