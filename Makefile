@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-hostile test-hostile-netns test-kubelet e2e guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-kubelet e2e guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -62,19 +62,24 @@ test-lab: build peers
 	@test/lab-tests $(CNI_PATH) all
 
 # Kills the CNI plugin at every system call that changes something.
-test-crash: build peers
+test-crash: test-crash-netns test-crash-lab
+
+test-crash-netns: build peers
 	REPORT='tried|rounds|at once' ROCE_CNI_PATH=$(CNI_PATH) test/report go test -v -count=1 -timeout 40m ./test/crash/...
+
+test-crash-lab: build peers
 	@REPORT='tried|rounds|at once' test/lab-tests $(CNI_PATH) crash
 
 # Has pods, networks and other plugins do their worst. ROCE_STORM_OPERATIONS and
 # ROCE_STORM_SEED make another storm, ROCE_HOSTILE_SAMPLE halves the time in the
 # lab.
-test-hostile: test-hostile-netns
-	@test/lab-tests $(CNI_PATH) hostile
+test-hostile: test-hostile-netns test-hostile-lab
 
-# Without the lab's NICs and RDMA devices.
 test-hostile-netns: build peers
 	REPORT=storm: ROCE_CNI_PATH=$(CNI_PATH) test/report go test -v -count=1 -timeout 30m ./test/hostile/...
+
+test-hostile-lab: build peers
+	@test/lab-tests $(CNI_PATH) hostile
 
 # Against the device managers of the real kubelet; compiles Kubernetes once.
 test-kubelet: build
