@@ -238,6 +238,6 @@ func (n *Namespace) SetUp(link netlink.Link) error {
 }
 
 // setDown sets a link down.
-func (n *Namespace) setDown(link netlink.Link) error {
-	return n.Apply(link.Attrs().Index, Change{Which: unix.IFF_UP})
+func (n *Namespace) setDown(index int) error {
+	return n.Apply(index, Change{Which: unix.IFF_UP})
 }

@@ -267,22 +267,24 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 	return "", taken, err
 }
 
-// takeBack is the one message that moves and renames a link and gives it the
-// recorded MAC address and alias. The move closes it.
+// takeBack moves and renames a link and gives it the recorded MAC address and
+// alias. The move closes it.
 func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, name string, id Identity, s State) error {
 	a := link.Attrs()
 	c := Change{Name: name, Alias: &s.Alias}
 	if from.ID != n.ID {
 		c.Namespace = n
+		// The move has the kernel say that the netdev appeared, before the same
+		// message renames it (do_setlink, __dev_change_net_namespace). It shall
+		// appear under its own name: what the host does for a netdev that comes,
+		// it does then, and by the name (sysctl.d, ifupdown, other udev rules).
+		// Where the pod has another link of that name, the move renames it.
+		if name != fallbackName && from.change(a.Index, Change{Name: name}) == nil {
+			c.Name = ""
+		}
 	}
 	if mac, err := net.ParseMAC(s.MAC); err == nil && a.HardwareAddr.String() != s.MAC {
 		c.MAC = mac
-	}
-	// A rename or a new address may need the link to be down.
-	if c.Namespace == nil && a.Flags&net.FlagUp != 0 && (c.Name != "" || c.MAC != nil) {
-		if err := n.setDown(link); err != nil {
-			return fmt.Errorf("set down: %w", err)
-		}
 	}
 	if c.Namespace != nil && a.MTU != s.MTU {
 		// Whoever takes the NIC from the host at once gets it with its own. A
@@ -292,19 +294,40 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 		}
 		c.MTU = 0
 		if back, err := n.Link(ctx, id, n); back != nil && err == nil { // the move comes first
-			from, a, c.Namespace, c.Name = n, back.Attrs(), nil, ""
+			from, a, c.Namespace, c.Name = n, back.Attrs(), nil, name
 		}
 	}
-	err := from.Apply(a.Index, c)
-	if errors.Is(err, unix.EEXIST) && c.Namespace == nil {
+	if c.Namespace != nil {
+		return from.Apply(a.Index, c)
+	}
+	err := n.change(a.Index, c)
+	if errors.Is(err, unix.EEXIST) {
 		// udev gives a NIC that the kernel brought back its name as an
 		// alternative one, and may do so at this moment.
 		if now, lookErr := n.LinkAt(a.Index); lookErr == nil && slices.Contains(now.Attrs().AltNames, name) {
 			if err := n.deleteAltNames(now, []string{name}); err != nil {
 				return err
 			}
-			err = n.Apply(a.Index, c)
+			err = n.change(a.Index, c)
 		}
+	}
+	return err
+}
+
+// change is Apply within the namespace for what some links take only while they
+// are down: another name, before Linux 6.2 (dev_change_name), or another
+// address. Somebody else, such as the host's network manager, may set the link
+// up at any time.
+func (n *Namespace) change(index int, c Change) error {
+	err := n.Apply(index, c)
+	for range 3 {
+		if !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		if err := n.setDown(index); err != nil {
+			return fmt.Errorf("set down: %w", err)
+		}
+		err = n.Apply(index, c)
 	}
 	return err
 }

@@ -1,0 +1,67 @@
+package cni_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// What the host sees of a NIC that comes back, udev included, is the NIC under
+// its own name: what it does for a netdev that appears, it does by the name.
+func TestANICAppearsOnTheHostUnderItsOwnName(t *testing.T) {
+	for name, c := range map[string]struct {
+		inPod string // done in the pod before DEL
+		want  []string
+	}{
+		"as it was given":                 {want: []string{rails[0]}},
+		"renamed by the pod":              {inPod: "link set net1 name evil", want: []string{rails[0]}},
+		"the pod calls it what it is":     {inPod: "link set net1 name " + rails[0], want: []string{rails[0]}},
+		"the pod has another of its name": {inPod: "link add " + rails[0] + " type veth peer name other", want: []string{"net1", rails[0]}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1)
+			before, p := hostState(t), r.pod()
+			config := r.config(rails[0])
+			p.add("net1", config)
+			if c.inPod != "" {
+				p.exec(append([]string{"ip"}, strings.Fields(c.inPod)...)...)
+			}
+			seen := r.namesSeen(func() { p.del("net1", config) })
+			if !slices.Equal(seen, c.want) {
+				t.Errorf("the host saw it as %q, want %q", seen, c.want)
+			}
+			r.expectHost(before)
+		})
+	}
+}
+
+// namesSeen are the names, each once, of what the kernel told the host of rail 1
+// while f ran.
+func (r *rig) namesSeen(f func()) (names []string) {
+	r.Helper()
+	updates, done := make(chan netlink.LinkUpdate, 1000), make(chan struct{})
+	must(r, netlink.LinkSubscribe(updates, done))
+	f()
+	time.Sleep(100 * time.Millisecond) // the last ones are on their way
+	close(done)
+	back, err := netlink.LinkByName(rails[0])
+	must(r, err)
+	for {
+		select {
+		case u, open := <-updates:
+			if !open {
+				return names
+			}
+			a := u.Attrs()
+			if u.Header.Type == unix.RTM_NEWLINK && a.Index == back.Attrs().Index && !slices.Contains(names, a.Name) {
+				names = append(names, a.Name)
+			}
+		case <-time.After(time.Second):
+			return names
+		}
+	}
+}
