@@ -91,14 +91,15 @@ func (c *netConf) plan(r *attachment.Record, link netlink.Link, ipam *current.Re
 }
 
 // keep takes addresses and routes of the host along. The route to an address's
-// subnet is the kernel's to add in the pod, whoever added it on the host.
+// subnet is the kernel's to add in the pod, whoever added it on the host. The
+// host's rules that lead to its other tables stay behind, and so do these.
 func (p *plan) keep(host netdev.State) {
 	for _, a := range host.Addresses {
 		a.NoPrefixRoute = false
 		p.addresses = append(p.addresses, a)
 	}
 	for _, r := range host.Routes {
-		if r.Protocol != unix.RTPROT_KERNEL {
+		if r.Protocol != unix.RTPROT_KERNEL && r.Table == 0 {
 			p.routes = append(p.routes, r)
 		}
 	}

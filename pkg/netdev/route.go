@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Route goes through the netdev. A State has those of the main table, without
-// the ones that the kernel adds for an address.
+// A Route goes through the netdev. A State has those of all tables, without the
+// ones that the kernel adds for an address.
 type Route struct {
 	Dst      netip.Prefix `json:"dst"`
 	Gateway  netip.Addr   `json:"gateway,omitzero"`
@@ -31,22 +31,25 @@ type Route struct {
 // AnyTable has HasRoute look in all tables. It is the Table of no real Route.
 const AnyTable = -1
 
-// routes lists the routes of the main table through a link, without those to
-// link-local addresses.
+// routes lists the routes through a link, without those to link-local addresses
+// and the kernel's own table of local ones.
 func (n *Namespace) routes(ctx context.Context, link netlink.Link) (routes []Route, err error) {
 	a := link.Attrs()
-	list, err := n.listRoutes(ctx, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	list, err := n.listRoutes(ctx, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("list the routes through %s: %w", a.Name, err)
 	}
 	for _, r := range list {
-		if r.Dst == nil || isLinkLocal6(r.Dst.IP) {
+		if r.Dst == nil || isLinkLocal6(r.Dst.IP) || r.Table == unix.RT_TABLE_LOCAL {
 			continue
+		}
+		if r.Table == unix.RT_TABLE_MAIN {
+			r.Table = 0
 		}
 		routes = append(routes, Route{
 			Dst: Prefix(r.Dst), Gateway: Addr(r.Gw), Source: Addr(r.Src), Priority: r.Priority,
 			Scope: int(r.Scope), Protocol: int(r.Protocol), MTU: r.MTU, AdvMSS: r.AdvMSS,
-			OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
+			OnLink: r.Flags&unix.RTNH_F_ONLINK != 0, Table: r.Table,
 		})
 	}
 	return routes, nil

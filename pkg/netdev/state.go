@@ -89,7 +89,7 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 		// The route of an address with a metric of its own is like one that
 		// somebody else added.
 		address.NoPrefixRoute = address.NoPrefixRoute || slices.ContainsFunc(routes, func(r Route) bool {
-			return r.Protocol == unix.RTPROT_KERNEL && r.Dst == address.Prefix.Masked() && r.Priority != kernelMetric(address.Prefix)
+			return r.Table == 0 && r.Protocol == unix.RTPROT_KERNEL && r.Dst == address.Prefix.Masked() && r.Priority != kernelMetric(address.Prefix)
 		})
 		s.Addresses = append(s.Addresses, address)
 	}
@@ -105,7 +105,7 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 // address. Its protocol does not tell: who adds such a route in the kernel's
 // stead says that it is the kernel's.
 func (s State) comesWithAddress(r Route) bool {
-	return r.Protocol == unix.RTPROT_KERNEL && !slices.ContainsFunc(s.Addresses, func(a Address) bool {
+	return r.Table == 0 && r.Protocol == unix.RTPROT_KERNEL && !slices.ContainsFunc(s.Addresses, func(a Address) bool {
 		return a.NoPrefixRoute && a.Prefix.Masked() == r.Dst
 	})
 }

@@ -65,3 +65,37 @@ func (r *rig) namesSeen(f func()) (names []string) {
 		}
 	}
 }
+
+func TestRoutesInOtherTablesComeBackAndRulesStay(t *testing.T) {
+	r := newRig(t, 1)
+	for _, args := range []string{
+		"route add 10.77.0.0/16 via 192.168.0.9 table 111", "route add default via 192.168.0.9 table 111",
+		"route add 10.78.0.0/16 dev " + rails[0] + " table 70000 metric 7", "rule add priority 1111 from 192.168.0.1 lookup 111",
+		"rule add priority 1112 iif " + rails[0] + " lookup 70000",
+	} {
+		run(t, append([]string{"ip"}, strings.Fields(args)...)...)
+	}
+	policy := func() string {
+		routes := strings.Split(run(t, "ip", "-4", "route", "show", "table", "all"), "\n")
+		slices.Sort(routes)
+		return strings.Join(routes, "\n") + run(t, "ip", "-4", "rule")
+	}
+	before := policy()
+	p := r.pod()
+	config := r.config(rails[0])
+	p.add("net1", config)
+	p.del("net1", config)
+	if after := policy(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	// The pod has them neither: without the host's rules they would mean nothing.
+	keep := r.config(rails[0], map[string]any{"ipam": nil, "keepAddresses": true})
+	p.add("net1", keep)
+	if routes := p.exec("ip", "route", "show", "table", "all"); strings.Contains(routes, "table 111") || strings.Contains(routes, "70000") {
+		t.Errorf("the pod has the host's other tables:\n%s", routes)
+	}
+	p.del("net1", keep)
+	if after := policy(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
