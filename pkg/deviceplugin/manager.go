@@ -316,9 +316,12 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 		// Nobody waits for it at the end either: like a CNI operation it may
 		// be interrupted anywhere.
 		m.abandoned.Go(func() {
-			m.rescuer.rescue(ctx, found)
+			next := m.rescuer.rescue(ctx, found)
 			m.rescuer.settle(ctx, owed)
 			free <- struct{}{}
+			if !next.IsZero() {
+				time.AfterFunc(time.Until(next), m.notice)
+			}
 		})
 	default: // the last one still works; the next rescan comes back to it
 	}

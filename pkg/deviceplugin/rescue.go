@@ -11,8 +11,13 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// rescueAgain is the pause after a rescue that failed.
-const rescueAgain = 30 * time.Second
+// rescueAgain is the pause after a rescue that failed, which doubles up to
+// rescueLongest: mostly udev or a network manager was at the same NIC, and is
+// done by then.
+const (
+	rescueAgain   = time.Second
+	rescueLongest = 30 * time.Second
+)
 
 // A rescuer gives a NIC its state on the host back when the kernel, and not
 // the CNI plugin, brought it there: its namespace died without a DEL, and it
@@ -26,30 +31,40 @@ type rescuer struct {
 	log     *slog.Logger
 	// done is told how each rescue ended.
 	done func(error)
-	// again is when to try the failed ones again, by container and interface.
-	again map[string]time.Time
+	// failed are those to be tried again, by container and interface.
+	failed map[string]failedRescue
+}
+
+type failedRescue struct {
+	pause time.Duration
+	again time.Time
 }
 
 // rescue brings back what is stranded. A CNI operation on the same attachment
-// goes first: after it there may be nothing left to do.
-func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) {
-	if r.again == nil {
-		r.again = map[string]time.Time{}
-	}
+// goes first: after it there may be nothing left to do. next is when there is
+// something to be tried again, the zero time if there is not.
+func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) (next time.Time) {
+	before := r.failed
+	r.failed = map[string]failedRescue{}
 	for _, record := range records {
 		id := record.ContainerID + "@" + record.IfName
-		if time.Now().Before(r.again[id]) {
+		last := before[id]
+		if time.Now().Before(last.again) {
+			r.failed[id] = last
+			next = earlier(next, last.again)
 			continue
 		}
-		delete(r.again, id)
 		rescued, err := r.one(ctx, record)
 		switch {
 		case ctx.Err() != nil:
-			return
+			return time.Time{}
 		case err != nil:
-			r.again[id] = time.Now().Add(rescueAgain)
+			pause := min(max(2*last.pause, rescueAgain), rescueLongest)
+			again := time.Now().Add(pause)
+			r.failed[id] = failedRescue{pause, again}
+			next = earlier(next, again)
 			r.log.Error("a NIC that came back without its state could not be restored", "nic", record.Host.Name,
-				"was", record.Holder(), "again", rescueAgain.String(), "err", err)
+				"was", record.Holder(), "again", pause.String(), "err", err)
 		case rescued:
 			r.log.Warn("rescued a NIC whose namespace ended without a DEL", "nic", record.Host.Name, "was", record.Holder())
 		default:
@@ -57,6 +72,15 @@ func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) {
 		}
 		r.done(err)
 	}
+	return next
+}
+
+// earlier is the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued bool, err error) {

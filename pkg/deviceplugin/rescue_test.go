@@ -115,17 +115,30 @@ func TestARescueThatFailsIsTriedAgainLater(t *testing.T) {
 		host: host, journal: n.Journal, log: n.Log(),
 		done: func(err error) { results = append(results, err) },
 	}
-	r.rescue(n.Ctx, []*attachment.Record{record})
-	r.rescue(n.Ctx, []*attachment.Record{record}) // too early
-	if len(results) != 1 || results[0] == nil {
-		t.Fatalf("results %v", results)
+	records := []*attachment.Record{record}
+	next := r.rescue(n.Ctx, records)
+	if pause := time.Until(next); pause <= 0 || pause > time.Second {
+		t.Errorf("the next try is in %s", pause)
+	}
+	if again := r.rescue(n.Ctx, records); !again.Equal(next) || len(results) != 1 || results[0] == nil { // too early
+		t.Fatalf("results %v, next %s, was %s", results, again, next)
+	}
+	due := func() {
+		for id, failed := range r.failed {
+			r.failed[id] = failedRescue{failed.pause, time.Now()}
+		}
+	}
+	for _, longest := range []time.Duration{2, 4, 8, 16, 30, 30} {
+		due()
+		if pause := time.Until(r.rescue(n.Ctx, records)); pause <= longest*time.Second/2 || pause > longest*time.Second {
+			t.Errorf("the next try is in %s, want %d s", pause, longest)
+		}
 	}
 	record.Host.MTU = 9000
 	n.Must(n.Journal.Update(record))
-	clear(r.again)
-	r.rescue(n.Ctx, []*attachment.Record{record})
-	if len(results) != 2 || results[1] != nil {
-		t.Errorf("results %v\n%s", results, n.Logs)
+	due()
+	if next := r.rescue(n.Ctx, records); !next.IsZero() || len(results) != 8 || results[7] != nil {
+		t.Errorf("results %v, next %s\n%s", results, next, n.Logs)
 	}
 }
 
