@@ -85,6 +85,19 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	return errors.Join(errs...)
 }
 
+// Finish does what a Return by the device plugin could not: its container has a
+// read-only /proc/sys. The caller holds the NIC's lock, and nobody has the NIC.
+func (w Returner) Finish(ctx context.Context, r *Record) error {
+	if !w.Journal.Current(r) {
+		return nil
+	}
+	link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
+	if link == nil || err != nil {
+		return err
+	}
+	return w.Host.RestoreSysctls(link, r.Host)
+}
+
 func (w Returner) isSomebodyElses(ctx context.Context, pod *netdev.Namespace, r *Record) bool {
 	place, _, err := w.find(ctx, pod, r)
 	if place != nil && place != w.Host && place != pod {

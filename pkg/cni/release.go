@@ -59,9 +59,6 @@ func (o *operation) release(r *attachment.Record) error {
 // returnNIC gives the NIC back, unless it is back already or another
 // attachment has it by now.
 func (o *operation) returnNIC(r *attachment.Record) error {
-	if r.Step == attachment.Returned {
-		return nil
-	}
 	other, err := o.holder(func(other *attachment.Record) bool {
 		return other.ID() != r.ID() && other.NIC.Netdev.Same(r.NIC.Netdev)
 	})
@@ -70,6 +67,12 @@ func (o *operation) returnNIC(r *attachment.Record) error {
 	}
 	if other != nil {
 		o.logFor(r).Warn("another attachment has the NIC by now; leaving it there", "holder", other.Holder())
+		return nil
+	}
+	if r.Step == attachment.Returned {
+		if err := o.way(r).Finish(o.ctx, r); err != nil {
+			o.logFor(r).Warn("not all of the NIC's settings are back", "err", err)
+		}
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(o.ctx, returnTimeout)

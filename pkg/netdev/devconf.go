@@ -152,6 +152,16 @@ func (n *Namespace) readNeighbours(ifName string) (found map[string]string, err 
 	return found, err
 }
 
+// RestoreSysctls sets those of a state's sysctls again that are files: a Restore by
+// a program that may not write them has left them as they were.
+func (n *Namespace) RestoreSysctls(link netlink.Link, s State) error {
+	answer, err := n.getLink(link.Attrs().Index)
+	if err != nil {
+		return err
+	}
+	return n.restoreDevconf(link, s.Devconf, answer)
+}
+
 // restoreDevconf sets what differs; IPv4's part is set with the link's settings.
 // The rest are files, which a container may be forbidden to write.
 func (n *Namespace) restoreDevconf(link netlink.Link, d *Devconf, answer []byte) error {

@@ -1,6 +1,10 @@
 package cni_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -97,5 +101,46 @@ func TestRoutesInOtherTablesComeBackAndRulesStay(t *testing.T) {
 	p.del("net1", keep)
 	if after := policy(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// rewrite changes a key of all records in a folder of the state folder.
+func (r *rig) rewrite(folder, key string, value any) {
+	r.Helper()
+	paths, err := filepath.Glob(filepath.Join(r.stateDir, folder, "*"))
+	must(r, err)
+	if len(paths) == 0 {
+		r.Fatal("there is nothing in " + folder)
+	}
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		must(r, err)
+		record := map[string]any{}
+		must(r, json.Unmarshal(b, &record))
+		record[key] = value
+		b, err = json.Marshal(record)
+		must(r, err)
+		must(r, os.WriteFile(path, b, 0o600))
+	}
+}
+
+// The device plugin has a read-only /proc/sys.
+func TestDELSetsTheSysctlsThatARescueMayNot(t *testing.T) {
+	r := newRig(t, 1)
+	config := r.config(rails[0])
+	sysctls := []string{"net.ipv6.conf." + rails[0] + ".accept_ra", "net.ipv4.neigh." + rails[0] + ".gc_stale_time"}
+	values := func() string { return run(t, append([]string{"sysctl", "-n"}, sysctls...)...) }
+	run(t, "sysctl", "-qw", sysctls[0]+"=0", sysctls[1]+"=240")
+	before, p := values(), r.pod()
+	p.add("net1", config)
+	p.exec("ip", "link", "set", "net1", "netns", fmt.Sprint(unix.Gettid()))
+	run(t, "ip", "link", "set", "net1", "down", "name", rails[0])
+	r.rewrite("attachments", "step", "returned")
+	if now := values(); now == before {
+		t.Fatalf("the move keeps sysctls: %s", now)
+	}
+	p.del("net1", config)
+	if now := values(); now != before {
+		t.Errorf("%s, was %s", now, before)
 	}
 }
