@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/roce-k8s/roce-k8s/pkg/cni"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -43,6 +44,7 @@ func main() {
 	plugin := &cni.Plugin{
 		Node:       rdma.Host(),
 		Proc:       "/proc",
+		Managers:   netmanager.Roots{Run: "/run", Etc: "/etc"},
 		PolicyFile: policy.File,
 		Log:        slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", "roce-host-device"),
 	}

@@ -26,7 +26,7 @@ const (
 	// copiesDir has a copy of each record: should the records be lost, or one
 	// of them be damaged, the NIC is still known to be its pod's.
 	copiesDir = "copies"
-	// owedDir has the records of NICs that are home, under another name.
+	// owedDir has the records of NICs that are home, and not yet as they were.
 	owedDir = "owed"
 )
 

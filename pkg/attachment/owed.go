@@ -10,27 +10,28 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
-// Owe notes that a record's NIC is on the host under another name than its own,
-// which somebody else has. The attachment can end all the same.
+// Owe notes that a record's NIC is on the host and not yet all that it was: it
+// is under another name than its own, which somebody else has, or the host's
+// network manager is to configure it. The attachment can end all the same.
 func (j *Journal) Owe(r *Record) error {
 	b, err := j.encode(r)
 	if err == nil {
 		err = put(j.owed(r), b)
 	}
 	if err != nil {
-		return fmt.Errorf("note that the NIC has not its own name: %w", err)
+		return fmt.Errorf("note what is owed to the NIC: %w", err)
 	}
 	return nil
 }
 
-// Owed lists the records of NICs that are to have their own name back.
+// Owed lists the records of NICs to which something is owed.
 func (j *Journal) Owed() ([]*Record, error) {
 	entries, err := os.ReadDir(filepath.Join(j.dir, owedDir))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("list the names that are owed: %w", err)
+		return nil, fmt.Errorf("list what is owed to NICs: %w", err)
 	}
 	var owed []*Record
 	for _, e := range entries {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -50,6 +51,10 @@ type Record struct {
 	NIC NIC `json:"nic"`
 	// Host is the netdev's state before the move, to be restored.
 	Host netdev.State `json:"host"`
+	// Manager is who on the host configures the netdev whenever it appears.
+	Manager netmanager.Manager `json:"manager,omitempty"`
+	// Back is when the NIC came back to the host.
+	Back time.Time `json:"back,omitzero"`
 
 	// Rules are the routing rules that the attachment has in the pod.
 	Rules []netdev.Rule `json:"rules,omitempty"`
@@ -118,6 +123,19 @@ func (r *Record) Holder() string {
 		return "pod " + pod + " (" + holder + ")"
 	}
 	return holder
+}
+
+// managerWait is how long a network manager has to configure a NIC that came
+// back. NetworkManager takes some tenths of a second from the kernel's word on,
+// ifupdown may take seconds, and on a busy host all take longer.
+const managerWait = 20 * time.Second
+
+// Due is when what is owed to a NIC can be settled: a manager has its time.
+func (r *Record) Due() time.Time {
+	if r.Manager == netmanager.None {
+		return time.Time{}
+	}
+	return r.Back.Add(managerWait)
 }
 
 func (r *Record) validate() error {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -22,6 +24,10 @@ type Returner struct {
 	Who string
 	// Log has the record's NIC and pod as attributes.
 	Log *slog.Logger
+	// Appear has udev take a netdev of the host for one that appears now, under the
+	// name that it has; nil where that may not be done. For a NIC that appeared
+	// under the pod's name, udev has no ifupdown run.
+	Appear func(name string) error
 }
 
 // Return brings a record's NIC back to the host and restores what the host had
@@ -32,7 +38,8 @@ type Returner struct {
 // The caller holds the NIC's lock, and closes the record when Return succeeds.
 // That is so, too, with nothing to be returned: a virtual netdev that the kernel
 // destroyed with its namespace, or a NIC that is somebody else's by now. A NIC
-// that cannot have its own name on the host has come back: the name is owed.
+// that cannot have its own name on the host has come back: the name is owed. So
+// are its addresses and routes where the host's network manager brings them.
 func (w Returner) Return(ctx context.Context, r *Record) error {
 	if !w.Journal.Current(r) {
 		return nil // the reboot brought the NIC back
@@ -72,7 +79,13 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		}
 		return errors.Join(errs...)
 	}
-	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, hostState(r, link), w.Log)
+	moved := place != w.Host // else the kernel brought it
+	state, managed := hostState(r, link), w.isManaged(r, moved)
+	if managed {
+		state = state.Bare()
+	}
+	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, state, w.Log)
+	r.Back = time.Now().UTC()
 	if err != nil && w.isSomebodyElses(ctx, pod, r) {
 		// It was on the host, free for all, before we were done.
 		w.Log.Warn("the NIC came back, and somebody took it at once; leaving it there", "err", err)
@@ -80,13 +93,35 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	}
 	if errs = append(errs, err); taken != nil {
 		w.Log.Warn("the NIC is back under another name than its own", "because", taken.String())
+	}
+	if taken != nil || managed {
 		errs = append(errs, w.Journal.Owe(r))
+	}
+	if managed && !moved && taken == nil {
+		if err := w.announce(r); err != nil {
+			w.Log.Warn("ifupdown will not configure the NIC", "err", err)
+		}
 	}
 	return errors.Join(errs...)
 }
 
+// isManaged tells whether a network manager will configure a NIC that comes
+// back, and must be left to.
+func (w Returner) isManaged(r *Record, moved bool) bool {
+	return r.Manager == netmanager.NetworkManager || r.Manager == netmanager.Ifupdown && (moved || w.Appear != nil)
+}
+
+// announce has udev run ifupdown for a NIC that the kernel brought back.
+func (w Returner) announce(r *Record) error {
+	if r.Manager != netmanager.Ifupdown || w.Appear == nil {
+		return nil
+	}
+	return w.Appear(r.Host.Name)
+}
+
 // Finish does what a Return by the device plugin could not: its container has a
-// read-only /proc/sys. The caller holds the NIC's lock, and nobody has the NIC.
+// read-only /proc/sys, and may not have a NIC appear. ifupdown then must find no
+// addresses. The caller holds the NIC's lock, and nobody has the NIC.
 func (w Returner) Finish(ctx context.Context, r *Record) error {
 	if !w.Journal.Current(r) {
 		return nil
@@ -95,7 +130,15 @@ func (w Returner) Finish(ctx context.Context, r *Record) error {
 	if link == nil || err != nil {
 		return err
 	}
-	return w.Host.RestoreSysctls(link, r.Host)
+	err = w.Host.RestoreSysctls(link, r.Host)
+	if r.Manager != netmanager.Ifupdown || link.Attrs().Name != r.Host.Name {
+		return err
+	}
+	r.Back = time.Now().UTC()
+	if oweErr := w.Journal.Owe(r); oweErr != nil {
+		return errors.Join(err, oweErr)
+	}
+	return errors.Join(err, w.Host.DeleteAddresses(link, r.Host.Addresses), w.announce(r))
 }
 
 func (w Returner) isSomebodyElses(ctx context.Context, pod *netdev.Namespace, r *Record) bool {
@@ -117,18 +160,39 @@ func hostState(r *Record, link netlink.Link) netdev.State {
 	return s
 }
 
-// Settle gives a NIC whose name was owed its name back, if that is free by now
-// and the NIC on the host. The caller holds the NIC's lock.
+// Settle gives a NIC that is on the host what is owed to it, when that is due:
+// its name, if that is free by now, and what its network manager has not brought.
+// The caller holds the NIC's lock.
 func (w Returner) Settle(ctx context.Context, r *Record) error {
+	if time.Now().Before(r.Due()) {
+		return nil
+	}
 	link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
 	if link == nil || err != nil {
 		return err
+	}
+	if r.Manager != netmanager.None {
+		// If nobody came by for long, what the NIC has is how it is now configured.
+		missing, err := w.Host.AddMissing(ctx, link, r.Host, time.Since(r.Due()) > managerWait)
+		if err != nil {
+			return err
+		}
+		if missing > 0 {
+			w.Log.Warn("the host's network manager has not brought all that the NIC had; it is restored from the journal", "manager", r.Manager, "missing", missing)
+		}
+		if link.Attrs().Name == r.Host.Name {
+			return w.Journal.Settle(r)
+		}
 	}
 	holder, err := w.Host.LinkNamed(r.Host.Name)
 	if err != nil || holder != nil && holder.Attrs().Index != link.Attrs().Index {
 		return err
 	}
-	if taken, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, hostState(r, link), w.Log); err != nil || taken != nil {
+	state := hostState(r, link)
+	if r.Manager != netmanager.None {
+		state = state.Bare()
+	}
+	if taken, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, state, w.Log); err != nil || taken != nil {
 		return err
 	}
 	w.Log.Info("the NIC has its own name again")

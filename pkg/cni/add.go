@@ -125,7 +125,7 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	o.settleNames()
+	o.settleOwed()
 	if err := o.refuseOwedName(sel); err != nil {
 		return nil, nil, err
 	}
@@ -233,6 +233,10 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if state.Uppers, err = o.uppers(link); err != nil {
 		return nil, err
 	}
+	manager, settled, err := o.manager(link, &state)
+	if err != nil {
+		return nil, err
+	}
 	nic, err := o.describe(link)
 	if err != nil {
 		return nil, err
@@ -255,12 +259,15 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		Created: time.Now().UTC(), Step: attachment.Prepared,
 		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Network: o.config.Name, Pod: o.pod,
 		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID, Cookie: pod.Cookie},
-		NIC:   nic, Host: state, Args: o.args.Args, Config: o.args.StdinData,
+		NIC:   nic, Host: state, Manager: manager, Args: o.args.Args, Config: o.args.StdinData,
 	}
 	if err := o.journal.Write(r); err != nil {
 		err = errors.Join(err, o.journal.Remove(r.ID()))
 		return nil, fail(codeJournal, name, "write down what is about to be moved", err,
 			"free or mount the state folder "+o.policy.StateDir+"; nothing was changed")
+	}
+	if err := settled(); err != nil {
+		o.logFor(r).Warn("a note about what was owed to the NIC stays", "err", err)
 	}
 	return r, nil
 }

@@ -30,7 +30,7 @@ func (o *operation) detach() error {
 		return err
 	}
 	defer lock.Unlock()
-	defer o.settleNames()
+	defer o.settleOwed()
 	r, err := o.read(o.id())
 	if err != nil {
 		return err

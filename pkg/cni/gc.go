@@ -44,7 +44,7 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 			errs = append(errs, err)
 		}
 	}
-	o.settleNames()
+	o.settleOwed()
 	unwritten, err := o.journal.Unwritten()
 	if err != nil {
 		errs = append(errs, fail(codeJournal, "", "list the journal", err, "is the state folder readable?"))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
@@ -22,6 +23,8 @@ type Plugin struct {
 	Node rdma.Node
 	// Proc is where proc is mounted.
 	Proc string
+	// Managers is where the host's network managers keep their files.
+	Managers netmanager.Roots
 	// PolicyFile is the file of the node's administrator.
 	PolicyFile string
 	// Log gets what is not an error of the command: repairs, and things that
@@ -92,7 +95,7 @@ func (o *operation) hostRDMA() (host *rdma.Namespace, err error) {
 
 // way is the way back to the host for a record's NIC.
 func (o *operation) way(r *attachment.Record) attachment.Returner {
-	return attachment.Returner{Journal: o.journal, Host: o.host, Who: o.who(), Log: o.logFor(r)}
+	return attachment.Returner{Journal: o.journal, Host: o.host, Who: o.who(), Log: o.logFor(r), Appear: o.Node.Appear}
 }
 
 // logFor is the log with what each line about a record says.

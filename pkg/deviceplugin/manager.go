@@ -305,8 +305,8 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 	}
 	found := seen.Stranded()
 	owed, err := m.rescuer.journal.Owed()
-	if m.said.News("owed names", fmt.Sprint(err)) && err != nil {
-		m.log.Warn("cannot look for names that are owed to NICs", "err", err)
+	if m.said.News("owed", fmt.Sprint(err)) && err != nil {
+		m.log.Warn("cannot look for what is owed to NICs", "err", err)
 	}
 	if len(found)+len(owed) == 0 {
 		return
@@ -316,8 +316,7 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 		// Nobody waits for it at the end either: like a CNI operation it may
 		// be interrupted anywhere.
 		m.abandoned.Go(func() {
-			next := m.rescuer.rescue(ctx, found)
-			m.rescuer.settle(ctx, owed)
+			next := earlier(m.rescuer.rescue(ctx, found), m.rescuer.settle(ctx, owed))
 			free <- struct{}{}
 			if !next.IsZero() {
 				time.AfterFunc(time.Until(next), m.notice)

@@ -128,14 +128,20 @@ func (r *rescuer) way(record *attachment.Record) attachment.Returner {
 	}
 }
 
-// settle gives NICs that are home under another name their own back, where that
-// is free by now.
-func (r *rescuer) settle(ctx context.Context, owed []*attachment.Record) {
+// settle gives NICs that are home what is owed to them: their own name, where that
+// is free by now, and what a network manager has not brought in its time. next is
+// when the next of these times ends, zero if none does.
+func (r *rescuer) settle(ctx context.Context, owed []*attachment.Record) (next time.Time) {
 	for _, record := range owed {
+		if due := record.Due(); time.Now().Before(due) {
+			next = earlier(next, due)
+			continue
+		}
 		if err := r.settleOne(ctx, record); err != nil && ctx.Err() == nil {
-			r.log.Warn("a NIC cannot have its own name yet", "nic", record.Host.Name, "err", err)
+			r.log.Warn("a NIC cannot have all that is owed to it yet", "nic", record.Host.Name, "err", err)
 		}
 	}
+	return next
 }
 
 func (r *rescuer) settleOne(ctx context.Context, record *attachment.Record) error {

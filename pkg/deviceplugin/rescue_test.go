@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +12,11 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
@@ -139,6 +142,55 @@ func TestARescueThatFailsIsTriedAgainLater(t *testing.T) {
 	due()
 	if next := r.rescue(n.Ctx, records); !next.IsZero() || len(results) != 8 || results[7] != nil {
 		t.Errorf("results %v, next %s\n%s", results, next, n.Logs)
+	}
+}
+
+func TestANICOfANetworkManagerGetsItsAddressesFromTheJournalOnlyWhenTheManagerHadItsTime(t *testing.T) {
+	for manager, waits := range map[netmanager.Manager]bool{
+		netmanager.None: false, netmanager.NetworkManager: true,
+		netmanager.Ifupdown: false, // nobody runs it for a NIC that comes under the pod's name
+	} {
+		t.Run(string(manager), func(t *testing.T) {
+			n := newTestNode(t)
+			host := node.NewHost(t)
+			record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
+			record.Manager = manager
+			record.Host.Addresses = []netdev.Address{{Prefix: netip.MustParsePrefix("192.168.1.1/24")}}
+			n.Must(n.Journal.Write(record))
+			r := &rescuer{host: host, journal: n.Journal, log: n.Log(), done: n.Must}
+			r.rescue(n.Ctx, []*attachment.Record{record})
+			link, err := host.LinkNamed(record.Host.Name)
+			if err != nil || link == nil {
+				t.Fatalf("there is no %s (%v)\n%s", record.Host.Name, err, n.Logs)
+			}
+			addresses := func() int {
+				list, err := netlink.AddrList(link, unix.AF_INET)
+				n.Must(err)
+				return len(list)
+			}
+			owed, err := n.Journal.Owed()
+			n.Must(err)
+			if !waits {
+				if addresses() != 1 || len(owed) != 0 {
+					t.Errorf("%d addresses, owed %v", addresses(), owed)
+				}
+				return
+			}
+			if len(owed) != 1 {
+				t.Fatalf("owed: %v\n%s", owed, n.Logs)
+			}
+			if next := r.settle(n.Ctx, owed); !next.Equal(owed[0].Due()) || addresses() != 0 {
+				t.Errorf("%d addresses, next look %s, due %s", addresses(), next, owed[0].Due())
+			}
+			owed[0].Back = time.Now().Add(-time.Minute)
+			n.Must(n.Journal.Owe(owed[0]))
+			if next := r.settle(n.Ctx, owed); !next.IsZero() || addresses() != 1 {
+				t.Errorf("%d addresses, next look %s\n%s", addresses(), next, n.Logs)
+			}
+			if owed, err := n.Journal.Owed(); err != nil || len(owed) != 0 {
+				t.Errorf("still owed: %v, %v", owed, err)
+			}
+		})
 	}
 }
 

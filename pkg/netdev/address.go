@@ -89,6 +89,18 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 	return errors.Join(errs...)
 }
 
+// DeleteAddresses takes addresses from a link that may be on it.
+func (n *Namespace) DeleteAddresses(link netlink.Link, addresses []Address) error {
+	var errs []error
+	for _, a := range addresses {
+		_, err := n.route.request(unix.RTM_DELADDR, unix.NLM_F_ACK, a.message(link.Attrs().Index)...)
+		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			errs = append(errs, fmt.Errorf("delete address %s: %w", a.Prefix, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Is6 tells whether it is an IPv6 address.
 func (a Address) Is6() bool { return a.Prefix.Addr().Is6() }
 

@@ -215,6 +215,31 @@ func (n *Namespace) restoreSettings(back netlink.Link, s State, answer []byte) e
 	return wrap("set its settings", n.Apply(back.Attrs().Index, Change{Settings: changes}))
 }
 
+// Bare is a state without what is configured on top of the link: whoever does
+// that on this host will.
+func (s State) Bare() State {
+	s.Addresses, s.Routes = nil, nil
+	return s
+}
+
+// AddMissing adds the addresses and routes of a state that a link of this
+// namespace has not; with ifBare only if it has no address at all. A route to the
+// same destination is the same, whatever its metric: a network manager may choose
+// another each time. missing says how many there were.
+func (n *Namespace) AddMissing(ctx context.Context, link netlink.Link, s State, ifBare bool) (missing int, err error) {
+	now, err := n.State(ctx, link)
+	if err != nil || ifBare && len(now.Addresses) > 0 {
+		return 0, err
+	}
+	addresses := slices.DeleteFunc(slices.Clone(s.Addresses), func(a Address) bool {
+		return slices.ContainsFunc(now.Addresses, func(have Address) bool { return have.Prefix == a.Prefix })
+	})
+	routes := slices.DeleteFunc(slices.Clone(s.Routes), func(r Route) bool {
+		return slices.ContainsFunc(now.Routes, func(have Route) bool { return have.Dst == r.Dst && have.Table == r.Table })
+	})
+	return len(addresses) + len(routes), errors.Join(n.AddAddresses(link, addresses), n.AddRoutes(link, routes))
+}
+
 // A NameTaken says that a netdev could not have its own name on the host.
 type NameTaken struct {
 	Name   string // its own

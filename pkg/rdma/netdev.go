@@ -1,6 +1,9 @@
 package rdma
 
-import "strings"
+import (
+	"os"
+	"strings"
+)
 
 // HardwareNetdevs lists the netdevs that are on a bus, sorted.
 func (n Node) HardwareNetdevs() []string {
@@ -43,4 +46,10 @@ func isRepresentorPort(physPortName string) bool {
 	}
 	tail := physPortName[pf:]
 	return strings.Contains(tail, "vf") || strings.Contains(tail, "sf")
+}
+
+// Appear has the kernel say again that a netdev appeared, and so udev do what it
+// does then. Equivalent to: `udevadm trigger --action=add /sys/class/net/$netdev`.
+func (n Node) Appear(netdev string) error {
+	return os.WriteFile(n.class("net", netdev, "uevent"), []byte("add"), 0)
 }

@@ -104,6 +104,29 @@ func TestRoutesInOtherTablesComeBackAndRulesStay(t *testing.T) {
 	}
 }
 
+// networkManager writes what NetworkManager would of a NIC whose profile is up.
+// The folder stands for the real one.
+func (r *rig) networkManager(nic string) {
+	r.Helper()
+	const folder = "/run/NetworkManager"
+	if _, err := os.Stat(folder); os.IsNotExist(err) {
+		must(r, os.Mkdir(folder, 0o755))
+		r.Cleanup(func() { must(r, os.Remove(folder)) })
+	}
+	run(r, "mount", "-t", "tmpfs", "fake-NetworkManager", folder)
+	r.Cleanup(func() { run(r, "umount", folder) })
+	link, err := netlink.LinkByName(nic)
+	must(r, err)
+	must(r, os.Mkdir(folder+"/devices", 0o755))
+	must(r, os.WriteFile(fmt.Sprintf("%s/devices/%d", folder, link.Attrs().Index), []byte("[device]\nmanaged=true\nconnection-uuid=1\n"), 0o600))
+}
+
+// overdue makes what is owed to NICs due.
+func (r *rig) overdue() {
+	r.Helper()
+	r.rewrite("owed", "back", time.Now().Add(-21*time.Second).UTC())
+}
+
 // rewrite changes a key of all records in a folder of the state folder.
 func (r *rig) rewrite(folder, key string, value any) {
 	r.Helper()
@@ -142,5 +165,104 @@ func TestDELSetsTheSysctlsThatARescueMayNot(t *testing.T) {
 	p.del("net1", config)
 	if now := values(); now != before {
 		t.Errorf("%s, was %s", now, before)
+	}
+}
+
+// udev has ifupdown run for a netdev that appears. After a pod's end without DEL,
+// DEL has it appear once more: there must be no address then, and where nobody
+// comes the journal's comes back.
+func TestDELHasIfupdownConfigureANICThatTheKernelBroughtBack(t *testing.T) {
+	for name, rescued := range map[string]bool{"rescued": true, "as the kernel left it": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 2)
+			before, p := hostState(t), r.pod()
+			config := r.config(rails[0])
+			p.add("net1", config)
+			p.exec("ip", "link", "set", "net1", "netns", fmt.Sprint(unix.Gettid()))
+			if rescued {
+				run(t, "ip", "link", "set", "net1", "name", rails[0], "alias", "rail of "+rails[0], "up")
+				run(t, "ip", "addr", "add", "192.168.0.1/24", "dev", rails[0])
+				run(t, "ip", "route", "add", "10.0.0.0/16", "via", "192.168.0.9")
+				r.expectHost(before)
+				r.rewrite("attachments", "step", "returned")
+			}
+			r.rewrite("attachments", "manager", "ifupdown")
+			p.del("net1", config)
+			if has := run(t, "ip", "-4", "-o", "addr", "show", "dev", rails[0]) + run(t, "ip", "-4", "route", "show", "dev", rails[0]); has != "" {
+				t.Errorf("ifupdown would fail, for there is %s", has)
+			}
+			r.expectClean()
+			r.overdue()
+			other := r.pod() // any operation settles what is owed
+			other.add("net1", r.config(rails[1]))
+			other.del("net1", r.config(rails[1]))
+			r.expectHost(before)
+		})
+	}
+}
+
+func TestANICOfANetworkManagerIsLeftToIt(t *testing.T) {
+	r := newRig(t, 2)
+	r.networkManager(rails[0])
+	before := hostState(t)
+	config := r.config(rails[0])
+	addresses := func() string { return run(t, "ip", "-4", "-o", "addr", "show", "dev", rails[0]) }
+	another := func() { // any operation settles what is owed
+		p := r.pod()
+		p.add("net1", r.config(rails[1]))
+		p.del("net1", r.config(rails[1]))
+	}
+	attach := func() {
+		p := r.pod()
+		p.add("net1", config)
+		p.del("net1", config)
+		another()
+		if has := addresses(); has != "" {
+			t.Errorf("before the manager has seen it, it has %s", has)
+		}
+	}
+	r.run("which configures it, in its own way", func(r *rig) {
+		attach()
+		run(r, "ip", "addr", "add", "192.168.0.1/24", "dev", rails[0])
+		run(r, "ip", "route", "add", "10.0.0.0/16", "via", "192.168.0.9", "metric", "105")
+		r.overdue()
+		another()
+		if routes := run(r, "ip", "route", "show", "10.0.0.0/16"); strings.Count(routes, "10.0.0.0/16") != 1 || !strings.Contains(routes, "metric 105") {
+			r.Errorf("%s", routes)
+		}
+		run(r, "ip", "route", "del", "10.0.0.0/16")
+		run(r, "ip", "route", "add", "10.0.0.0/16", "via", "192.168.0.9")
+		r.expectHost(before)
+	})
+	r.run("which does not: the journal's comes back", func(r *rig) {
+		attach()
+		r.overdue()
+		another()
+		r.expectHost(before)
+	})
+	r.run("and nobody came by for long: what it has by now is the host's", func(r *rig) {
+		attach()
+		run(r, "ip", "addr", "add", "192.168.77.1/24", "dev", rails[0]) // another profile
+		r.rewrite("owed", "back", time.Now().Add(-time.Hour).UTC())
+		another()
+		if has := addresses(); strings.Count(has, "inet") != 1 || !strings.Contains(has, "192.168.77.1") {
+			r.Errorf("it has %s", has)
+		}
+		run(r, "ip", "addr", "del", "192.168.77.1/24", "dev", rails[0])
+		run(r, "ip", "addr", "add", "192.168.0.1/24", "dev", rails[0])
+		run(r, "ip", "route", "add", "10.0.0.0/16", "via", "192.168.0.9")
+		r.expectHost(before)
+	})
+	r.run("and the next pod is faster: it is no configuration of the host's", func(r *rig) {
+		attach()
+		attach()
+		attach()
+		r.overdue()
+		another()
+		r.expectHost(before)
+	})
+	r.expectClean()
+	if notes, err := filepath.Glob(filepath.Join(r.stateDir, "owed", "*")); len(notes) != 0 || err != nil {
+		t.Errorf("still owed: %v, %v", notes, err)
 	}
 }

@@ -1,0 +1,86 @@
+package cni
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
+)
+
+// settleOwed gives NICs that came home what is owed to them by now: their own name,
+// where that is free, and what the host's network manager did not bring. It is
+// nobody's command, so nothing of it is an error.
+func (o *operation) settleOwed() {
+	owed, err := o.journal.Owed()
+	if err != nil {
+		o.Log.Warn("cannot look for what is owed to NICs", "err", err)
+	}
+	for _, r := range owed {
+		if time.Now().Before(r.Due()) {
+			continue
+		}
+		if err := o.settleOne(r); err != nil {
+			o.logFor(r).Warn("the NIC cannot have all that is owed to it yet", "err", err)
+		}
+	}
+}
+
+func (o *operation) settleOne(r *attachment.Record) error {
+	lock, err := o.lockNICOf(r)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	return o.way(r).Settle(o.ctx, r)
+}
+
+// manager tells who configures a NIC on the host. While a manager has not had its
+// time since the NIC came back, what is to be seen of its work may be the half:
+// then state gets what the host had before. settled is to be called when that is
+// written down anew.
+func (o *operation) manager(link netlink.Link, state *netdev.State) (manager netmanager.Manager, settled func() error, err error) {
+	name := link.Attrs().Name
+	owed, err := o.journal.Owed()
+	if err != nil {
+		return netmanager.None, nil, fail(codeJournal, name, "look for what is owed to the NIC", err, "is the state folder readable?")
+	}
+	for _, r := range owed {
+		if r.Manager != netmanager.None && r.NIC.Netdev.IsOnHost(link) {
+			state.Addresses, state.Routes = r.Host.Addresses, r.Host.Routes
+			return r.Manager, func() error { return o.journal.Settle(r) }, nil
+		}
+	}
+	return o.Managers.Of(name, link.Attrs().Index), func() error { return nil }, nil
+}
+
+// refuseOwedName refuses a name that is a NIC's which does not have it: what has
+// it is not what the network means.
+func (o *operation) refuseOwedName(sel selector) error {
+	if sel.key != "device" {
+		return nil
+	}
+	owed, err := o.journal.Owed()
+	if err != nil {
+		return fail(codeJournal, sel.value, "look for names that are owed", err, "is the state folder readable?")
+	}
+	for _, r := range owed {
+		if r.Host.Name != sel.value && !slices.Contains(r.Host.AltNames, sel.value) {
+			continue
+		}
+		link, err := o.host.Link(o.ctx, r.NIC.Netdev, o.host)
+		if err != nil {
+			return fail(codeNICNotFound, sel.value, "find the NIC", err, "try again")
+		}
+		if link == nil || link.Attrs().Name == sel.value || slices.Contains(link.Attrs().AltNames, sel.value) {
+			continue // a pod has it, or there is a note left
+		}
+		return fail(codeNICNotFound, sel.value, fmt.Sprintf("the NIC is on the host as %s, for another link has its name", link.Attrs().Name), nil,
+			"rename or remove that one; `ip link show "+sel.value+"` shows it. Nothing was changed")
+	}
+	return nil
+}
