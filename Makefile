@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-kubelet e2e guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet e2e guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -80,6 +80,10 @@ test-hostile-netns: build peers
 
 test-hostile-lab: build peers
 	@test/lab-tests $(CNI_PATH) hostile
+
+# On Debian hosts with each network manager; writes docs/compatibility-hosts.md.
+test-hosts: build peers
+	@test/hosts/run
 
 # Against the device managers of the real kubelet; compiles Kubernetes once.
 test-kubelet: build
