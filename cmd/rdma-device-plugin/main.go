@@ -5,6 +5,7 @@
 //	rdma-device-plugin validate [FILE]    check a configuration
 //	rdma-device-plugin probe PATH         ask the instance at --probe-socket for /healthz or /readyz
 //	rdma-device-plugin forget DEVICE      have it forget a device that is gone for good
+//	rdma-device-plugin selftest [NIC…]    try the CNI plugin on one or two NICs and print a report
 package main
 
 import (
@@ -17,7 +18,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +27,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/selftest"
 )
 
 // buildVersion is set by the linker.
@@ -70,8 +71,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case c.showVersion:
 		_, _ = fmt.Fprintln(stdout, "rdma-device-plugin", buildVersion)
 		return 0
-	case len(c.rest) > 1 || len(c.rest) > 0 && !slices.Contains([]string{"validate", "probe", "forget"}, command):
-		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[0]), exitUsage)
+	case len(c.rest) > most(command):
+		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[most(command)]), exitUsage)
 	}
 	switch command {
 	case "":
@@ -97,8 +98,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return fail(stderr, errors.New("use: forget --probe-socket=FILE DEVICE, with the name of a device that is gone"), exitUsage)
 		}
 		err = deviceplugin.Forget(ctx, c.ProbeSocket, c.rest[0])
+	case "selftest":
+		err = selftest.Run(ctx, selftest.Options{
+			Node: c.Node, PluginDir: c.pluginDir, StateDir: c.StateDir, Proc: c.Proc, NICs: c.rest, Version: buildVersion,
+		}, stdout)
 	default:
-		err = fmt.Errorf("unknown command %q: use explain, validate, probe or forget, or leave it out to run the device plugin", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate, probe, forget or selftest, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
@@ -111,6 +116,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// most is how many arguments a command takes.
+func most(command string) int {
+	switch command {
+	case "validate", "probe", "forget":
+		return 1
+	case "selftest":
+		return selftest.MostNICs
+	}
+	return 0
+}
+
 func fail(stderr io.Writer, err error, status int) int {
 	_, _ = fmt.Fprintln(stderr, "rdma-device-plugin:", err)
 	return status
@@ -119,6 +135,7 @@ func fail(stderr io.Writer, err error, status int) int {
 // A commandLine is what the flags say.
 type commandLine struct {
 	deviceplugin.Options
+	pluginDir   string
 	showVersion bool
 	rest        []string
 }
@@ -146,6 +163,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
 	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's device folder is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
+	flags.StringVar(&c.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; for the command selftest")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty for nowhere")
 	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same of this instance alone; for the command probe")

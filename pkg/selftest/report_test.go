@@ -1,0 +1,42 @@
+package selftest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestAReportFailsIfAStepDidAndNotIfOneWasSkipped(t *testing.T) {
+	for name, tt := range map[string]struct {
+		steps []error
+		want  string
+		err   error
+	}{
+		"all well":     {[]error{nil, nil}, "PASSED: 2 steps, 0 skipped", nil},
+		"one skipped":  {[]error{nil, skip("no second NIC")}, "PASSED: 1 steps, 1 skipped", nil},
+		"one failed":   {[]error{nil, skip("x"), errors.New("no")}, "FAILED: 1 of 3 steps", ErrFailed},
+		"and its text": {[]error{&refusal{112, "it is a port of br0", "nothing was changed"}}, "code 112: it is a port of br0; nothing was changed", ErrFailed},
+	} {
+		var text strings.Builder
+		r := &report{w: &text}
+		for _, err := range tt.steps {
+			if ok := r.step("step", func() error { return err }); ok != (err == nil) {
+				t.Errorf("%s: %v is %v", name, err, ok)
+			}
+		}
+		if err := r.verdict(); !errors.Is(err, tt.err) || !strings.Contains(text.String(), tt.want) {
+			t.Errorf("%s: %v\n%swant %q", name, err, &text, tt.want)
+		}
+	}
+}
+
+func TestADifferenceSaysWhatIsAndWhatWas(t *testing.T) {
+	before := view{"mtu": "9000", "alias": `"rail"`, "up": "true"}
+	if err := before.differences(view{"mtu": "9000", "alias": `"rail"`, "up": "true"}); err != nil {
+		t.Errorf("of the same: %v", err)
+	}
+	err := before.differences(view{"mtu": "1500", "up": "true", "routes": "[1]"})
+	if want := `alias is nothing, was "rail"; mtu is 1500, was 9000; routes is [1], was nothing`; err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+}
