@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet e2e guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet e2e e2e-runtimes guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -92,6 +92,11 @@ test-kubelet: build
 # On a real Kubernetes, with nodes made of namespaces; compiles it once.
 e2e:
 	@test/e2e/run
+
+# With other versions of containerd and Multus, and a thick one; prints a table.
+# Half an hour.
+e2e-runtimes:
+	@test/e2e/runtimes
 
 # The operator's guide on a real Kubernetes, with nodes in the lab; writes
 # docs/guide-replay-*.md.

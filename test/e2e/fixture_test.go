@@ -51,7 +51,9 @@ func newSite(t *testing.T) *site {
 	ctx := s.context()
 	images, err := filepath.Glob(filepath.Join(os.Getenv("ROCE_E2E_IMAGES"), "*.tar"))
 	s.must(err)
-	pair, err := cluster.StartPair(ctx, folder, os.Getenv("ROCE_E2E_PEERS"), cluster.Parts{Program: os.Getenv("ROCE_E2E_NODE"), Images: images})
+	pair, err := cluster.StartPair(ctx, folder, os.Getenv("ROCE_E2E_PEERS"), cluster.Parts{
+		Program: os.Getenv("ROCE_E2E_NODE"), Images: images, ThickMultus: os.Getenv("ROCE_E2E_MULTUS_MODE") == "thick",
+	})
 	s.ControlPlane, s.nodes = pair.ControlPlane, pair.Nodes
 	t.Cleanup(func() {
 		if t.Failed() && s.ControlPlane != nil {

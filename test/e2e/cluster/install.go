@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +18,8 @@ func (c *ControlPlane) Install(ctx context.Context, peer string) error {
 	if err != nil {
 		return err
 	}
+	// Those of a thick Multus are another way to have the same.
+	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, thickSuffix) })
 	if len(files) == 0 {
 		return errors.New("no manifests of " + peer)
 	}

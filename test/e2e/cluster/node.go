@@ -30,10 +30,13 @@ type Parts struct {
 	Program string   // the command node
 	Images  []string // container images
 	Multus  string   // in the place of the peer's
+	// ThickMultus: Multus is a DaemonSet, and nothing on a node before.
+	ThickMultus bool
 }
 
 // NewNode prepares the folder of a node. Nothing runs yet.
 func (c *ControlPlane) NewNode(config node.Config, parts Parts) (*Node, error) {
+	config.ThickMultus = parts.ThickMultus
 	n := &Node{Config: config, Folder: c.path(config.Name), cluster: c}
 	for _, folder := range []string{node.ProgramsFolder, node.PluginsFolder, node.ImagesFolder, node.KeysFolder, node.LogsFolder, node.StateFolder} {
 		if err := os.MkdirAll(n.path(folder), 0o755); err != nil {
@@ -47,7 +50,9 @@ func (c *ControlPlane) NewNode(config node.Config, parts Parts) (*Node, error) {
 	for _, name := range []string{"whereabouts", "bridge", "host-local", "loopback", "host-device"} {
 		files[c.program(peerOf(name), name)] = node.PluginsFolder
 	}
-	files[cmp.Or(parts.Multus, c.program("multus", "multus"))] = node.PluginsFolder
+	if !parts.ThickMultus {
+		files[cmp.Or(parts.Multus, c.program("multus", "multus"))] = node.PluginsFolder
+	}
 	for _, image := range parts.Images {
 		files[image] = node.ImagesFolder
 	}

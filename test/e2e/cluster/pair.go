@@ -61,6 +61,9 @@ func StartPair(ctx context.Context, folder, peers string, parts Parts) (*Pair, e
 			return p, err
 		}
 	}
+	if parts.ThickMultus {
+		return p, p.InstallThickMultus(ctx)
+	}
 	return p, nil
 }
 

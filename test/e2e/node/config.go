@@ -26,6 +26,9 @@ type Config struct {
 	// NICs are the RoCE NICs of a node in namespaces, in the order of the rails.
 	// Empty in the lab: its machines have real ones.
 	NICs []NIC
+	// ThickMultus: Multus comes as a DaemonSet, and the pod network is without it
+	// until then.
+	ThickMultus bool
 	// Emulated: the processor is slow, and everything has more time.
 	Emulated bool
 }

@@ -1,6 +1,9 @@
 package node
 
-import "fmt"
+import (
+	"fmt"
+	"path/filepath"
+)
 
 // Where everything is on a node.
 const (
@@ -12,17 +15,49 @@ const (
 
 // files are the configuration files of the node, by path.
 func (n *node) files() map[string]string {
+	network, networkFile := n.multusJSON(), "00-multus.conf"
+	if n.ThickMultus {
+		network, networkFile = fmt.Sprintf("{%s}\n", n.podNetwork()), "10-pods.conflist"
+	}
 	return map[string]string{
-		containerdConfig: containerdTOML,
+		containerdConfig: containerdTOML(),
 		kubeletConfig:    n.kubeletYAML(),
 		// Whereabouts finds its flat file by itself, as in the guide, and the
 		// kubeconfig there.
 		cniConfig + "/whereabouts.d/whereabouts.conf": n.whereaboutsJSON(),
-		cniConfig + "/00-multus.conf":                 n.multusJSON(),
+		filepath.Join(cniConfig, networkFile):         network,
 	}
 }
 
-const containerdTOML = `version = 3
+// containerdTOML is for the containerd that is installed: its default
+// configuration says which format it reads.
+func containerdTOML() string {
+	if run("containerd config default | grep -q '^version = 2'") == nil {
+		return containerd1
+	}
+	return containerd2
+}
+
+const containerd1 = `version = 2
+[plugins.'io.containerd.grpc.v1.cri']
+  sandbox_image = 'localhost/pause:1'
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  enable_unprivileged_ports = false
+  enable_unprivileged_icmp = false
+  enable_cdi = true
+[plugins.'io.containerd.grpc.v1.cri'.cni]
+  bin_dir = '` + cniPlugins + `'
+  conf_dir = '` + cniConfig + `'
+[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]
+  runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]
+  SystemdCgroup = false
+[plugins.'io.containerd.nri.v1.nri']
+  disable = true
+`
+
+const containerd2 = `version = 3
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = 'localhost/pause:1'
 [plugins.'io.containerd.cri.v1.runtime']
@@ -70,12 +105,17 @@ nodeStatusUpdateFrequency: %s
 func (n *node) multusJSON() string {
 	return fmt.Sprintf(`{
   "cniVersion": "1.0.0", "name": "multus-cni-network", "type": "multus", "kubeconfig": %q, "logLevel": "error", "logFile": %q,
-  "delegates": [{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
+  "delegates": [{%s}]
+}
+`, n.path(KeysFolder, "multus.kubeconfig"), n.path(LogsFolder, "multus"), n.podNetwork())
+}
+
+// podNetwork is what a network's list says, without the brackets.
+func (n *node) podNetwork() string {
+	return fmt.Sprintf(`"cniVersion": "1.0.0", "name": "pods", "plugins": [{
     "type": "bridge", "bridge": "cni0", "isGateway": true,
     "ipam": {"type": "host-local", "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}
-  }]}]
-}
-`, n.path(KeysFolder, "multus.kubeconfig"), n.path(LogsFolder, "multus"), n.PodSubnet)
+  }]`, n.PodSubnet)
 }
 
 // whereaboutsJSON is the flat file. Where the processor is slow its lease must

@@ -20,7 +20,12 @@ func (n *node) becomeMachine(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.addHardware(ctx)
+	if err := n.addHardware(ctx); err != nil {
+		return err
+	}
+	// As systemd leaves them: what is mounted on a node, such as the namespace of
+	// a pod, containers see that ask for it.
+	return run("mount --make-rshared /")
 }
 
 // mountState mounts what a disk keeps. The rest of the root file system is this
