@@ -10,6 +10,10 @@ func Run(t *testing.T, k Kubelet) {
 	}{
 		{"a pool gives one unit and then all the others and no more", poolGivesItsUnits},
 		{"in mode perDevice a pod gets the NICs of its units alone", perDeviceGivesItsNIC},
+		{"a NIC is near its GPU if the kubelet's policy says so", alignedWithGPU},
+		{"a pod that no NUMA node can serve is refused by some policies", tooManyForOneNode},
+		{"a GPU in another container is near with the scope pod only", alignedAcrossContainers},
+		{"a pool has no place and is in no policy's way", poolHasNoPlace},
 		{"two resources with one name and two prefixes are two", onePoolForEachPrefix},
 		{"a pool is unhealthy only when none of its NICs works and comes back", poolHealth},
 		{"in mode perDevice each NIC has its own health", perDeviceHealth},

@@ -11,6 +11,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/kubelet/cm/devicemanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
+	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
 
 	"github.com/roce-k8s/roce-k8s/test/kubelet/scenario"
 )
@@ -26,6 +27,23 @@ func TestTheDevicePluginWithKubernetes1363(t *testing.T) { scenario.Run(t, kubel
 func newManager(socket string) (*devicemanager.ManagerImpl, error) {
 	log := klog.Background()
 	return newManagerImpl(log, socket, nil, topologymanager.NewFakeManager())
+}
+
+func newAlignedManager(socket string, a scenario.Alignment) (*devicemanager.ManagerImpl, topologymanager.Manager, error) {
+	var nodes []cadvisorapi.Node
+	for id := range a.NUMANodes {
+		nodes = append(nodes, cadvisorapi.Node{Id: id})
+	}
+	topology, err := topologymanager.NewManager(nodes, a.Policy, a.Scope, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	impl, err := newManagerImpl(klog.Background(), socket, nodes, topology)
+	return impl, topology, err
+}
+
+func (m *manager) admit(attributes *lifecycle.PodAdmitAttributes) lifecycle.PodAdmitResult {
+	return m.topology.Admit(attributes)
 }
 
 func (m *manager) capacity() (capacity, allocatable v1.ResourceList, deleted []string) {

@@ -5,6 +5,7 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -25,11 +26,13 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/cm/containermap"
 	"k8s.io/kubernetes/pkg/kubelet/cm/devicemanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/devicemanager/checkpoint"
+	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
+	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
 
 	"github.com/roce-k8s/roce-k8s/test/kubelet/scenario"
 )
 
-var kubelet = scenario.Kubelet{Start: start, Checkpoint: writeCheckpoint}
+var kubelet = scenario.Kubelet{Start: start, StartAligned: startAligned, Checkpoint: writeCheckpoint}
 
 // TestMain silences the kubelet, which calls the end of every stream an error,
 // unless ROCE_TEST_KUBELET_LOG is the verbosity that somebody wants.
@@ -49,8 +52,9 @@ func TestMain(m *testing.M) {
 // A manager is a device manager with the pods of its node.
 type manager struct {
 	*devicemanager.ManagerImpl
-	mu   sync.Mutex
-	pods []*v1.Pod
+	topology topologymanager.Manager // nil: pods are admitted without
+	mu       sync.Mutex
+	pods     []*v1.Pod
 }
 
 // ready: the pods are known from the start.
@@ -77,6 +81,16 @@ func start(folder string, pods []scenario.Pod) (scenario.Manager, error) {
 	return m, impl.Start(log, m.active, ready{}, containers, running)
 }
 
+func startAligned(folder string, a scenario.Alignment) (scenario.Manager, error) {
+	impl, topology, err := newAlignedManager(filepath.Join(folder, "kubelet.sock"), a)
+	if err != nil {
+		return nil, err
+	}
+	topology.AddHintProvider(klog.Background(), impl)
+	m := &manager{ManagerImpl: impl, topology: topology}
+	return m, impl.Start(klog.Background(), m.active, ready{}, containermap.NewContainerMap(), sets.New[string]())
+}
+
 func (m *manager) active() []*v1.Pod {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,7 +111,13 @@ func (m *manager) Admit(p scenario.Pod) error {
 	m.mu.Lock()
 	m.pods = append(m.pods, pod)
 	m.mu.Unlock()
-	return m.allocate(pod)
+	if m.topology == nil {
+		return m.allocate(pod)
+	}
+	if is := m.admit(&lifecycle.PodAdmitAttributes{Pod: pod, Operation: lifecycle.AddOperation}); !is.Admit {
+		return errors.New(is.Reason + ": " + is.Message)
+	}
+	return nil
 }
 
 func (m *manager) Remove(p scenario.Pod) error {
@@ -149,12 +169,19 @@ func (m *manager) Health(p scenario.Pod) (map[string]string, error) {
 const container = "c"
 
 func podOf(p scenario.Pod) *v1.Pod {
-	units := v1.ResourceList{v1.ResourceName(p.Resource): *resource.NewQuantity(int64(p.Units), resource.DecimalSI)}
+	first, beside := v1.ResourceList{v1.ResourceName(p.Resource): *resource.NewQuantity(int64(p.Units), resource.DecimalSI)}, v1.ResourceList{}
+	containers := []v1.Container{{Name: container, Resources: v1.ResourceRequirements{Limits: first, Requests: first}}}
+	if p.Apart {
+		containers = append(containers, v1.Container{Name: "beside", Resources: v1.ResourceRequirements{Limits: beside, Requests: beside}})
+	} else {
+		beside = first
+	}
+	if p.Beside != "" {
+		beside[v1.ResourceName(p.Beside)] = *resource.NewQuantity(int64(p.BesideUnits), resource.DecimalSI)
+	}
 	return &v1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: p.UID, Namespace: "default", UID: types.UID(p.UID)},
-		Spec: v1.PodSpec{Containers: []v1.Container{{
-			Name: container, Resources: v1.ResourceRequirements{Limits: units, Requests: units},
-		}}},
+		Spec:       v1.PodSpec{Containers: containers},
 	}
 }
 

@@ -30,6 +30,23 @@ func newManager(socket string) (*devicemanager.ManagerImpl, error) {
 	return newManagerImpl(log, socket, nil, topologymanager.NewFakeManager(log))
 }
 
+func newAlignedManager(socket string, a scenario.Alignment) (*devicemanager.ManagerImpl, topologymanager.Manager, error) {
+	var nodes []cadvisorapi.Node
+	for id := range a.NUMANodes {
+		nodes = append(nodes, cadvisorapi.Node{Id: id})
+	}
+	topology, err := topologymanager.NewManager(klog.Background(), nodes, a.Policy, a.Scope, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	impl, err := newManagerImpl(klog.Background(), socket, nodes, topology)
+	return impl, topology, err
+}
+
+func (m *manager) admit(attributes *lifecycle.PodAdmitAttributes) lifecycle.PodAdmitResult {
+	return m.topology.Admit(context.Background(), attributes)
+}
+
 func (m *manager) capacity() (capacity, allocatable v1.ResourceList, deleted []string) {
 	return m.GetCapacity(klog.Background())
 }
