@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -207,8 +208,24 @@ func (n *Namespace) hostNumber(id Identity, host *Namespace) (int, error) {
 }
 
 // LinkNamed finds a link by its name or one of its alternative names; nil if
-// there is none.
+// there is none. One that has left is none, see linkNamed.
 func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
+	link, err := n.linkNamed(name)
+	if link == nil || err != nil || !slices.Contains(link.Attrs().AltNames, name) {
+		return link, err
+	}
+	here, err := n.LinkAt(link.Attrs().Index)
+	if errors.Is(err, unix.ENODEV) || err == nil && !slices.Contains(here.Attrs().AltNames, name) {
+		return nil, nil
+	}
+	return here, err
+}
+
+// linkNamed is what the kernel finds by a name. Before Linux 6.6 that may be a
+// link which has left: the alternative names that it got here stay behind, and
+// are not found where it is now (dev_change_net_namespace). No other link can
+// have such a name here.
+func (n *Namespace) linkNamed(name string) (netlink.Link, error) {
 	kind := unix.IFLA_IFNAME
 	if len(name) >= unix.IFNAMSIZ {
 		kind = unix.IFLA_ALT_IFNAME

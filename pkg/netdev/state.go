@@ -264,7 +264,7 @@ func (n *Namespace) missingAltNames(back netlink.Link, s State) (missing []strin
 		if slices.Contains(a.AltNames, name) {
 			continue
 		}
-		if holder, err := n.LinkNamed(name); err == nil && holder != nil && holder.Attrs().Index != a.Index {
+		if holder, err := n.linkNamed(name); err == nil && holder != nil && holder.Attrs().Index != a.Index {
 			taken = &NameTaken{Name: name, Has: a.Name, Holder: holderOf(holder)}
 			continue
 		}
@@ -279,8 +279,8 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 	if !away && a.Name == s.Name {
 		return "", nil, nil
 	}
-	holder, err := n.LinkNamed(s.Name)
-	if err == nil && holder != nil && !sameNetdev(holder, link) {
+	holder, err := n.linkNamed(s.Name)
+	if err == nil && holder != nil && (away || holder.Attrs().Index != a.Index) {
 		taken = &NameTaken{Name: s.Name, Holder: holderOf(holder)}
 	}
 	switch {
@@ -358,23 +358,21 @@ func (n *Namespace) change(index int, c Change) error {
 }
 
 // dropAltNames takes the alternative names that the host did not give, and
-// those that it has for another link by now, from a link that is about to come
-// back: the kernel would not let it in with a name that is taken, nor rename it
-// to one that it has besides (__dev_change_net_namespace, dev_change_name).
+// those by which it finds a link by now, from a link that is about to come back:
+// the kernel would not let it in with a name that is taken, nor rename it to one
+// that it has besides (__dev_change_net_namespace, dev_change_name).
+//
+// Where such names stay behind, the host finds this very link by its own. They
+// are kept: none of them can be taken from it where it is. What a pod has added
+// goes; it would be forgotten in a namespace that ends (default_device_exit_net).
 func (n *Namespace) dropAltNames(from *Namespace, link netlink.Link, s State) error {
 	return from.deleteAltNames(link, slices.DeleteFunc(slices.Clone(link.Attrs().AltNames), func(name string) bool {
 		if !slices.Contains(s.AltNames, name) || from.ID == n.ID {
 			return slices.Contains(s.AltNames, name)
 		}
-		holder, err := n.LinkNamed(name)
-		return err == nil && (holder == nil || sameNetdev(holder, link))
+		holder, err := n.linkNamed(name)
+		return err == nil && holder == nil
 	}))
-}
-
-// sameNetdev tells whether what the host finds by a name is the very netdev that
-// is away: kernels before 6.6 leave its alternative names behind when it moves.
-func sameNetdev(holder, link netlink.Link) bool {
-	return holder.Attrs().Index == link.Attrs().Index && IdentityOf(link).Same(IdentityOf(holder))
 }
 
 // fallbackName lets the kernel number a netdev that cannot have its own name
