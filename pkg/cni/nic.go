@@ -182,11 +182,14 @@ func (s selector) isOf(r *attachment.Record) bool {
 // describe reads what the journal must know of a NIC before it moves.
 func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 	name, c := link.Attrs().Name, o.config
-	nic := attachment.NIC{Netdev: netdev.IdentityOf(link)}
-	nic.Bus, nic.Address = o.Node.NetdevAddress(name)
+	var nic attachment.NIC
 	var err error
-	if nic.Netdev.Alone, err = o.isAlone(name, nic.Netdev); err != nil {
+	if nic.Netdev, err = o.identify(link); err != nil {
 		return nic, err
+	}
+	nic.Bus, nic.Address = o.Node.NetdevAddress(name)
+	if why := nic.Netdev.Untold(); why != "" {
+		return nic, fail(codeGuard, name, why, nil, "nothing was changed")
 	}
 	if c.RDMA == rdmaNone {
 		return nic, nil
@@ -216,6 +219,14 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 			"leave out \"rdmaDeviceName\", or boot the node with `options ib_core netns_mode=0`; nothing was changed")
 	}
 	return nic, nil
+}
+
+// identify reads a NIC's identity, with what the function and the journal know
+// of others on it.
+func (o *operation) identify(link netlink.Link) (id netdev.Identity, err error) {
+	id = netdev.IdentityOf(link)
+	id.Alone, err = o.isAlone(link.Attrs().Name, id)
+	return id, err
 }
 
 // isAlone tells whether no other netdev is known on a NIC's function: not on the

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,11 @@ func (o *operation) statusNIC() error {
 		return fail(codeNotAvailable, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
 	if link != nil {
-		if why := netdev.Unfit(link); why != "" {
+		id, err := o.identify(link)
+		if err != nil {
+			return err
+		}
+		if why := cmp.Or(netdev.Unfit(link), id.Untold()); why != "" {
 			return fail(codeNotAvailable, link.Attrs().Name, why, nil, "name another link")
 		}
 		return nil

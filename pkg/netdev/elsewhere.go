@@ -13,7 +13,8 @@ import (
 // LinksElsewhere lists the links of the other namespaces that this one has a
 // number for: the kernel gives one to each namespace that a link of this one
 // has its peer in, as a pod's eth0 has, or moved to. It takes NET_ADMIN there,
-// and enters none. (IFLA_TARGET_NETNSID, Linux 5.0.)
+// and enters none. (IFLA_TARGET_NETNSID, Linux 5.0. Kernels that do not know it
+// list the links of this namespace; the answer says which it is.)
 func (n *Namespace) LinksElsewhere(ctx context.Context) ([]netlink.Link, error) {
 	numbers, err := n.namespaceNumbers(ctx)
 	if err != nil {
@@ -21,14 +22,17 @@ func (n *Namespace) LinksElsewhere(ctx context.Context) ([]netlink.Link, error) 
 	}
 	var all []netlink.Link
 	for _, number := range numbers {
-		links, err := n.linksAt(ctx, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
+		answers, err := n.listLinks(ctx, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
 		if errors.Is(err, unix.EINVAL) {
 			continue // it ended since
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list links in the namespace with number %d in %s: %w", number, n.Path, err)
 		}
-		all = append(all, links...)
+		if len(answers) > 0 && len(values(answers[0][unix.SizeofIfInfomsg:])[unix.IFLA_TARGET_NETNSID]) == 0 {
+			return nil, nil // a kernel that does not know the question
+		}
+		all = append(all, parseLinks(answers)...)
 	}
 	return all, nil
 }

@@ -99,6 +99,15 @@ func Unfit(link netlink.Link) string {
 	return fmt.Sprintf("it is a %s, and one cannot be told from another; use a NIC, a VLAN, a macvlan or a veth", kind)
 }
 
+// Untold says why hardware could not be told from another netdev: it is one of
+// several on its function and has no address of its own. It is "" if it can.
+func (id Identity) Untold() string {
+	if id.Physical() && id.PermanentMAC == "" && !id.Alone {
+		return fmt.Sprintf("it has no permanent MAC address and shares the function %s with other netdevs, so it could not be told from them", id.Parent)
+	}
+	return ""
+}
+
 // A likeness is how much a link is the netdev that is looked for.
 type likeness int
 

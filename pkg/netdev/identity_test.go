@@ -175,3 +175,19 @@ func TestALinkThatCannotBeToldFromOthersIsUnfit(t *testing.T) {
 		}
 	}
 }
+
+func TestOneOfSeveralPortsWithoutAnAddressOfItsOwnIsUntold(t *testing.T) {
+	for _, tt := range []struct {
+		id   Identity
+		told bool
+	}{
+		{Identity{ParentBus: "pci", Parent: "0000:08:00.0", PermanentMAC: "94:6d:ae:00:00:01"}, true},
+		{Identity{ParentBus: "pci", Parent: "0000:08:00.0", Alone: true}, true},
+		{Identity{ParentBus: "pci", Parent: "0000:08:00.0"}, false},
+		{Identity{Kind: "veth", Lower: 7}, true},
+	} {
+		if why := tt.id.Untold(); (why == "") != tt.told {
+			t.Errorf("%+v: %q", tt.id, why)
+		}
+	}
+}

@@ -17,15 +17,6 @@ func (n *Namespace) Links(ctx context.Context) ([]netlink.Link, error) {
 	return n.LinkReader().Links(ctx)
 }
 
-// linksAt lists the links of another namespace, of which a number says which.
-func (n *Namespace) linksAt(ctx context.Context, where ...nl.NetlinkRequestData) ([]netlink.Link, error) {
-	answers, err := n.listLinks(ctx, where...)
-	if err != nil {
-		return nil, err
-	}
-	return parseLinks(answers), nil
-}
-
 // parseLinks leaves out what it cannot parse: one odd link must not hide the
 // others.
 func parseLinks(answers [][]byte) []netlink.Link {

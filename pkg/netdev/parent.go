@@ -2,6 +2,8 @@ package netdev
 
 import (
 	"net"
+	"slices"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -11,13 +13,14 @@ import (
 const busOfDriver = "driver"
 
 // addParent adds the device below a netdev where the kernel did not tell it by
-// netlink, as those before 5.14 do not. Its driver does, and where it has
-// nothing to say of its own the kernel answers for it (ethtool_get_drvinfo in
+// netlink, as those before 5.14 do not, nor its permanent address, as those
+// before 5.6. Its driver does, and where it has nothing to say of its own the
+// kernel answers for it (ethtool_get_drvinfo, ethtool_get_perm_addr in
 // net/ethtool/ioctl.c).
-// Equivalent to: `ethtool -i $link`.
+// Equivalent to: `ethtool -i $link` and `ethtool -P $link`.
 func (n *Namespace) addParent(link netlink.Link) {
 	a := link.Attrs()
-	if a.ParentDev != "" || link.Type() != "device" || a.Flags&net.FlagLoopback != 0 {
+	if a.ParentDev != "" || !mayBeHardware(link) {
 		return
 	}
 	fd, err := n.ioctlSocket()
@@ -28,13 +31,42 @@ func (n *Namespace) addParent(link netlink.Link) {
 	if err != nil {
 		return
 	}
-	// The question was asked by name, and a pod may give names to others.
+	address := a.PermHWAddr
+	if len(address) == 0 {
+		address = permanentAddress(fd, a.Name)
+	}
+	// The questions were asked by name, and a pod may give names to others.
 	if !n.isNamed(fd, a.Index, a.Name) {
 		return
 	}
 	if bus := unix.ByteSliceToString(info.Bus_info[:]); bus != "" {
-		a.ParentDevBus, a.ParentDev = busOfDriver, bus
+		a.ParentDevBus, a.ParentDev, a.PermHWAddr = busOfDriver, bus, address
 	}
+}
+
+func mayBeHardware(link netlink.Link) bool {
+	return link.Type() == "device" && link.Attrs().Flags&net.FlagLoopback == 0
+}
+
+// permanentAddress asks for a netdev's, nil if it has none.
+func permanentAddress(fd int, name string) net.HardwareAddr {
+	const longest = 32 // MAX_ADDR_LEN
+	answer := struct {
+		command, size uint32
+		address       [longest]byte
+	}{command: unix.ETHTOOL_GPERMADDR, size: longest}
+	request := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte // the union's longest member has 24
+	}{data: unsafe.Pointer(&answer)}
+	copy(request.name[:unix.IFNAMSIZ-1], name)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+	address := net.HardwareAddr(answer.address[:min(answer.size, longest)])
+	if errno != 0 || !slices.ContainsFunc(address, func(b byte) bool { return b != 0 }) {
+		return nil
+	}
+	return address
 }
 
 func (n *Namespace) isNamed(fd, index int, name string) bool {

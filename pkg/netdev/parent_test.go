@@ -1,0 +1,47 @@
+package netdev
+
+import (
+	"bytes"
+	"testing"
+)
+
+// What kernels before 5.14 and 5.6 leave out of a link, they tell by ioctl.
+func TestADriverTellsWhereItsNICIsWhenNetlinkDoesNot(t *testing.T) {
+	n, err := CurrentNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	links, err := n.Links(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := false
+	for _, link := range links {
+		a := link.Attrs()
+		if a.ParentDev == "" || !mayBeHardware(link) {
+			continue
+		}
+		told := a.PermHWAddr
+		a.ParentDevBus, a.ParentDev, a.PermHWAddr = "", "", nil
+		n.addParent(link)
+		if a.ParentDev == "" {
+			continue // this driver does not say
+		}
+		tried = true
+		if a.ParentDevBus != busOfDriver || !bytes.Equal(a.PermHWAddr, told) {
+			t.Errorf("%s: %s %s %s, want the permanent address %s", a.Name, a.ParentDevBus, a.ParentDev, a.PermHWAddr, told)
+		}
+		id := IdentityOf(link)
+		if id.OnHost(links) != link {
+			t.Errorf("%s is not found by %+v", a.Name, id)
+		}
+		a.PermHWAddr = nil // as for another port of the function
+		if told != nil && id.OnHost(links) != nil {
+			t.Errorf("another port is %+v", id)
+		}
+	}
+	if !tried {
+		t.Skip("no NIC here whose driver says where it is")
+	}
+}
