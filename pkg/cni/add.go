@@ -81,7 +81,16 @@ func (o *operation) attach() error {
 	if err != nil {
 		return o.undo(r, err)
 	}
+	o.sayLeftBehind(r)
 	return nil
+}
+
+// sayLeftBehind says what it costs that a kernel has no alternative names that
+// move with their NIC.
+func (o *operation) sayLeftBehind(r *attachment.Record) {
+	if names := o.host.LeftBehind(r.Host.AltNames); len(names) > 0 {
+		o.logFor(r).Info("this kernel leaves the NIC's alternative names on the host (before Linux 6.6): who uses them there meets the pod's NIC", "names", names)
+	}
 }
 
 // refuseSecond refuses an interface that an earlier plugin of the chain has made,

@@ -3,6 +3,7 @@ package cni
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -109,6 +111,10 @@ func (o *operation) checkRDMA(r *attachment.Record, pod *netdev.Namespace, p pla
 	}
 	defer subsystem.Close()
 	node, done, err := rdma.NodeIn(pod.NS, o.Node.Dev)
+	if errors.Is(err, unix.ENOSYS) {
+		o.logFor(r).Warn("the GIDs are not checked: this kernel does not show them", "err", err)
+		return checkGIDs(r, subsystem, node, plan{})
+	}
 	if err != nil {
 		return err
 	}

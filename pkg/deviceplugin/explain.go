@@ -38,6 +38,9 @@ func Explain(ctx context.Context, o Options, w io.Writer) error {
 		return err
 	}
 	var text strings.Builder
+	if host != nil {
+		explainKernel(ctx, &text, host)
+	}
 	explainNode(&text, o.Node, seen.Devices)
 	if configErr == nil {
 		configErr = explainResources(&text, o.Node, file, seen.Devices)
@@ -49,6 +52,18 @@ func Explain(ctx context.Context, o Options, w io.Writer) error {
 		return &ConfigError{configErr}
 	}
 	return nil
+}
+
+// explainKernel prints a line for each thing that the kernel has not.
+func explainKernel(ctx context.Context, w *strings.Builder, host *netdev.Namespace) {
+	missing, err := rdma.Missing(ctx, host)
+	if err != nil {
+		fmt.Fprintf(w, "Kernel: %v\n", err)
+		return
+	}
+	for _, f := range missing {
+		fmt.Fprintf(w, "This kernel lacks %s (Linux %s): %s\n", f.Name, f.Since, f.Cost)
+	}
 }
 
 func explainNode(w *strings.Builder, node rdma.Node, devices []inventory.Device) {

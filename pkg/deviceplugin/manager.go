@@ -13,6 +13,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
@@ -44,6 +45,7 @@ type manager struct {
 	folder    *kubelet.Folder
 	metrics   *metrics
 	health    *offer.Health
+	host      *netdev.Namespace  // nil if its links cannot be seen
 	rescuer   *rescuer           // nil to rescue nothing
 	seen      inventory.Snapshot // at the last look that could see
 
@@ -82,6 +84,7 @@ func (m *manager) run(ctx context.Context) {
 	running.Go(func() { configs.Run(ctx, func() { poke(configChanged) }) })
 
 	m.serve(ctx, &running)
+	m.reportKernel(ctx)
 	m.reportMode()
 	m.warnGIDs()
 	m.loop(ctx, &running, configChanged)

@@ -1,6 +1,7 @@
 package deviceplugin
 
 import (
+	"context"
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
@@ -24,6 +25,20 @@ func (m *manager) reportMode() {
 		return
 	}
 	m.log.Info("RDMA namespace mode", "mode", mode)
+}
+
+// reportKernel logs what the kernel has not that it could be missed for.
+func (m *manager) reportKernel(ctx context.Context) {
+	if m.host == nil {
+		return
+	}
+	missing, err := rdma.Missing(ctx, m.host)
+	if err != nil {
+		m.log.Warn("cannot tell what the kernel has", "err", err)
+	}
+	for _, f := range missing {
+		m.log.Info("the kernel lacks something", "what", f.Name, "since", "Linux "+f.Since, "cost", f.Cost)
+	}
 }
 
 // reportFaults logs what is wrong with a configuration that comes into force.

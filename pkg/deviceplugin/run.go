@@ -71,6 +71,7 @@ func Run(ctx context.Context, o Options) error {
 	if m.apply(ctx, file); ctx.Err() != nil {
 		return nil
 	}
+	m.host = host
 	if o.Rescue && host != nil {
 		m.rescuer = &rescuer{host: host, journal: journal, log: o.Log, done: m.metrics.rescued}
 	}

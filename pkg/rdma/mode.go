@@ -41,7 +41,7 @@ func SystemMode() (Mode, error) {
 // Equivalent to: `rdma system show netns`.
 func (n *Namespace) Mode() (mode Mode, err error) {
 	answers, err := n.ask(nl.RDMA_NLDEV_CMD_SYS_GET, 0)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+	if isUnknownCommand(err) {
 		return Shared, nil
 	}
 	if err != nil {
@@ -56,4 +56,9 @@ func (n *Namespace) Mode() (mode Mode, err error) {
 		})
 	}
 	return mode, nil
+}
+
+// isUnknownCommand tells whether a kernel does not know what it was asked.
+func isUnknownCommand(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
 }

@@ -2,7 +2,6 @@ package rdma
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +43,7 @@ func (u User) String() string {
 // Equivalent to: `rdma resource show qp link $link`.
 func (n *Namespace) Users(link Link, driver string) ([]User, error) {
 	answers, err := n.ask(nldevCmdResQPGet, unix.NLM_F_DUMP, deviceIndex(link.Index))
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+	if isUnknownCommand(err) {
 		return nil, nil // a kernel without resource tracking
 	}
 	if err != nil {
