@@ -111,6 +111,9 @@ type NIC struct {
 	RDMA *rdma.Device `json:"rdma,omitempty"`
 	// RDMAMoved says that the RDMA device goes with the netdev: exclusive mode.
 	RDMAMoved bool `json:"rdmaMoved,omitempty"`
+	// Soft is the device in software on the netdev that the attachment goes
+	// without.
+	Soft *rdma.Device `json:"soft,omitempty"`
 }
 
 // ID is that of the record's attachment.

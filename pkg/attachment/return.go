@@ -1,6 +1,7 @@
 package attachment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,6 +103,9 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 			w.Log.Warn("ifupdown will not configure the NIC", "err", err)
 		}
 	}
+	if err == nil {
+		w.remakeSoft(ctx, r)
+	}
 	return errors.Join(errs...)
 }
 
@@ -139,6 +143,43 @@ func (w Returner) Finish(ctx context.Context, r *Record) error {
 		return errors.Join(err, oweErr)
 	}
 	return errors.Join(err, w.Host.DeleteAddresses(link, r.Host.Addresses), w.announce(r))
+}
+
+// dyingWait bounds the wait for the end of a device in software that the kernel
+// deletes in the background (ib_unregister_device_queued).
+const dyingWait = 200 * time.Millisecond
+
+// remakeSoft makes a device in software again that was on the netdev: the
+// kernel's drivers delete theirs when a netdev changes namespace (rxe_notify,
+// siw_netdev_event). There is nothing else in one that the host could miss.
+func (w Returner) remakeSoft(ctx context.Context, r *Record) {
+	device := cmp.Or(r.NIC.RDMA, r.NIC.Soft)
+	if device == nil || !device.Soft || device.SoftKind == "" {
+		return
+	}
+	err := func() error {
+		host, err := rdma.Open(w.Host.NS)
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		wait := time.Duration(0)
+		if r.Step == Prepared { // it has only just moved
+			wait = dyingWait
+		}
+		if gone, err := host.IsGone(ctx, *device, wait); !gone || err != nil {
+			return err
+		}
+		link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
+		if link == nil || err != nil {
+			return err
+		}
+		w.Log.Info("making the NIC's RDMA device in software again, which the kernel has deleted", "rdma", device.Name)
+		return host.AddSoft(*device, link.Attrs().Name)
+	}()
+	if err != nil {
+		w.Log.Warn("the NIC's RDMA device in software is gone", "rdma", device.Name, "err", err)
+	}
 }
 
 func (w Returner) isSomebodyElses(ctx context.Context, pod *netdev.Namespace, r *Record) bool {
@@ -239,10 +280,7 @@ func (w Returner) returnRDMA(ctx context.Context, pod, place *netdev.Namespace, 
 	}
 	place, err = w.search(ctx, wait, pod, anywhere, see)
 	if device.Soft && errors.Is(err, ErrOutOfReach) {
-		// The Soft-RoCE driver as it is in Linux deletes the device when its
-		// netdev changes namespace. Nothing is left to return.
-		w.Log.Warn("the Soft-RoCE device is gone", "rdma", device.Name)
-		return nil
+		return nil // see remakeSoft
 	}
 	if err != nil {
 		return err

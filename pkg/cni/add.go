@@ -375,9 +375,14 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 	for i, route := range address.Routes {
 		route.Priority = p.routes[i].Priority // as it has become
 	}
-	if subsystem != nil {
-		if err := o.settle(r, pod, subsystem, p); err != nil {
-			return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err, "can its driver change namespaces? The kernel's own Soft-RoCE cannot")
+	if r.NIC.RDMA != nil {
+		err := o.settle(r, pod, subsystem, p)
+		if err != nil && o.goesWithout(r, err) {
+			err = o.goWithout(r)
+		}
+		if err != nil {
+			return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err,
+				`can its driver change namespaces? The kernel's own Soft-RoCE cannot; "rdma": "optional" attaches the NIC without it`)
 		}
 	}
 	r.Step = attachment.Attached
@@ -463,7 +468,11 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		return nil, fail(codeConfigure, name, "set its sysctls", err, "compare with /proc/sys/net on the host")
 	}
 	if r.NIC.RDMAMoved {
-		if err := o.moveRDMA(r, subsystem); err != nil {
+		err := o.moveRDMA(r, subsystem)
+		if err != nil && o.goesWithout(r, err) {
+			err = o.goWithout(r)
+		}
+		if err != nil {
 			return nil, fail(codeMoveRDMA, name, "move its RDMA device into the pod", err, "see `rdma dev` and the kernel's log")
 		}
 	}
@@ -481,6 +490,23 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		}
 	}
 	return moved, nil
+}
+
+// goesWithout tells whether an error means that the RDMA device is one in
+// software that the kernel has deleted because its netdev moved, and that the
+// network can do without. Nothing tells that beforehand.
+func (o *operation) goesWithout(r *attachment.Record, err error) bool {
+	return o.config.RDMA == rdmaOptional && r.NIC.RDMA.Soft && errors.Is(err, rdma.ErrNoDevice)
+}
+
+// goWithout makes the attachment one of a netdev alone.
+func (o *operation) goWithout(r *attachment.Record) error {
+	o.logFor(r).Warn("the pod gets the NIC without its RDMA device, which the kernel has deleted because the NIC moved; it is made again on the host", "rdma", r.NIC.RDMA.Name)
+	r.NIC.Soft, r.NIC.RDMA, r.NIC.RDMAMoved = r.NIC.RDMA, nil, false
+	if r.DeviceInfoFile == "" {
+		return nil
+	}
+	return o.writeDeviceInfo(r) // without it
 }
 
 // createAnew is the advice for what only the kubelet can mend.
@@ -504,6 +530,11 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
 		return fmt.Errorf("%w %s on the host any more", rdma.ErrNoDevice, r.NIC.RDMA.Name)
 	}
 	if err := host.Move(link, pod); err != nil {
+		if r.NIC.RDMA.Soft {
+			if gone, _ := host.IsGone(o.ctx, *r.NIC.RDMA, gidWait); gone {
+				return fmt.Errorf("%w %s any more: %w", rdma.ErrNoDevice, r.NIC.RDMA.Name, err)
+			}
+		}
 		return err
 	}
 	before := r.NIC.RDMA.Uverbs()

@@ -45,7 +45,7 @@ func (o *operation) settle(r *attachment.Record, pod *netdev.Namespace, subsyste
 	var err error
 	_ = retry.Until(ctx, time.Millisecond, 50*time.Millisecond, func() (bool, error) {
 		err = checkGIDs(r, subsystem, node, p)
-		return err == nil, nil
+		return err == nil || r.NIC.RDMA.Soft && errors.Is(err, rdma.ErrNoDevice), nil // that is for good
 	})
 	if err != nil && !errors.Is(err, rdma.ErrNoDevice) {
 		o.logFor(r).Warn("the GID table is late", "err", err)

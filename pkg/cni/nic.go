@@ -192,6 +192,7 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 		return nic, fail(codeGuard, name, why, nil, "nothing was changed")
 	}
 	if c.RDMA == rdmaNone {
+		nic.Soft = o.softDevice(name)
 		return nic, nil
 	}
 	host, mode, err := o.rdmaMode()
@@ -219,6 +220,23 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 			"leave out \"rdmaDeviceName\", or boot the node with `options ib_core netns_mode=0`; nothing was changed")
 	}
 	return nic, nil
+}
+
+// softDevice is the device in software on a netdev, nil if there is none. The
+// move deletes it, also for who wants no RDMA.
+func (o *operation) softDevice(name string) *rdma.Device {
+	if !o.Node.HasSoftDrivers() {
+		return nil
+	}
+	host, err := o.hostRDMA()
+	if err != nil {
+		return nil
+	}
+	device, err := host.DeviceOf(o.Node, name)
+	if err != nil || !device.Soft {
+		return nil
+	}
+	return &device
 }
 
 // identify reads a NIC's identity, with what the function and the journal know

@@ -44,6 +44,8 @@ type Device struct {
 	PhysicalFunction string `json:"physicalFunction,omitempty"`
 	// Soft says that the device is made in software on top of a netdev.
 	Soft bool `json:"soft,omitempty"`
+	// SoftKind is the kernel's name for such devices, "rxe" or "siw".
+	SoftKind string `json:"softKind,omitempty"`
 	// Beside says that the function, or the netdev of a Soft-RoCE device, has
 	// another RDMA device, which is the one that is meant by its address: an
 	// HCA of several planes has one more, for management (Linux 6.11).

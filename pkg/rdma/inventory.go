@@ -175,7 +175,9 @@ func (n Node) constant(name string) (*constant, error) {
 		portDir := filepath.Join(dir, "ports", strconv.Itoa(p.Number))
 		c.states = append(c.states, portState{filepath.Join(portDir, "state"), filepath.Join(portDir, "phys_state")})
 	}
-	if !d.Soft {
+	if d.Soft {
+		d.SoftKind = n.softKind(dir)
+	} else {
 		c.function = filepath.Dir(filepath.Dir(filepath.Join(n.class("infiniband"), target)))
 		n.readFunction(&d, c.function)
 		c.net.path = filepath.Join(c.function, "net")
@@ -221,6 +223,15 @@ func (n Node) softParent(dir, nodeGUID string) (function string, netdevs []strin
 		return "", nil
 	}
 	return n.netdevFunction(name), []string{name}
+}
+
+// softKind tells Soft-RoCE from the other device made in software, which is an
+// adapter for iWARP.
+func (n Node) softKind(dir string) string {
+	if kind, _ := readString(dir, "node_type"); strings.HasSuffix(kind, ": RNIC") {
+		return "siw"
+	}
+	return "rxe"
 }
 
 // ARP hardware types, <linux/if_arp.h>.

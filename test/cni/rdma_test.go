@@ -3,7 +3,6 @@ package cni_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -210,22 +209,48 @@ func pingpong(one, two *pod, rail int) error {
 func gidIndex(int) string { return "1" }
 
 func TestTheStockSoftRoCEModuleLosesItsDevice(t *testing.T) {
-	if lab.rxe != "stock" {
-		t.Skip("needs the lab VM with the stock module; `make test-lab` runs it there")
-	}
+	needStock(t)
 	r := newRig(t, 1)
-	p := r.pod()
+	before, p := hostState(t), r.pod()
 	config := r.config(rails[0])
 	_, err := p.tryAdd("net1", config)
-	if code(err) != 106 {
+	if code(err) != 106 || !strings.Contains(err.Error(), rails[0]) {
 		t.Errorf("code %d: %v", code(err), err)
 	}
+	r.expectHost(before) // the device was made again
 	p.del("net1", config)
-	if out := run(t, "ip", "link", "show", rails[0]); !strings.Contains(out, "mtu 9000") || !strings.Contains(out, "state UP") {
-		t.Errorf("the netdev is not as it was:\n%s", out)
-	}
+	r.expectHost(before)
 	r.expectClean()
-	if _, err := os.Stat(filepath.Join("/sys/class/infiniband", "rxe0")); err != nil {
-		run(t, "rdma", "link", "add", "rxe0", "type", "rxe", "netdev", rails[0]) // as whoever made it would
+}
+
+func TestAPodThatCanDoWithoutRDMAGetsANICWhoseDeviceTheKernelDeletes(t *testing.T) {
+	needStock(t)
+	r := newRig(t, 1)
+	for _, rdma := range []string{"optional", "none"} {
+		for _, end := range []string{"DEL", "the namespace, then DEL", "the namespace, then GC"} {
+			r.run(rdma+", ended by "+end, func(r *rig) {
+				before, p := hostState(r), r.pod()
+				config := r.config(rails[0], map[string]any{"rdma": rdma})
+				p.add("net1", config)
+				must(r, p.check("net1", config))
+				if end != "DEL" {
+					p.kill()
+				}
+				if strings.HasSuffix(end, "GC") {
+					r.gc(config)
+				} else {
+					p.del("net1", config)
+				}
+				r.expectHost(before)
+				r.expectClean()
+			})
+		}
+	}
+}
+
+func needStock(t *testing.T) {
+	t.Helper()
+	if lab.rxe != "stock" {
+		t.Skip("needs the lab VM with the stock module; `make test-lab` runs it there")
 	}
 }
