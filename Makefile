@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet e2e e2e-runtimes guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet e2e e2e-runtimes guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -60,6 +60,14 @@ test-deployments: build
 
 test-lab: build peers
 	@test/lab-tests $(CNI_PATH) all
+
+# On Debian's kernels from 5.10 on; see docs/compatibility-kernels.md, which it checks. The
+# sample is three minutes on the oldest.
+test-kernels: build peers
+	@test/kernels $(CNI_PATH)
+
+test-kernels-sample: build peers
+	@test/kernels $(CNI_PATH) sample
 
 # Kills the CNI plugin at every system call that changes something.
 test-crash: test-crash-netns test-crash-lab

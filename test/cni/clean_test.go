@@ -2,7 +2,6 @@ package cni_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,8 +59,8 @@ func changes() []change {
 		{row: "sysctls of the interface", commands: "for f in ipv4/conf/net1/{arp_ignore,rp_filter,promote_secondaries} ipv6/conf/net1/{accept_ra,forwarding} ipv6/neigh/net1/app_solicit; do echo 1 >/proc/sys/net/$f; done"},
 		{row: "traffic control", commands: "tc qdisc replace dev net1 root tbf rate 1mbit burst 32kbit latency 400ms; tc qdisc add dev net1 clsact || true"},
 		{row: "ethtool features", commands: "ethtool -K net1 gro on tx off", needs: []string{"ethtool"}},
-		{row: "ethtool channels", commands: "ethtool -L net1 rx 1 tx 1", needs: []string{"ethtool", "veth"}},
-		{row: "ethtool rings and coalescing", commands: "ethtool -G net1 rx 128 tx 128; ethtool -C net1 rx-frames 0 tx-frames 0 || true", needs: []string{"ethtool", "hardware"}},
+		{row: "ethtool channels", commands: "ethtool -L net1 rx 1 tx 1", needs: []string{"ethtool", "veth", "channels"}},
+		{row: "ethtool rings and coalescing", commands: "ethtool -G net1 rx 128 tx 128; ethtool -C net1 rx-frames 0 tx-frames 0 || true", needs: []string{"ethtool", "hardware", "rings"}},
 	}
 }
 
@@ -117,9 +116,7 @@ func TestANICChangesHandsClean(t *testing.T) {
 	for _, c := range changes() {
 		r.run(c.row, func(r *rig) {
 			for _, need := range c.needs {
-				if reason := lacks(r, need); reason != "" {
-					r.Skip(reason)
-				}
+				needs(r, need)
 			}
 			p, mate := r.pod(), r.pod()
 			p.add("net1", config)
@@ -159,33 +156,6 @@ func TestTheTableOfWhatComesBackHasATestForEachRow(t *testing.T) {
 	if rows = rows[1:]; !slices.Equal(rows, tested) {
 		t.Errorf("docs/what-comes-back.md has the rows\n%s\nthe test has\n%s", strings.Join(rows, "\n"), strings.Join(tested, "\n"))
 	}
-}
-
-// lacks says why a row cannot be tried here, "" if it can.
-func lacks(t testing.TB, need string) string {
-	switch need {
-	case "hardware":
-		if !inLab() {
-			return "the lab's NICs can"
-		}
-	case "veth":
-		if inLab() {
-			return "the lab's NICs cannot"
-		}
-	case "ethtool":
-		if _, err := exec.LookPath("ethtool"); err != nil {
-			return "no ethtool"
-		}
-	case "tcx":
-		var release unix.Utsname
-		must(t, unix.Uname(&release))
-		var major, minor int
-		_, _ = fmt.Sscanf(unix.ByteSliceToString(release.Release[:]), "%d.%d", &major, &minor)
-		if major < 6 || major == 6 && minor < 6 {
-			return "tcx came with Linux 6.6"
-		}
-	}
-	return ""
 }
 
 // everything is what the tools show of a NIC, without what says when or where:

@@ -256,12 +256,12 @@ func TestSTATUSTellsOfAStateFolderThatCannotBeUsed(t *testing.T) {
 
 func TestCHECKFindsWhatHasChangedInThePod(t *testing.T) {
 	tests := map[string]string{
-		"ip link set net1 down":                   "net1 is down",
-		"ip link set net1 mtu 1400":               "net1 has an MTU of 1400, not 9000",
-		"ip addr flush dev net1":                  "net1 has no address 172.31.1.2/24",
-		"ip link set net1 down name mine":         "the netdev is called mine, not net1",
-		"ip route del 10.0.0.0/8":                 "no route 10.0.0.0/8 via 172.31.1.1 through net1",
-		"ip link set net1 netns " + fmt.Sprint(1): "the netdev is not in the pod",
+		"ip link set net1 down":                             "net1 is down",
+		"ip link set net1 mtu 1400":                         "net1 has an MTU of 1400, not 9000",
+		"ip addr flush dev net1":                            "net1 has no address 172.31.1.2/24",
+		"ip link set net1 down; ip link set net1 name mine": "the netdev is called mine, not net1",
+		"ip route del 10.0.0.0/8":                           "no route 10.0.0.0/8 via 172.31.1.1 through net1",
+		"ip link set net1 netns " + fmt.Sprint(1):           "the netdev is not in the pod",
 	}
 	r := newRig(t, 1)
 	if !inLab() {

@@ -30,6 +30,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
@@ -130,7 +131,7 @@ func pluginPath(t *testing.T) []string {
 
 // skip skips a test for want of something. ROCE_TEST_REQUIRE lists what this
 // machine must have: there, a skip is a failure.
-func skip(t *testing.T, want, reason string) {
+func skip(t testing.TB, want, reason string) {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("ROCE_TEST_REQUIRE"), ","), want) {
 		t.Fatalf("%s is required here: %s", want, reason)
@@ -149,7 +150,7 @@ func (r *rig) config(nic string, changes ...map[string]any) map[string]any {
 		"cniVersion": "1.1.0", "name": fmt.Sprintf("roce-net%d", rail), "type": "roce-host-device", "device": nic,
 		"ipam": r.hostLocal(rail),
 	}
-	if !inLab() {
+	if !inLab() || lab.rxe == "none" {
 		c["rdma"] = "none"
 	}
 	for _, change := range changes {
@@ -284,8 +285,7 @@ func code(err error) uint {
 // configured it, and the RDMA devices.
 func hostState(t testing.TB) string {
 	t.Helper()
-	links, err := netlink.LinkList()
-	must(t, err)
+	links := complete(t, netlink.LinkList)
 	var lines []string
 	for _, link := range links {
 		a := link.Attrs()
@@ -295,16 +295,12 @@ func hostState(t testing.TB) string {
 		slices.Sort(a.AltNames)
 		lines = append(lines, fmt.Sprintf("%s mtu %d mac %s up %v promisc %v allmulti %v alias %q altnames %v", a.Name, a.MTU, a.HardwareAddr,
 			a.Flags&net.FlagUp != 0, a.Promisc != 0, a.Allmulti != 0, a.Alias, a.AltNames))
-		addrs, err := netlink.AddrList(link, unix.AF_UNSPEC)
-		must(t, err)
-		for _, addr := range addrs {
+		for _, addr := range complete(t, func() ([]netlink.Addr, error) { return netlink.AddrList(link, unix.AF_UNSPEC) }) {
 			if !addr.IP.IsLinkLocalUnicast() { // comes by itself, some time after the link is up
 				lines = append(lines, a.Name+" address "+addr.IPNet.String())
 			}
 		}
-		routes, err := netlink.RouteList(link, unix.AF_INET)
-		must(t, err)
-		for _, route := range routes {
+		for _, route := range complete(t, func() ([]netlink.Route, error) { return netlink.RouteList(link, unix.AF_INET) }) {
 			lines = append(lines, fmt.Sprintf("%s route %s via %s metric %d proto %s", a.Name, route.Dst, route.Gw, route.Priority, route.Protocol))
 		}
 	}
@@ -315,6 +311,16 @@ func hostState(t testing.TB) string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// complete asks for a list until nothing changed meanwhile.
+func complete[T any](t testing.TB, list func() ([]T, error)) []T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // also for a cleanup
+	defer cancel()
+	all, err := netdev.Complete(ctx, list)
+	must(t, err)
+	return all
 }
 
 // expectHost waits until the host is as it was: a namespace ends in the
