@@ -39,22 +39,22 @@ func exchange(ctx context.Context, server, client *pod) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	go echo(in)
 	out, err := dial(client, server.address)
 	if err != nil {
 		return err
 	}
-	defer out.Close()
-	err = retry.Until(ctx, time.Millisecond, time.Millisecond, func() (bool, error) {
+	defer func() { _ = out.Close() }()
+	answers := func() bool {
 		_ = out.SetDeadline(time.Now().Add(500 * time.Millisecond))
-		// Neither is an error of the test: a link that is not up yet refuses.
-		if _, err := out.Write([]byte(network)); err != nil {
-			return false, nil
+		_, err := out.Write([]byte(network))
+		if err == nil {
+			_, err = out.Read(make([]byte, len(network)))
 		}
-		_, err := out.Read(make([]byte, len(network)))
-		return err == nil, nil
-	})
+		return err == nil // a link that is not up yet refuses
+	}
+	err = retry.Until(ctx, time.Millisecond, time.Millisecond, func() (bool, error) { return answers(), nil })
 	if errors.Is(err, context.DeadlineExceeded) {
 		return skip(fmt.Sprintf("no packet came from %s to %s in %s: are they on one network?", client.nic.name, server.nic.name, pathWait))
 	}
