@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
@@ -35,15 +36,18 @@ func (j *Journal) Owed() ([]*Record, error) {
 	}
 	var owed []*Record
 	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), suffix) {
+			continue // one that is being written
+		}
 		r, err := read(filepath.Join(j.dir, owedDir, e.Name()))
 		if err == nil && j.Current(r) {
 			owed = append(owed, r)
 			continue
 		}
 		if trusted.Transient(err) {
-			return nil, fmt.Errorf("read a name that is owed: %w", err)
+			return nil, fmt.Errorf("read what is owed to a NIC: %w", err)
 		}
-		// Of an earlier boot, half written, or no note.
+		// Of an earlier boot, or no note.
 		_ = os.Remove(filepath.Join(j.dir, owedDir, e.Name()))
 	}
 	return owed, nil
@@ -52,7 +56,23 @@ func (j *Journal) Owed() ([]*Record, error) {
 // Settle removes the note about a record's NIC.
 func (j *Journal) Settle(r *Record) error { return removeFile(j.owed(r)) }
 
-// owed is the note about a NIC: one for each, whoever had it.
+// stillOwed is the note about a record's NIC as it is now, nil if there is none
+// any more. The caller holds the NIC's lock.
+func (j *Journal) stillOwed(r *Record) (*Record, error) {
+	now, err := read(j.owed(r))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return now, err
+}
+
+// owed is the note about a NIC: one for each, whoever had it. Those of two ports
+// of one function have one lock, and a note each.
 func (j *Journal) owed(r *Record) string {
-	return filepath.Join(j.dir, owedDir, fileName(r.NIC.Netdev.Key())+suffix)
+	id := r.NIC.Netdev
+	name := id.Key()
+	if id.Physical() {
+		name += "-" + id.PermanentMAC
+	}
+	return filepath.Join(j.dir, owedDir, fileName(name)+suffix)
 }

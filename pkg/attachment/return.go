@@ -26,8 +26,8 @@ type Returner struct {
 	// Log has the record's NIC and pod as attributes.
 	Log *slog.Logger
 	// Appear has udev take a netdev of the host for one that appears now, under the
-	// name that it has; nil where that may not be done. For a NIC that appeared
-	// under the pod's name, udev has no ifupdown run.
+	// name that it has; nil where that may not be done, or ifupdown has configured
+	// the NIC. For one that appeared under the pod's name, udev has no ifupdown run.
 	Appear func(name string) error
 }
 
@@ -98,7 +98,7 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	if taken != nil || managed {
 		errs = append(errs, w.Journal.Owe(r))
 	}
-	if managed && !moved && taken == nil {
+	if managed && taken == nil {
 		if err := w.announce(r); err != nil {
 			w.Log.Warn("ifupdown will not configure the NIC", "err", err)
 		}
@@ -135,7 +135,7 @@ func (w Returner) Finish(ctx context.Context, r *Record) error {
 		return err
 	}
 	err = w.Host.RestoreSysctls(link, r.Host)
-	if r.Manager != netmanager.Ifupdown || link.Attrs().Name != r.Host.Name {
+	if r.Manager != netmanager.Ifupdown || w.Appear == nil || link.Attrs().Name != r.Host.Name {
 		return err
 	}
 	r.Back = time.Now().UTC()
@@ -203,41 +203,44 @@ func hostState(r *Record, link netlink.Link) netdev.State {
 
 // Settle gives a NIC that is on the host what is owed to it, when that is due:
 // its name, if that is free by now, and what its network manager has not brought.
-// The caller holds the NIC's lock.
-func (w Returner) Settle(ctx context.Context, r *Record) error {
-	if time.Now().Before(r.Due()) {
-		return nil
+// The caller holds the NIC's lock; the note may be another by now than the one
+// that it read without.
+func (w Returner) Settle(ctx context.Context, note *Record) error {
+	r, err := w.Journal.stillOwed(note)
+	if r == nil || err != nil || time.Now().Before(r.Due()) {
+		return err
 	}
 	link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
 	if link == nil || err != nil {
 		return err
 	}
-	if r.Manager != netmanager.None {
-		// If nobody came by for long, what the NIC has is how it is now configured.
-		missing, err := w.Host.AddMissing(ctx, link, r.Host, time.Since(r.Due()) > managerWait)
-		if err != nil {
-			return err
-		}
-		if missing > 0 {
-			w.Log.Warn("the host's network manager has not brought all that the NIC had; it is restored from the journal", "manager", r.Manager, "missing", missing)
-		}
-		if link.Attrs().Name == r.Host.Name {
-			return w.Journal.Settle(r)
-		}
-	}
-	holder, err := w.Host.LinkNamed(r.Host.Name)
-	if err != nil || holder != nil && holder.Attrs().Index != link.Attrs().Index {
+	configured := w.settleConfiguration(ctx, r, link)
+	taken, err := w.Host.RestoreNames(ctx, link, r.NIC.Netdev, r.Host)
+	if err := errors.Join(configured, err); err != nil {
 		return err
 	}
-	state := hostState(r, link)
-	if r.Manager != netmanager.None {
-		state = state.Bare()
+	if taken == nil {
+		w.Log.Info("the NIC has all that was owed to it")
+		return w.Journal.Settle(r)
 	}
-	if taken, err := w.Host.Restore(ctx, w.Host, link, r.NIC.Netdev, state, w.Log); err != nil || taken != nil {
+	return nil
+}
+
+// settleConfiguration adds what a NIC's network manager has not brought, once.
+func (w Returner) settleConfiguration(ctx context.Context, r *Record, link netlink.Link) error {
+	if r.Manager == netmanager.None {
+		return nil
+	}
+	// If nobody came by for long, what the NIC has is how it is now configured.
+	missing, err := w.Host.AddMissing(ctx, link, r.Host, time.Since(r.Due()) > managerWait)
+	if err != nil {
 		return err
 	}
-	w.Log.Info("the NIC has its own name again")
-	return w.Journal.Settle(r)
+	if missing > 0 {
+		w.Log.Warn("the host's network manager has not brought all that the NIC had; it is restored from the journal", "manager", r.Manager, "missing", missing)
+	}
+	r.Manager, r.Host = netmanager.None, r.Host.Bare()
+	return w.Journal.Owe(r) // the name may be owed for long
 }
 
 // returnRDMA brings the RDMA device back. It is with its netdev, in the pod,

@@ -125,7 +125,7 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, may func(*netdev.Namespace) (bool, error), see sight) (place *netdev.Namespace, err error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	looks := 0
+	looks, begun := 0, time.Now()
 	var missed error // by the last look
 	err = retry.Until(waiting, firstPause, longestPause, func() (bool, error) {
 		for _, ns := range []*netdev.Namespace{pod, w.Host} {
@@ -139,7 +139,9 @@ func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Na
 		}
 		looks++
 		var err error
-		place, missed, err = searchElsewhere(ctx, looks > deepAfter || wait == 0, may, see)
+		// Where a look takes long, there are not that many.
+		deep := looks > deepAfter || time.Since(begun) >= wait/2
+		place, missed, err = searchElsewhere(ctx, deep, may, see)
 		return place != nil, err
 	})
 	if err != nil && waiting.Err() != nil && errors.Is(err, waiting.Err()) {

@@ -39,10 +39,10 @@ func (o *operation) settleOne(r *attachment.Record) error {
 	return o.way(r).Settle(o.ctx, r)
 }
 
-// manager tells who configures a NIC on the host. While a manager has not had its
-// time since the NIC came back, what is to be seen of its work may be the half:
-// then state gets what the host had before. settled is to be called when that is
-// written down anew.
+// manager tells who configures a NIC on the host. state gets what is still owed to
+// the NIC: its name, and, while a manager has not had its time, what the host had
+// configured, of which there may be but a half to be seen. settled is to be called
+// when that is written down anew.
 func (o *operation) manager(link netlink.Link, state *netdev.State) (manager netmanager.Manager, settled func() error, err error) {
 	name := link.Attrs().Name
 	owed, err := o.journal.Owed()
@@ -50,10 +50,16 @@ func (o *operation) manager(link netlink.Link, state *netdev.State) (manager net
 		return netmanager.None, nil, fail(codeJournal, name, "look for what is owed to the NIC", err, "is the state folder readable?")
 	}
 	for _, r := range owed {
-		if r.Manager != netmanager.None && r.NIC.Netdev.IsOnHost(link) {
-			state.Addresses, state.Routes = r.Host.Addresses, r.Host.Routes
-			return r.Manager, func() error { return o.journal.Settle(r) }, nil
+		if !r.NIC.Netdev.IsOnHost(link) {
+			continue
 		}
+		state.Name, state.AltNames = r.Host.Name, r.Host.AltNames
+		if time.Now().Before(r.Due()) {
+			state.Addresses, state.Routes, manager = r.Host.Addresses, r.Host.Routes, r.Manager
+		} else {
+			manager = o.Managers.Of(name, link.Attrs().Index)
+		}
+		return manager, func() error { return o.journal.Settle(r) }, nil
 	}
 	return o.Managers.Of(name, link.Attrs().Index), func() error { return nil }, nil
 }

@@ -95,7 +95,11 @@ func (o *operation) hostRDMA() (host *rdma.Namespace, err error) {
 
 // way is the way back to the host for a record's NIC.
 func (o *operation) way(r *attachment.Record) attachment.Returner {
-	return attachment.Returner{Journal: o.journal, Host: o.host, Who: o.who(), Log: o.logFor(r), Appear: o.Node.Appear}
+	way := attachment.Returner{Journal: o.journal, Host: o.host, Who: o.who(), Log: o.logFor(r)}
+	if !o.Managers.HasUp(r.Host.Name) {
+		way.Appear = o.Node.Appear
+	}
+	return way
 }
 
 // logFor is the log with what each line about a record says.

@@ -78,7 +78,7 @@ func (o *operation) returnNIC(r *attachment.Record) error {
 	ctx, cancel := context.WithTimeout(o.ctx, returnTimeout)
 	defer cancel()
 	err = o.way(r).Return(ctx, r)
-	if errors.Is(err, attachment.ErrOutOfReach) && o.isPulled(r) {
+	if err != nil && o.isPulled(r) { // no namespace can have it
 		o.logFor(r).Warn("the NIC was pulled out of the node", "address", r.NIC.Address)
 		return nil
 	}

@@ -127,7 +127,7 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 //
 // When the recorded name is taken by another link, the netdev still comes
 // back, under the name it has or one that the kernel picks: taken says who has
-// it, and a later Restore puts it right. What the driver or the kernel does not
+// it, and RestoreNames puts it right later. What the driver or the kernel does not
 // take back of the rest is logged: no pod shall wait for it.
 func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, err error) {
 	if from.ID != n.ID {
@@ -148,17 +148,19 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if taken != nil {
 		taken.Has = back.Attrs().Name
 	}
-	// Now nobody can put more on it. To look for what is there takes about as
-	// long as all the rest, so it is done beside that.
+	// What is on it on the host is not the host's: it has just come, or it is down
+	// as the kernel brought it.
+	if s.Uppers != nil && (from.ID != n.ID || link.Attrs().Flags&net.FlagUp == 0) {
+		n.deleteUppers(back, slices.Values([]*Namespace{n}), s.Uppers, log)
+	}
+	// Now nobody elsewhere can put more on it. To look for what is there takes
+	// about as long as all the rest, so it is done beside that.
 	surveyed := make(chan struct{})
 	go func() {
 		defer close(surveyed)
 		ctx, cancel := context.WithTimeout(ctx, surveyWait)
 		defer cancel()
 		n.deleteUppers(back, n.uppersElsewhere(ctx, back), nil, log)
-		if s.Uppers != nil {
-			n.deleteUppers(back, slices.Values([]*Namespace{n}), s.Uppers, log)
-		}
 	}()
 	missing, held := n.missingAltNames(back, s)
 	if taken == nil {
@@ -167,6 +169,29 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	errs = append(errs, n.open(ctx, back, s, log), n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
 	<-surveyed
 	return taken, errors.Join(errs...)
+}
+
+// RestoreNames gives a link of this namespace its recorded names, if they are
+// free, and touches nothing else: the host may have used it for long. taken is as
+// Restore's.
+func (n *Namespace) RestoreNames(ctx context.Context, link netlink.Link, id Identity, s State) (taken *NameTaken, err error) {
+	name, taken, err := n.nameFor(n, link, s)
+	if err != nil {
+		return nil, err
+	}
+	if name != "" {
+		if err := n.rename(ctx, link, name); err != nil {
+			return nil, err
+		}
+		if link, err = n.Link(ctx, id, n); link == nil || err != nil {
+			return nil, err
+		}
+	}
+	missing, held := n.missingAltNames(link, s)
+	if taken == nil {
+		taken = held
+	}
+	return taken, n.addAltNames(link, missing)
 }
 
 // open makes a link that is back what it was and sets it up, if it was: by then
@@ -325,18 +350,44 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 	if c.Namespace != nil {
 		return from.Apply(a.Index, c)
 	}
-	err := n.change(a.Index, c)
-	if errors.Is(err, unix.EEXIST) {
-		// udev gives a NIC that the kernel brought back its name as an
-		// alternative one, and may do so at this moment.
-		if now, lookErr := n.LinkAt(a.Index); lookErr == nil && slices.Contains(now.Attrs().AltNames, name) {
-			if err := n.deleteAltNames(now, []string{name}); err != nil {
-				return err
-			}
-			err = n.change(a.Index, c)
+	return n.inSpiteOfUdev(a.Index, c, n.change)
+}
+
+// inSpiteOfUdev makes a change that may rename a link of this namespace: udev gives
+// a NIC that the kernel brought back its name as an alternative one, and may do so
+// at this moment.
+func (n *Namespace) inSpiteOfUdev(index int, c Change, change func(int, Change) error) error {
+	err := change(index, c)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if now, lookErr := n.LinkAt(index); lookErr == nil && slices.Contains(now.Attrs().AltNames, c.Name) {
+		if err := n.deleteAltNames(now, []string{c.Name}); err != nil {
+			return err
 		}
+		err = change(index, c)
 	}
 	return err
+}
+
+// rename renames a link that the host uses. Before Linux 6.2 it has to be down for
+// that, which takes its IPv6 addresses and its routes away.
+func (n *Namespace) rename(ctx context.Context, link netlink.Link, name string) error {
+	index, c := link.Attrs().Index, Change{Name: name}
+	err := n.inSpiteOfUdev(index, c, n.Apply)
+	if !errors.Is(err, unix.EBUSY) {
+		return wrap("rename it "+name, err)
+	}
+	s, err := n.State(ctx, link)
+	if err == nil {
+		err = n.inSpiteOfUdev(index, c, n.change)
+	}
+	if err != nil {
+		return fmt.Errorf("rename it %s: %w", name, err)
+	}
+	up := Change{}
+	up.Flags, up.Which = s.flags()
+	return errors.Join(n.Apply(index, up), n.AddAddresses(link, s.Addresses), n.AddRoutes(link, s.Routes))
 }
 
 // change is Apply within the namespace for what some links take only while they

@@ -47,6 +47,12 @@ func (r Roots) Of(name string, index int) Manager {
 	return None
 }
 
+// HasUp tells whether ifupdown has configured a link.
+func (r Roots) HasUp(name string) bool {
+	b, _ := os.ReadFile(filepath.Join(r.Run, "network/ifstate"))
+	return strings.HasPrefix(string(b), name+"=") || strings.Contains(string(b), "\n"+name+"=")
+}
+
 // isHotplug tells whether ifupdown is at work, and configured to configure a link
 // whenever it appears. Whether it did last time does not matter: a NIC may have
 // left too early for it.

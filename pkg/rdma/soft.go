@@ -44,8 +44,9 @@ func (n *Namespace) IsGone(ctx context.Context, d Device, within time.Duration) 
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	ended := retry.Until(ctx, time.Millisecond, 20*time.Millisecond, func() (bool, error) {
-		_, there, findErr := n.Find(d)
-		gone, err = !there && findErr == nil, findErr
+		// Another device on the same port may have the same GUID, but not the name.
+		found, there, findErr := n.Find(d)
+		gone, err = findErr == nil && (!there || found.Name != d.Name), findErr
 		return gone || err != nil, nil
 	})
 	if ended != nil {

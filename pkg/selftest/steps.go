@@ -15,7 +15,7 @@ import (
 const (
 	// settling bounds the wait for the host to be as it was: a manager of networks
 	// may have its own part in that.
-	settling = 15 * time.Second
+	settling = 30 * time.Second
 	// tries is how often a DEL is tried, a second apart, as runtimes do.
 	tries = 3
 )

@@ -121,8 +121,13 @@ func (n *node) leftovers() (files []string) {
 			return err
 		}
 		kept := filepath.Base(filepath.Dir(path)) == "locks" || d.Name() == "lock" || strings.HasPrefix(d.Name(), "last_reserved_ip.")
+		file, _ := filepath.Rel(n.stateDir, path)
+		if info, err := d.Info(); strings.HasPrefix(file, "ipam/") && err == nil && info.Size() == 0 {
+			// host-local was killed between making the file and writing in it
+			// (backend/disk/backend.go, Reserve), and cannot tell whose it is.
+			kept = true
+		}
 		if !kept {
-			file, _ := filepath.Rel(n.stateDir, path)
 			files = append(files, file)
 		}
 		return nil
