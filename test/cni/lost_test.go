@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -375,12 +376,18 @@ func TestANameThatIsTakenOnTheHostDelaysOnlyTheName(t *testing.T) {
 	r.expectClean() // record and address are gone, the NIC is home under another name
 	_, err := p.tryAdd("net1", config)
 	if code(err) != 100 || !strings.Contains(err.Error(), rails[0]+": the NIC is on the host as dev") {
-		t.Errorf("what has the name was taken for the NIC: code %d: %v", code(err), err)
+		t.Fatalf("what has the name was taken for the NIC: code %d: %v", code(err), err)
 	}
+	home := regexp.MustCompile(`dev\d+`).FindString(err.Error())
+	second := r.pod()
+	second.add("net1", r.config(home)) // who has it meanwhile does not make that its name
+	second.del("net1", r.config(home))
+	run(t, "ip", "link", "add", "hosts-own", "link", home, "type", "macvlan")
 	run(t, "ip", "link", "del", "squatter")
 	other := r.pod()
 	other.add("net1", r.config(rails[1])) // whatever comes next puts it right
 	other.del("net1", r.config(rails[1]))
+	run(t, "ip", "link", "del", "hosts-own") // which the host uses
 	r.expectHost(before)
 	if notes, err := filepath.Glob(filepath.Join(r.stateDir, "owed", "*")); len(notes) != 0 || err != nil {
 		t.Errorf("still owed: %v, %v", notes, err)
