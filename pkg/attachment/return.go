@@ -115,7 +115,8 @@ func (w Returner) isManaged(r *Record, moved bool) bool {
 	return r.Manager == netmanager.NetworkManager || r.Manager == netmanager.Ifupdown && (moved || w.Appear != nil)
 }
 
-// announce has udev run ifupdown for a NIC that the kernel brought back.
+// announce has udev run ifupdown for a NIC, which may not have appeared under its
+// own name: the kernel brought it back, or the pod had another link of that name.
 func (w Returner) announce(r *Record) error {
 	if r.Manager != netmanager.Ifupdown || w.Appear == nil {
 		return nil
@@ -125,7 +126,7 @@ func (w Returner) announce(r *Record) error {
 
 // Finish does what a Return by the device plugin could not: its container has a
 // read-only /proc/sys, and may not have a NIC appear. ifupdown then must find no
-// addresses. The caller holds the NIC's lock, and nobody has the NIC.
+// addresses. After any other Return there is nothing left to do. The caller holds the NIC's lock, and nobody has the NIC.
 func (w Returner) Finish(ctx context.Context, r *Record) error {
 	if !w.Journal.Current(r) {
 		return nil
