@@ -139,7 +139,7 @@ var misdeeds = []misdeed{
 	{name: "the netdev in another namespace than its RDMA device", needs: rdma, does: []string{"nest", "ip link set net1 netns $nested"}},
 	{name: "its RDMA device in a namespace that only a file descriptor holds", needs: rdma, does: []string{"nest", "rdma dev set rxe0 netns ../../../proc/$nested/ns/net", "exec 9</proc/$nested/ns/net", "kill $nested"}},
 	{name: "its RDMA device in another pod", needs: rdma, does: []string{"rdma dev set rxe0 netns ../../..$other_pod"}},
-	{name: "its RDMA device deleted", needs: rdma, then: "rdma link add rxe0 type rxe netdev $nic", does: []string{"rdma link delete rxe0"}},
+	{name: "its RDMA device deleted", needs: rdma, does: []string{"rdma link delete rxe0"}},
 	{name: "RDMA devices of its own, one with another pod's GUID", needs: rdma, then: "rdma link delete evil1 || true; rdma link delete evil2 || true", does: []string{"ip link add q1 address $other_mac type veth peer name q2", "ip link set q1 up", "ip link set q2 up",
 		"rdma link add evil1 type rxe netdev q1", "rdma link add evil2 type rxe netdev q2"}},
 
