@@ -52,14 +52,18 @@ const attachmentLocks = 64
 func (j *Journal) LockAttachment(ctx context.Context, id ID, holder string) (*Lock, error) {
 	h := fnv.New32a()
 	h.Write([]byte(id.ContainerID + "@" + id.IfName))
-	return j.lock(ctx, fmt.Sprintf("attachment-%02d", h.Sum32()%attachmentLocks),
+	return j.lock(ctx, lockWait, fmt.Sprintf("attachment-%02d", h.Sum32()%attachmentLocks),
 		fmt.Sprintf("attachment %s of container %s", id.IfName, id.ContainerID), holder)
 }
 
 // LockNIC keeps two pods from being given one NIC. key is the netdev's
 // Identity.Key, what names it in an error.
 func (j *Journal) LockNIC(ctx context.Context, key, what, holder string) (*Lock, error) {
-	return j.lock(ctx, "nic-"+fileName(key), "NIC "+what, holder)
+	return j.lockNIC(ctx, lockWait, key, what, holder)
+}
+
+func (j *Journal) lockNIC(ctx context.Context, wait time.Duration, key, what, holder string) (*Lock, error) {
+	return j.lock(ctx, wait, "nic-"+fileName(key), "NIC "+what, holder)
 }
 
 // fileName makes a file's name of a NIC's key.
@@ -68,16 +72,16 @@ func fileName(key string) string { return strings.NewReplacer("/", "_", ":", "."
 // LockRDMAMoves serialises moves of RDMA devices on the node: two at a time
 // may swap the numbers of their character devices.
 func (j *Journal) LockRDMAMoves(ctx context.Context, holder string) (*Lock, error) {
-	return j.lock(ctx, "rdma-moves", "the node's RDMA devices", holder)
+	return j.lock(ctx, lockWait, "rdma-moves", "the node's RDMA devices", holder)
 }
 
-func (j *Journal) lock(ctx context.Context, name, what, holder string) (*Lock, error) {
+func (j *Journal) lock(ctx context.Context, wait time.Duration, name, what, holder string) (*Lock, error) {
 	dir := filepath.Join(j.dir, "locks")
 	f, err := openLock(filepath.Join(dir, name))
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	// flock(2) cannot be interrupted from Go; asking again in short steps can.
 	err = retry.Until(ctx, time.Millisecond, 50*time.Millisecond, func() (bool, error) {

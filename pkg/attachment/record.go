@@ -133,9 +133,10 @@ func (r *Record) Holder() string {
 // ifupdown may take seconds, and on a busy host all take longer.
 const managerWait = 20 * time.Second
 
-// Due is when what is owed to a NIC can be settled: a manager has its time.
+// Due is when what is owed to a NIC can be settled: a manager has its time. Where
+// the clock has been set back since, that is at once.
 func (r *Record) Due() time.Time {
-	if r.Manager == netmanager.None {
+	if r.Manager == netmanager.None || time.Now().Before(r.Back) {
 		return time.Time{}
 	}
 	return r.Back.Add(managerWait)

@@ -202,48 +202,6 @@ func hostState(r *Record, link netlink.Link) netdev.State {
 	return s
 }
 
-// Settle gives a NIC that is on the host what is owed to it, when that is due:
-// its name, if that is free by now, and what its network manager has not brought.
-// The caller holds the NIC's lock; the note may be another by now than the one
-// that it read without.
-func (w Returner) Settle(ctx context.Context, note *Record) error {
-	r, err := w.Journal.stillOwed(note)
-	if r == nil || err != nil || time.Now().Before(r.Due()) {
-		return err
-	}
-	link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
-	if link == nil || err != nil {
-		return err
-	}
-	configured := w.settleConfiguration(ctx, r, link)
-	taken, err := w.Host.RestoreNames(ctx, link, r.NIC.Netdev, r.Host)
-	if err := errors.Join(configured, err); err != nil {
-		return err
-	}
-	if taken == nil {
-		w.Log.Info("the NIC has all that was owed to it")
-		return w.Journal.Settle(r)
-	}
-	return nil
-}
-
-// settleConfiguration adds what a NIC's network manager has not brought, once.
-func (w Returner) settleConfiguration(ctx context.Context, r *Record, link netlink.Link) error {
-	if r.Manager == netmanager.None {
-		return nil
-	}
-	// If nobody came by for long, what the NIC has is how it is now configured.
-	missing, err := w.Host.AddMissing(ctx, link, r.Host, time.Since(r.Due()) > managerWait)
-	if err != nil {
-		return err
-	}
-	if missing > 0 {
-		w.Log.Warn("the host's network manager has not brought all that the NIC had; it is restored from the journal", "manager", r.Manager, "missing", missing)
-	}
-	r.Manager, r.Host = netmanager.None, r.Host.Bare()
-	return w.Journal.Owe(r) // the name may be owed for long
-}
-
 // returnRDMA brings the RDMA device back. It is with its netdev, in the pod,
 // on the host already, or, after a crash between two steps, somewhere else.
 // Wherever that is, it goes with its netdev, which is this attachment's.

@@ -12,31 +12,14 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 )
 
-// settleOwed gives NICs that came home what is owed to them by now: their own name,
-// where that is free, and what the host's network manager did not bring. It is
-// nobody's command, so nothing of it is an error.
+// settleOwed gives NICs that came home what is owed to them by now. It is nobody's
+// command, so nothing of it is an error.
 func (o *operation) settleOwed() {
 	owed, err := o.journal.Owed()
 	if err != nil {
 		o.Log.Warn("cannot look for what is owed to NICs", "err", err)
 	}
-	for _, r := range owed {
-		if time.Now().Before(r.Due()) {
-			continue
-		}
-		if err := o.settleOne(r); err != nil {
-			o.logFor(r).Warn("the NIC cannot have all that is owed to it yet", "err", err)
-		}
-	}
-}
-
-func (o *operation) settleOne(r *attachment.Record) error {
-	lock, err := o.lockNICOf(r)
-	if err != nil {
-		return err
-	}
-	defer lock.Unlock()
-	return o.way(r).Settle(o.ctx, r)
+	attachment.SettleDue(o.ctx, owed, o.way)
 }
 
 // manager tells who configures a NIC on the host. state gets what is still owed to

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
@@ -319,7 +320,7 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 		// Nobody waits for it at the end either: like a CNI operation it may
 		// be interrupted anywhere.
 		m.abandoned.Go(func() {
-			next := earlier(m.rescuer.rescue(ctx, found), m.rescuer.settle(ctx, owed))
+			next := earlier(m.rescuer.rescue(ctx, found), attachment.SettleDue(ctx, owed, m.rescuer.way))
 			free <- struct{}{}
 			if !next.IsZero() {
 				time.AfterFunc(time.Until(next), m.notice)

@@ -127,31 +127,3 @@ func (r *rescuer) way(record *attachment.Record) attachment.Returner {
 		Log: r.log.With("nic", record.Host.Name, "pod", record.Pod.String()),
 	}
 }
-
-// settle gives NICs that are home what is owed to them: their own name, where that
-// is free by now, and what a network manager has not brought in its time. next is
-// when the next of these times ends, zero if none does.
-func (r *rescuer) settle(ctx context.Context, owed []*attachment.Record) (next time.Time) {
-	for _, record := range owed {
-		if due := record.Due(); time.Now().Before(due) {
-			next = earlier(next, due)
-			continue
-		}
-		if err := r.settleOne(ctx, record); err != nil && ctx.Err() == nil {
-			r.log.Warn("a NIC cannot have all that is owed to it yet", "nic", record.Host.Name, "err", err)
-		}
-	}
-	return next
-}
-
-func (r *rescuer) settleOne(ctx context.Context, record *attachment.Record) error {
-	nic, err := r.journal.LockNIC(ctx, record.NIC.Netdev.Key(), record.Host.Name, rescuing)
-	if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
-		return nil // whoever holds it settles names, too
-	}
-	if err != nil {
-		return err
-	}
-	defer nic.Unlock()
-	return r.way(record).Settle(ctx, record)
-}

@@ -179,12 +179,12 @@ func TestANICOfANetworkManagerGetsItsAddressesFromTheJournalOnlyWhenTheManagerHa
 			if len(owed) != 1 {
 				t.Fatalf("owed: %v\n%s", owed, n.Logs)
 			}
-			if next := r.settle(n.Ctx, owed); !next.Equal(owed[0].Due()) || addresses() != 0 {
+			if next := attachment.SettleDue(n.Ctx, owed, r.way); !next.Equal(owed[0].Due()) || addresses() != 0 {
 				t.Errorf("%d addresses, next look %s, due %s", addresses(), next, owed[0].Due())
 			}
 			owed[0].Back = time.Now().Add(-time.Minute)
 			n.Must(n.Journal.Owe(owed[0]))
-			if next := r.settle(n.Ctx, owed); !next.IsZero() || addresses() != 1 {
+			if next := attachment.SettleDue(n.Ctx, owed, r.way); !next.IsZero() || addresses() != 1 {
 				t.Errorf("%d addresses, next look %s\n%s", addresses(), next, n.Logs)
 			}
 			if owed, err := n.Journal.Owed(); err != nil || len(owed) != 0 {
@@ -213,7 +213,7 @@ func TestANameThatIsTakenIsGivenBackWhenItIsFree(t *testing.T) {
 		if len(owed) != 1 {
 			t.Fatalf("owed: %v\n%s", owed, n.Logs)
 		}
-		r.settle(n.Ctx, owed)
+		attachment.SettleDue(n.Ctx, owed, r.way)
 	}
 	if owed, err := n.Journal.Owed(); err != nil || len(owed) != 0 {
 		t.Errorf("still owed: %v, %v\n%s", owed, err, n.Logs)

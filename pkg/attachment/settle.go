@@ -1,0 +1,82 @@
+package attachment
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
+)
+
+// SettleDue gives NICs that are on the host what is owed to them, where that is
+// due: their own name, if that is free by now, and what their network manager has
+// not brought. owed are the notes, way is the way back for each. next is when the
+// next of them falls due, zero if none does.
+//
+// It is nobody's command, so it waits for no lock, and what fails is a line in the
+// log: the note stays for the next who looks.
+func SettleDue(ctx context.Context, owed []*Record, way func(*Record) Returner) (next time.Time) {
+	for _, note := range owed {
+		if due := note.Due(); time.Now().Before(due) {
+			if next.IsZero() || due.Before(next) {
+				next = due
+			}
+			continue
+		}
+		w := way(note)
+		if err := w.settle(ctx, note); err != nil && ctx.Err() == nil {
+			w.Log.Warn("the NIC cannot have all that is owed to it yet", "err", err)
+		}
+	}
+	return next
+}
+
+// settle is SettleDue for one NIC. The note may be another by the time that the
+// NIC is locked.
+func (w Returner) settle(ctx context.Context, note *Record) error {
+	lock, err := w.Journal.lockNIC(ctx, 0, note.NIC.Netdev.Key(), note.Host.Name, w.Who)
+	if busy := (*HeldError)(nil); errors.As(err, &busy) {
+		return nil // a pod gets it, or somebody else settles it
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	r, err := w.Journal.stillOwed(note)
+	if r == nil || err != nil || time.Now().Before(r.Due()) {
+		return err
+	}
+	link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
+	if link == nil || err != nil {
+		return err
+	}
+	configured := w.settleConfiguration(ctx, r, link)
+	taken, err := w.Host.RestoreNames(ctx, link, r.NIC.Netdev, r.Host)
+	if err := errors.Join(configured, err); err != nil {
+		return err
+	}
+	if taken == nil {
+		w.Log.Info("the NIC has all that was owed to it")
+		return w.Journal.Settle(r)
+	}
+	return nil
+}
+
+// settleConfiguration adds what a NIC's network manager has not brought, once.
+func (w Returner) settleConfiguration(ctx context.Context, r *Record, link netlink.Link) error {
+	if r.Manager == netmanager.None {
+		return nil
+	}
+	// If nobody came by for long, what the NIC has is how it is now configured.
+	missing, err := w.Host.AddMissing(ctx, link, r.Host, time.Since(r.Back) > 2*managerWait)
+	if err != nil {
+		return err
+	}
+	if missing > 0 {
+		w.Log.Warn("the host's network manager has not brought all that the NIC had; it is restored from the journal", "manager", r.Manager, "missing", missing)
+	}
+	r.Manager, r.Host = netmanager.None, r.Host.Bare()
+	return w.Journal.Owe(r) // the name may be owed for long
+}
