@@ -143,18 +143,20 @@ func (o *operation) hasPrograms(link netlink.Link) (string, error) {
 // hasFunctions: the NIC is the physical function by which the host, and SR-IOV's
 // own plugins, set up virtual ones that others may have.
 func (o *operation) hasFunctions(link netlink.Link) (string, error) {
-	if number := o.Node.VirtualFunctions(link.Attrs().Name); number > 0 {
-		return fmt.Sprintf("it is the physical function of %d virtual ones", number), nil
+	number, err := o.Node.VirtualFunctions(link.Attrs().Name)
+	if err != nil || number == 0 {
+		return "", err
 	}
-	return "", nil
+	return fmt.Sprintf("it is the physical function of %d virtual ones", number), nil
 }
 
 // isRepresentor: the netdev is the switch's side of a virtual function.
 func (o *operation) isRepresentor(link netlink.Link) (string, error) {
-	if port, is := o.Node.IsRepresentor(link.Attrs().Name); is {
-		return "it is the representor of a virtual function, port " + port, nil
+	port, err := o.Node.Representor(link.Attrs().Name)
+	if err != nil || port == "" {
+		return "", err
 	}
-	return "", nil
+	return "it is the representor of a virtual function, port " + port, nil
 }
 
 // servesOthers: the RDMA device belongs to several netdevs: those of a function

@@ -136,7 +136,9 @@ func findBelow(host *netdev.Namespace, node rdma.Node, dir string) (netlink.Link
 		}
 		for _, path := range paths {
 			name := filepath.Base(path)
-			if _, is := node.IsRepresentor(name); is {
+			if port, err := node.Representor(name); err != nil {
+				return nil, err
+			} else if port != "" {
 				continue
 			}
 			link, err := host.LinkNamed(name)
@@ -250,8 +252,11 @@ func (o *operation) identify(link netlink.Link) (id netdev.Identity, err error) 
 // isAlone tells whether no other netdev is known on a NIC's function: not on the
 // host and not in the journal.
 func (o *operation) isAlone(name string, id netdev.Identity) (bool, error) {
-	if !id.Physical() || o.Node.HasSiblings(name) {
+	if !id.Physical() {
 		return false, nil
+	}
+	if has, err := o.Node.HasSiblings(name); has || err != nil {
+		return false, err
 	}
 	other, err := o.holder(func(r *attachment.Record) bool {
 		return r.NIC.Netdev.Key() == id.Key() && !r.NIC.Netdev.Same(id)

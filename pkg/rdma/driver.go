@@ -3,6 +3,7 @@ package rdma
 import (
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // NetdevDriver returns the driver of the function that carries a netdev, such
@@ -17,13 +18,10 @@ func (n Node) NetdevDriver(netdev string) string {
 
 // HasSiblings tells whether the function that carries a netdev carries others
 // in this namespace, representors aside: the ports of one function.
-func (n Node) HasSiblings(netdev string) bool {
-	dir := filepath.Join(n.class("net", netdev), "device", "net")
-	names, _ := readDir(dir)
-	for _, name := range names {
-		if _, is := n.IsRepresentor(name); name != netdev && !is {
-			return true
-		}
+func (n Node) HasSiblings(netdev string) (bool, error) {
+	names, err := readDir(filepath.Join(n.class("net", netdev), "device", "net"))
+	if err != nil {
+		return false, err
 	}
-	return false
+	return slices.ContainsFunc(names, func(name string) bool { return name != netdev && !n.isRepresentor(name) }), nil
 }

@@ -2,6 +2,7 @@ package rdma
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -22,18 +23,27 @@ func (n Node) HardwareNetdevs() []string {
 func (n Node) netdevs(net folder) []string {
 	var names []string
 	for _, o := range net.objects {
-		if _, is := n.IsRepresentor(o.name); !is {
+		if !n.isRepresentor(o.name) {
 			names = append(names, o.name)
 		}
 	}
 	return names
 }
 
-// IsRepresentor tells whether a netdev is the switch's side of a virtual or
-// scalable function, and the name of its port: "pf0vf3".
-func (n Node) IsRepresentor(netdev string) (port string, is bool) {
-	port, err := readString(n.class("net", netdev), "phys_port_name")
-	return port, err == nil && isRepresentorPort(port)
+// Representor is the name of a netdev's port, "pf0vf3", if the netdev is the
+// switch's side of a virtual or scalable function, and "" if it is not.
+func (n Node) Representor(netdev string) (port string, err error) {
+	port, err = readOptional(filepath.Join(n.class("net", netdev), "phys_port_name"))
+	if err != nil || !isRepresentorPort(port) {
+		return "", err
+	}
+	return port, nil
+}
+
+// isRepresentor is Representor where a netdev that cannot be told is none.
+func (n Node) isRepresentor(netdev string) bool {
+	port, _ := n.Representor(netdev)
+	return port != ""
 }
 
 // isRepresentorPort tells whether a netdev's phys_port_name is that of a VF

@@ -1,22 +1,21 @@
 package rdma
 
 import (
-	"os"
+	"fmt"
 	"path/filepath"
 	"strconv"
-	"strings"
 )
 
 // VirtualFunctions is how many virtual functions the function of a netdev has
 // now, 0 if it can have none.
-func (n Node) VirtualFunctions(netdev string) int {
-	content, err := os.ReadFile(filepath.Join(n.Sys, "class/net", netdev, "device/sriov_numvfs"))
-	if err != nil {
-		return 0
+func (n Node) VirtualFunctions(netdev string) (int, error) {
+	content, err := readOptional(filepath.Join(n.class("net", netdev), "device/sriov_numvfs"))
+	if err != nil || content == "" {
+		return 0, err
 	}
-	number, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	number, err := strconv.Atoi(content)
 	if err != nil {
-		return 0
+		return 0, fmt.Errorf("sriov_numvfs of %s: %w", netdev, err)
 	}
-	return number
+	return number, nil
 }

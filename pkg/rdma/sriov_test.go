@@ -6,20 +6,53 @@ import (
 	"testing"
 )
 
-func TestVirtualFunctions(t *testing.T) {
+func TestVirtualFunctionsAreCountedOrCannotBeTold(t *testing.T) {
 	sys := t.TempDir()
-	for name, content := range map[string]string{"pf": "2\n", "idle": "0\n", "odd": "many\n"} {
-		dir := filepath.Join(sys, "class/net", name, "device")
+	for _, c := range []struct {
+		name, content string
+		number        int
+		fails         bool
+	}{
+		{name: "pf", content: "2\n", number: 2},
+		{name: "idle", content: "0\n"},
+		{name: "odd", content: "many\n", fails: true},
+		{name: "virtual"},
+	} {
+		dir := filepath.Join(sys, "class/net", c.name, "device")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "sriov_numvfs"), []byte(content), 0o600); err != nil {
+		if c.content != "" {
+			if err := os.WriteFile(filepath.Join(dir, "sriov_numvfs"), []byte(c.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if number, err := (Node{Sys: sys}).VirtualFunctions(c.name); number != c.number || (err != nil) != c.fails {
+			t.Errorf("%s: %d, %v", c.name, number, err)
+		}
+	}
+}
+
+// Root can open everything, but not what leads to itself.
+func TestAFileThatCannotBeOpenedIsNotAFileThatIsNotThere(t *testing.T) {
+	sys := t.TempDir()
+	for _, file := range []string{"phys_port_name", "device/sriov_numvfs", "device/net"} {
+		path := filepath.Join(sys, "class/net/eth0", file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Base(path), path); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]int{"pf": 2, "idle": 0, "odd": 0, "virtual": 0} {
-		if got := (Node{Sys: sys}).VirtualFunctions(name); got != want {
-			t.Errorf("%s: %d, want %d", name, got, want)
-		}
+	node := Node{Sys: sys}
+	if port, err := node.Representor("eth0"); err == nil {
+		t.Errorf("the port is %q", port)
+	}
+	if number, err := node.VirtualFunctions("eth0"); err == nil {
+		t.Errorf("%d virtual functions", number)
+	}
+	if has, err := node.HasSiblings("eth0"); err == nil {
+		t.Errorf("siblings: %v", has)
 	}
 }

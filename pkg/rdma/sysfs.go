@@ -1,6 +1,8 @@
 package rdma
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -9,6 +11,18 @@ import (
 
 func readString(dir, file string) (string, error) {
 	return kernelfile.Read(filepath.Join(dir, file))
+}
+
+// readOptional reads what not every netdev has; it is "" where there is none, or
+// its driver has nothing to say. A file that is there and cannot be opened (a
+// process has so many) says neither yes nor no.
+func readOptional(path string) (string, error) {
+	s, err := kernelfile.Read(path)
+	failed := (*fs.PathError)(nil)
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &failed) && failed.Op == "read" {
+		return "", nil
+	}
+	return s, err
 }
 
 // readState reads "4: ACTIVE" as "ACTIVE".

@@ -63,18 +63,18 @@ func TestFunctionsAndTheirNetdevs(t *testing.T) {
 func TestARepresentorIsNoNetdevOfADevice(t *testing.T) {
 	hca := sysfs.MLX5(0)
 	node, _ := simulate(t, hca)
-	if port, is := node.IsRepresentor(hca.Netdev); is || port != "p0" {
-		t.Errorf("the uplink: %q, %v", port, is)
+	if port, err := node.Representor(hca.Netdev); port != "" || err != nil {
+		t.Errorf("the uplink: %q, %v", port, err)
 	}
 	file := filepath.Join(node.Sys, "class/net", hca.Netdev, "phys_port_name")
 	must(t, os.WriteFile(file, []byte("pf0vf3\n"), 0o600))
-	if port, is := node.IsRepresentor(hca.Netdev); !is || port != "pf0vf3" {
-		t.Errorf("a representor: %q, %v", port, is)
+	if port, err := node.Representor(hca.Netdev); port != "pf0vf3" || err != nil {
+		t.Errorf("a representor: %q, %v", port, err)
 	}
 	if d := only(t, node); len(d.Netdevs) != 0 {
 		t.Errorf("its device has the netdevs %v", d.Netdevs)
 	}
-	if port, is := node.IsRepresentor("none"); is || port != "" {
-		t.Errorf("no netdev at all: %q, %v", port, is)
+	if port, err := node.Representor("none"); port != "" || err != nil {
+		t.Errorf("no netdev at all: %q, %v", port, err)
 	}
 }
