@@ -26,14 +26,14 @@ const installUsage = "roce-host-device install [--to DIR] [--policy FILE [--poli
 func install(args []string) error {
 	flags := flag.NewFlagSet("roce-host-device install", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	to := flags.String("to", "/opt/cni/bin", "the CNI plugin `folder`; empty: no program")
-	policyFile := flags.String("policy", "", "the policy `file`; if it is not there, the node's stays as it is")
+	to := flags.String("to", "/opt/cni/bin", "the CNI plugin `folder`; empty: do not install the program")
+	policyFile := flags.String("policy", "", "the policy `file`; if it does not exist, the node's policy stays as it is")
 	policyTo := flags.String("policy-to", filepath.Dir(policy.File), "the policy's `folder`")
 	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("%w; use: %s", err, installUsage)
+		return fmt.Errorf("%w; usage: %s", err, installUsage)
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; use: %s", flags.Arg(0), installUsage)
+		return fmt.Errorf("unexpected argument %q; usage: %s", flags.Arg(0), installUsage)
 	}
 	if *policyFile != "" {
 		content, err := readPolicy(*policyFile)
@@ -71,7 +71,7 @@ func owner(dir string) error {
 	if err := unix.Stat(dir, &st); err != nil {
 		return err
 	}
-	return fmt.Errorf("the folder is user %d's; run as that user (runAsUser of the init container)", st.Uid)
+	return fmt.Errorf("the folder belongs to user %d; run as that user (runAsUser of the init container)", st.Uid)
 }
 
 // place puts a file into a folder, in one step.

@@ -31,14 +31,14 @@ func readPolicy(path string) ([]byte, error) {
 // for all. The folder need not exist.
 func installPolicy(dir string, content []byte) error {
 	if os.Geteuid() != 0 {
-		return errors.New("the policy must be root's; run as root")
+		return errors.New("the policy must belong to root; run as root")
 	}
 	err := os.MkdirAll(dir, 0o755)
 	if err == nil {
 		err = place(dir, filepath.Base(policy.File), 0o644, bytes.NewReader(content))
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w; the folder must be root's: chown root %s on the node", err, dir)
+		return fmt.Errorf("%w; the folder must belong to root: chown root %s on the node", err, dir)
 	}
 	return err
 }
@@ -55,7 +55,7 @@ func validate(args []string, stdout io.Writer) error {
 		}
 		return say(stdout, args[0]+" is valid")
 	}
-	return errors.New("use: roce-host-device validate [FILE]")
+	return errors.New("usage: roce-host-device validate [FILE]")
 }
 
 func validateNode(file string, stdout io.Writer) error {
@@ -67,7 +67,7 @@ func validateNode(file string, stdout io.Writer) error {
 		return fmt.Errorf("state folder: %w", err)
 	}
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
-		return say(stdout, "there is no "+file+": the defaults hold")
+		return say(stdout, "there is no "+file+": the defaults apply")
 	}
 	return say(stdout, file+" is valid")
 }

@@ -160,7 +160,7 @@ func TestValidateOfTheNodesPolicyAsksForItsOwnerAndTheStateFolders(t *testing.T)
 		"a file that anybody can write": {func(file string) {
 			must(t, os.WriteFile(file, []byte("{}"), 0o644))
 			must(t, os.Chmod(file, 0o666))
-		}, "can be written by others than root"},
+		}, "is writable by users other than root"},
 		"a state folder that is another user's": {func(file string) {
 			must(t, os.WriteFile(file, []byte(`{"stateDir": "`+state+`"}`), 0o644))
 			must(t, os.Mkdir(state, fs.FileMode(0o755)))

@@ -150,7 +150,7 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 		b, err = json.Marshal(r)
 	}
 	if err == nil && len(b) >= longestRecord {
-		err = fmt.Errorf("it has %d bytes, of less than %d; is the network configuration so long?", len(b), longestRecord)
+		err = fmt.Errorf("it is %d bytes long and must be shorter than %d; is the network configuration that long?", len(b), longestRecord)
 	}
 	return append(b, '\n'), err
 }
@@ -185,7 +185,7 @@ func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
 	for _, path := range []string{j.path(id), j.copy(id)} {
 		r, err := read(path)
 		if err == nil && r.ID() != id {
-			err = fmt.Errorf("it is of container %s, interface %s", r.ContainerID, r.IfName)
+			err = fmt.Errorf("it belongs to container %s, interface %s", r.ContainerID, r.IfName)
 		}
 		switch {
 		case err == nil:

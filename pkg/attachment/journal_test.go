@@ -81,7 +81,7 @@ func TestARecordThatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
 	}
 	must(t, j.Remove(id))
 	r.Config = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
-	if err := j.Write(r); err == nil || !strings.Contains(err.Error(), "is the network configuration so long?") {
+	if err := j.Write(r); err == nil || !strings.Contains(err.Error(), "is the network configuration that long?") {
 		t.Errorf("a long one: %v", err)
 	}
 }
@@ -186,7 +186,7 @@ func TestAStateFolderThatOthersCanWriteIsRefused(t *testing.T) {
 		must(t, os.MkdirAll(filepath.Join(dir, folder), 0o755))
 		must(t, os.Chmod(filepath.Join(dir, folder), 0o777))
 		proc := procOf(t, "boot-1")
-		if _, err := attachment.Open(dir, proc); err == nil || !strings.Contains(err.Error(), "can be written by others than root") {
+		if _, err := attachment.Open(dir, proc); err == nil || !strings.Contains(err.Error(), "is writable by users other than root") {
 			t.Errorf("%q: %v", folder, err)
 		}
 	}

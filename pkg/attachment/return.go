@@ -54,7 +54,7 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	}
 	place, link, err := w.find(ctx, pod, r)
 	if taken := (*elsewhereError)(nil); errors.As(err, &taken) {
-		w.Log.Warn("the NIC is somebody else's by now; leaving it there", "netns", taken.path)
+		w.Log.Warn("somebody else has the NIC now; leaving it there", "netns", taken.path)
 		return nil
 	}
 	if err != nil {
@@ -74,9 +74,9 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	}
 	if link == nil {
 		if pod == nil {
-			w.Log.Warn("the NIC ended with its namespace")
+			w.Log.Warn("the NIC was destroyed with its namespace")
 		} else {
-			w.Log.Warn("the NIC is gone, though its namespace is not: somebody deleted it, or changed all that it is known by")
+			w.Log.Warn("the NIC is gone, but its namespace is not: somebody deleted it, or changed everything that identifies it")
 		}
 		return errors.Join(errs...)
 	}
@@ -93,7 +93,7 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		return errors.Join(errs...)
 	}
 	if errs = append(errs, err); taken != nil {
-		w.Log.Warn("the NIC is back under another name than its own", "because", taken.String())
+		w.Log.Warn("the NIC is back under a name that is not its own", "because", taken.String())
 	}
 	if taken != nil || managed {
 		errs = append(errs, w.Journal.Owe(r))
@@ -175,11 +175,11 @@ func (w Returner) remakeSoft(ctx context.Context, r *Record) {
 		if link == nil || err != nil {
 			return err
 		}
-		w.Log.Info("making the NIC's RDMA device in software again, which the kernel has deleted", "rdma", device.Name)
+		w.Log.Info("recreating the NIC's software RDMA device, which the kernel deleted", "rdma", device.Name)
 		return host.AddSoft(*device, link.Attrs().Name)
 	}()
 	if err != nil {
-		w.Log.Warn("the NIC's RDMA device in software is gone", "rdma", device.Name, "err", err)
+		w.Log.Warn("the NIC's software RDMA device is gone", "rdma", device.Name, "err", err)
 	}
 }
 

@@ -79,7 +79,7 @@ func openPod(r *Record) (*netdev.Namespace, error) {
 }
 
 // errEnded says that a virtual netdev is gone.
-var errEnded = errors.New("the NIC ended with its namespace")
+var errEnded = errors.New("the NIC was destroyed with its namespace")
 
 // isVeth tells whether a link of the host is the end of a wire. While it is, so
 // is the other end, wherever the pod put it: the two end together.

@@ -27,7 +27,7 @@ func SettleDue(ctx context.Context, owed []*Record, way func(*Record) Returner) 
 		}
 		w := way(note)
 		if err := w.settle(ctx, note); err != nil && ctx.Err() == nil {
-			w.Log.Warn("the NIC cannot have all that is owed to it yet", "err", err)
+			w.Log.Warn("cannot give the NIC everything that is owed to it yet", "err", err)
 		}
 	}
 	return next
@@ -58,7 +58,7 @@ func (w Returner) settle(ctx context.Context, note *Record) error {
 		return err
 	}
 	if taken == nil {
-		w.Log.Info("the NIC has all that was owed to it")
+		w.Log.Info("the NIC has everything back that was owed to it")
 		return w.Journal.Settle(r)
 	}
 	return nil
@@ -75,7 +75,7 @@ func (w Returner) settleConfiguration(ctx context.Context, r *Record, link netli
 		return err
 	}
 	if missing > 0 {
-		w.Log.Warn("the host's network manager has not brought all that the NIC had; it is restored from the journal", "manager", r.Manager, "missing", missing)
+		w.Log.Warn("the host's network manager did not restore everything that the NIC had; the rest is restored from the journal", "manager", r.Manager, "missing", missing)
 	}
 	r.Manager, r.Host = netmanager.None, r.Host.Bare()
 	return w.Journal.Owe(r) // the name may be owed for long

@@ -107,7 +107,7 @@ func open(dir, path string, create bool) (folder *os.File, name string, err erro
 		}
 		folder.Close()
 		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-			return nil, "", fmt.Errorf("open %s: %q is a symbolic link or no folder; below %s there may be real folders only, so remove it", path, step, dir)
+			return nil, "", fmt.Errorf("open %s: %q is a symbolic link or not a folder; below %s only real folders are allowed, so remove it", path, step, dir)
 		}
 		if err != nil {
 			return nil, "", fmt.Errorf("open folder %q of %s: %w", step, path, err)
@@ -127,7 +127,7 @@ func isFile(folder *os.File, name, path string) (there bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("look for %s: %w", path, err)
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return false, fmt.Errorf("%s is no regular file, so it is not ours; remove it", path)
+		return false, fmt.Errorf("%s is not a regular file, so it is not ours; remove it", path)
 	}
 	return true, nil
 }

@@ -177,7 +177,7 @@ func (d *decoder) object(v value, what string, keys keys) {
 		case !known:
 			d.mistake(m.keyAt, "unknown key %s in %s: %s", quote(m.key), what, instead(m.key, slices.Sorted(maps.Keys(keys))))
 		case seen[m.key]:
-			d.mistake(m.keyAt, "key %s is there twice in %s; keep one", m, what)
+			d.mistake(m.keyAt, "key %s appears twice in %s; keep one", m, what)
 		default:
 			read(m)
 		}
@@ -190,7 +190,7 @@ func instead(word string, valid []string) string {
 	if nearest, ok := suggest.Nearest(word, valid); ok {
 		return fmt.Sprintf("did you mean %q?", nearest)
 	}
-	return "valid are " + strings.Join(valid, ", ")
+	return "use one of " + strings.Join(valid, ", ")
 }
 
 // rules says how to read what one level of the file allows. A namespace cannot
@@ -313,7 +313,7 @@ func (d *decoder) pluginType(s string) (kept, advice string) {
 // pattern reads a shell pattern as path.Match has them.
 func (d *decoder) pattern(s string) (kept, advice string) {
 	if _, err := path.Match(s, ""); err != nil {
-		return "", "which is no shell pattern; use *, ? and [a-z]"
+		return "", "which is not a shell pattern; use *, ? and [a-z]"
 	}
 	return d.word(s)
 }
@@ -351,7 +351,7 @@ func (d *decoder) folder(m member, to *string) {
 	case m.text[0] != '"' || json.Unmarshal(m.text, &s) != nil:
 		d.mistake(m.at, "%s must be a string, not %s", m, m.kind())
 	case !filepath.IsAbs(s) || s != filepath.Clean(s) || s == "/" || strings.Contains(s, "\x00"):
-		d.mistake(m.at, `%s is %s; use an absolute path without "..", double slashes and a slash at the end`, m, quote(s))
+		d.mistake(m.at, `%s is %s; use an absolute path without "..", double slashes or a trailing slash`, m, quote(s))
 	default:
 		*to = s
 	}
@@ -398,7 +398,7 @@ func (d *decoder) bounds(m member, b *bounds, low, high int, whole bounds) {
 	case len(d.mistakes) > before:
 		return
 	case read.min > read.max:
-		d.mistake(m.at, "%s goes from %d to %d, which is nothing; set \"min\" and \"max\"", m, read.min, read.max)
+		d.mistake(m.at, "%s goes from %d to %d, which is empty; set \"min\" and \"max\"", m, read.min, read.max)
 	case !read.within(whole):
 		d.mistake(m.at, "%s is %s here and %s for all; a namespace can only narrow", m, read, whole)
 	}

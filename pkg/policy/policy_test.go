@@ -195,10 +195,10 @@ func TestAllMistakesAreFoundWithTheirPlaceAndWhatToDo(t *testing.T) {
 		"{\n\t\"nisc\": [],\n\t\"stateDri\": \"\",\n\t\"x\": 1}": {
 			`2:2: unknown key "nisc" in the policy: did you mean "nics"?`,
 			`3:2: unknown key "stateDri" in the policy: did you mean "stateDir"?`,
-			`4:2: unknown key "x" in the policy: valid are deviceInfoDir, force, ipam, mtu, namespaces, nics, priorities, stateDir, sysctls, tables, virtual`,
+			`4:2: unknown key "x" in the policy: use one of deviceInfoDir, force, ipam, mtu, namespaces, nics, priorities, stateDir, sysctls, tables, virtual`,
 		},
 		"{\"ä\": 1,\n \"force\": true, \"force\": false}": {
-			`1:2: unknown key "ä"`, `2:17: key "force" is there twice in the policy; keep one`,
+			`1:2: unknown key "ä"`, `2:17: key "force" appears twice in the policy; keep one`,
 		},
 		`{"nics": {"names": []}}`:          {`1:10: "nics" must be a list, not an object; leave it out to allow all, write [] to allow none`},
 		`{"nics": null}`:                   {`1:10: "nics" must be a list, not null`},
@@ -206,7 +206,7 @@ func TestAllMistakesAreFoundWithTheirPlaceAndWhatToDo(t *testing.T) {
 		`{"nics": [{}]}`:                   {`1:11: an entry of "nics" is empty; write {"names": ["*"]} for every NIC`},
 		`{"nics": [{"names": []}]}`:        {`1:21: "names" is empty; leave it out, or write "nics": [] to allow none`},
 		`{"nics": [{"name": ["a"]}]}`:      {`1:12: unknown key "name" in an entry of "nics": did you mean "names"?`},
-		`{"nics": [{"names": ["[a", 7]}]}`: {`1:22: "names" has "[a"; which is no shell pattern; use *, ? and [a-z]`, `1:28: an entry of "names" must be a string, not a number`},
+		`{"nics": [{"names": ["[a", 7]}]}`: {`1:22: "names" has "[a"; which is not a shell pattern; use *, ? and [a-z]`, `1:28: an entry of "names" must be a string, not a number`},
 		`{"nics": [{"drivers": ["", "a b"]}]}`: {
 			`1:24: "drivers" has ""; use a name`, `1:28: "drivers" has "a b"; use a name, without spaces and slashes`,
 		},
@@ -218,7 +218,7 @@ func TestAllMistakesAreFoundWithTheirPlaceAndWhatToDo(t *testing.T) {
 		`{"sysctls": ["kernel.a.b.IFNAME.c"]}`:                  {`which no network can set`},
 		`{"tables": 100}`:                                       {`1:12: "tables" must be an object, not a number`},
 		`{"tables": {"min": 0, "max": 4294967296}}`:             {`1:20: "min" of "tables" is 0; it must be between 1 and 4294967295`, `1:30: "max" of "tables" is 4294967296`},
-		`{"tables": {"min": 300, "max": 252}}`:                  {`1:12: "tables" goes from 300 to 252, which is nothing; set "min" and "max"`},
+		`{"tables": {"min": 300, "max": 252}}`:                  {`1:12: "tables" goes from 300 to 252, which is empty; set "min" and "max"`},
 		`{"mtu": {"max": 1e3, "min": "68"}}`:                    {`1:17: "max" of "mtu" must be a whole number, not "1e3"`, `1:29: "min" of "mtu" must be a whole number, not a string`},
 		`{"mtu": {"maximum": 9000}}`:                            {`1:10: unknown key "maximum" in "mtu": did you mean "max"?`},
 		`{"stateDir": "var/lib"}`:                               {`1:14: "stateDir" is "var/lib"; use an absolute path without ".."`},
@@ -226,8 +226,8 @@ func TestAllMistakesAreFoundWithTheirPlaceAndWhatToDo(t *testing.T) {
 		`{"deviceInfoDir": ["/run"]}`:                           {`1:19: "deviceInfoDir" must be a string, not a list`},
 		`{"namespaces": []}`:                                    {`1:16: "namespaces" must be an object, not a list`},
 		`{"namespaces": {"Tenant": {}, "": {}, "a/b": {}}}`:     {`1:17: "Tenant" is neither a Kubernetes namespace nor a pattern`, `1:31: "" is neither`, `1:39: "a/b" is neither`},
-		`{"namespaces": {"a": {}, "a": {}}}`:                    {`1:26: key "a" is there twice in "namespaces"; keep one`},
-		`{"namespaces": {"a": {"stateDir": "/x", "nic": []}}}`:  {`1:23: unknown key "stateDir" in namespace "a": valid are force, ipam`, `1:41: unknown key "nic" in namespace "a": did you mean "nics"?`},
+		`{"namespaces": {"a": {}, "a": {}}}`:                    {`1:26: key "a" appears twice in "namespaces"; keep one`},
+		`{"namespaces": {"a": {"stateDir": "/x", "nic": []}}}`:  {`1:23: unknown key "stateDir" in namespace "a": use one of force, ipam`, `1:41: unknown key "nic" in namespace "a": did you mean "nics"?`},
 		// A namespace cannot widen, wherever it stands in the file.
 		`{"namespaces": {"a": {"force": true, "virtual": true}}, "force": false}`:  {`1:32: "force" is true here and false for all; a namespace can only narrow`},
 		`{"namespaces": {"a": {"mtu": {"max": 9000}}}, "mtu": {"max": 4200}}`:      {`1:30: "mtu" is 68 to 9000 here and 68 to 4200 for all; a namespace can only narrow`},
@@ -357,7 +357,7 @@ func TestTheDocumentHasEveryKeyAndNoOther(t *testing.T) {
 	if err == nil {
 		t.Fatal("an unknown key is taken")
 	}
-	_, valid, _ := strings.Cut(err.Error(), "valid are ")
+	_, valid, _ := strings.Cut(err.Error(), "use one of ")
 	document.Compare(t, page, document.FirstWords(t, page, "| key | default | meaning |"), strings.Split(valid, ", "))
 }
 

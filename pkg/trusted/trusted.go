@@ -35,7 +35,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	case errors.Is(err, syscall.ELOOP):
 		return nil, &Error{path, "is a symbolic link", "put the file itself there"}
 	case errors.Is(err, syscall.ENXIO): // a socket
-		return nil, &Error{path, "is no regular file", "remove it"}
+		return nil, &Error{path, "is not a regular file", "remove it"}
 	case err != nil:
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &Error{path, "is no regular file", "remove it"}
+		return nil, &Error{path, "is not a regular file", "remove it"}
 	}
 	if err := check(path, info); err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func CheckDir(path string) error {
 	case info.Mode().Type() == fs.ModeSymlink:
 		return &Error{path, "is a symbolic link", "name the folder that it leads to"}
 	case !info.IsDir():
-		return &Error{path, "is no folder", "remove it, or name another folder"}
+		return &Error{path, "is not a folder", "remove it, or name another folder"}
 	}
 	return check(path, info)
 }
@@ -91,10 +91,10 @@ func check(path string, info fs.FileInfo) error {
 		if ok {
 			owner = fmt.Sprintf("user %d's", st.Uid)
 		}
-		return &Error{path, "is " + owner + ", not root's", "look who made it, then: chown root " + path}
+		return &Error{path, "is " + owner + ", not root's", "find out who made it, then: chown root " + path}
 	}
 	if mode := info.Mode().Perm(); mode&othersWrite != 0 {
-		return &Error{path, fmt.Sprintf("can be written by others than root (mode %04o)", mode), "look who did, then: chmod go-w " + path}
+		return &Error{path, fmt.Sprintf("is writable by users other than root (mode %04o)", mode), "find out who allowed that, then: chmod go-w " + path}
 	}
 	return nil
 }

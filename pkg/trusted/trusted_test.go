@@ -52,8 +52,8 @@ func TestAFileThatOthersCanHaveWrittenIsNotRead(t *testing.T) {
 		make func(path string)
 		want string
 	}{
-		"of another user": {func(p string) { must(t, os.Chown(p, 1000, 0)) }, "user 1000's, not root's; look who made it, then: chown root"},
-		"of a group":      {func(p string) { must(t, os.Chmod(p, 0o664)) }, "others than root (mode 0664); look who did, then: chmod go-w"},
+		"of another user": {func(p string) { must(t, os.Chown(p, 1000, 0)) }, "user 1000's, not root's; find out who made it, then: chown root"},
+		"of a group":      {func(p string) { must(t, os.Chmod(p, 0o664)) }, "others than root (mode 0664); find out who allowed that, then: chmod go-w"},
 		"of all":          {func(p string) { must(t, os.Chmod(p, 0o602)) }, "(mode 0602)"},
 		"a link": {func(p string) {
 			must(t, os.Rename(p, p+".real"))
@@ -66,15 +66,15 @@ func TestAFileThatOthersCanHaveWrittenIsNotRead(t *testing.T) {
 		"a folder": {func(p string) {
 			must(t, os.Remove(p))
 			must(t, os.Mkdir(p, 0o755))
-		}, "is no regular file"},
+		}, "is not a regular file"},
 		"a FIFO without a writer": {func(p string) {
 			must(t, os.Remove(p))
 			must(t, syscall.Mkfifo(p, 0o600))
-		}, "is no regular file"},
+		}, "is not a regular file"},
 		"a socket": {func(p string) {
 			must(t, os.Remove(p))
 			must(t, syscall.Mknod(p, syscall.S_IFSOCK|0o600, 0))
-		}, "is no regular file"},
+		}, "is not a regular file"},
 		"too long": {func(p string) { must(t, os.WriteFile(p, []byte("texts"), 0o600)) }, "more than 4 bytes"},
 	} {
 		path := file(t, 0o600)
@@ -105,7 +105,7 @@ func TestAFolderInWhichOthersCouldPutFilesIsRefused(t *testing.T) {
 		"a file": {func(p string) {
 			must(t, os.Remove(p))
 			must(t, os.WriteFile(p, nil, 0o600))
-		}, "is no folder"},
+		}, "is not a folder"},
 	} {
 		path := filepath.Join(t.TempDir(), "dir")
 		must(t, os.Mkdir(path, 0o755))

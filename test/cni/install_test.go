@@ -90,7 +90,7 @@ func TestInstallSaysWhoseAFolderIsThatItMayNotWriteTo(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := install(986); err == nil || !strings.Contains(out, "the folder is user 987's; run as that user") {
+	if out, err := install(986); err == nil || !strings.Contains(out, "the folder belongs to user 987; run as that user") {
 		t.Errorf("%v: %s", err, out)
 	}
 	if out, err := install(987); err != nil {
