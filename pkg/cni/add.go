@@ -89,7 +89,7 @@ func (o *operation) attach() error {
 // move with their NIC.
 func (o *operation) sayLeftBehind(r *attachment.Record) {
 	if names := o.host.LeftBehind(r.Host.AltNames); len(names) > 0 {
-		o.logFor(r).Info("this kernel leaves the NIC's alternative names on the host (before Linux 6.6): who uses them there meets the pod's NIC", "names", names)
+		o.logFor(r).Info("this kernel (before Linux 6.6) leaves the NIC's alternative names on the host: whoever uses them there gets the pod's NIC", "names", names)
 	}
 }
 
@@ -105,8 +105,8 @@ func (o *operation) refuseSecond() error {
 		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the plugin before this one in the chain printed it: look there")
 	}
 	if _, nic := ownInterface(previous, o.args.IfName, o.args.Netns); nic != nil {
-		return fail(codeNameTaken, "", fmt.Sprintf("the pod has an interface %s already, by an earlier plugin of network %s", o.args.IfName, o.config.Name), nil,
-			"one NIC is one network: give each a network of its own; nothing was changed")
+		return fail(codeNameTaken, "", fmt.Sprintf("the pod already has an interface %s, from an earlier plugin of network %s", o.args.IfName, o.config.Name), nil,
+			"a network moves one NIC: give each NIC a network of its own; nothing was changed")
 	}
 	return nil
 }
@@ -262,7 +262,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		}
 	}
 	for _, q := range state.Qdiscs {
-		o.Log.Warn("the move takes the host's traffic control away; DEL brings it back without classes and filters", "nic", name, "qdisc", q)
+		o.Log.Warn("the move removes the host's queueing discipline; DEL restores it without classes and filters", "nic", name, "qdisc", q)
 	}
 	r := &attachment.Record{
 		Created: time.Now().UTC(), Step: attachment.Prepared,
@@ -276,7 +276,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 			"free or mount the state folder "+o.policy.StateDir+"; nothing was changed")
 	}
 	if err := settled(); err != nil {
-		o.logFor(r).Warn("a note about what was owed to the NIC stays", "err", err)
+		o.logFor(r).Warn("could not remove the note of what was owed to the NIC", "err", err)
 	}
 	return r, nil
 }
@@ -298,7 +298,7 @@ func (o *operation) permit(link netlink.Link) error {
 // checkRequest refuses what the configuration asks of a NIC that it cannot have.
 func (o *operation) checkRequest(link netlink.Link, nic attachment.NIC, state netdev.State) error {
 	if o.config.mac() != nil && nic.Netdev.ToldByMAC() {
-		return invalid(`"runtimeConfig.mac" is %q, and %s is a %s`, "one is told from another by its MAC address; nothing was changed",
+		return invalid(`"runtimeConfig.mac" is %q, and %s is a %s`, "such a link is identified by its MAC address; nothing was changed",
 			o.config.RuntimeConfig.MAC, state.Name, link.Type())
 	}
 	if o.config.KeepAddresses && len(state.Addresses) == 0 {
@@ -317,7 +317,7 @@ func (o *operation) checkName(name string, pod *netdev.Namespace) error {
 		return fail(codeMove, name, "look at the pod's interfaces", err, "try again")
 	}
 	if taken != nil {
-		return fail(codeNameTaken, name, fmt.Sprintf("the pod has an interface %s already (%s)", o.args.IfName, taken.Type()), nil,
+		return fail(codeNameTaken, name, fmt.Sprintf("the pod already has an interface %s (%s)", o.args.IfName, taken.Type()), nil,
 			"give each network of the pod another interface name; nothing was changed")
 	}
 	return nil
@@ -330,10 +330,10 @@ func (o *operation) refusePeer(link netlink.Link, pod *netdev.Namespace) error {
 	name := link.Attrs().Name
 	is, err := o.host.HasPeerIn(link, pod)
 	if err != nil {
-		return fail(codeMove, name, "look for its other end", err, "try again")
+		return fail(codeMove, name, "look for its peer", err, "try again")
 	}
 	if is {
-		return fail(codeGuard, name, "it is the other end of an interface of this pod", nil, "name another link; nothing was changed")
+		return fail(codeGuard, name, "it is the peer of an interface of this pod", nil, "name another link; nothing was changed")
 	}
 	return nil
 }
@@ -367,7 +367,7 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 		return nil, err
 	}
 	if mtu := moved.Attrs().MTU; mtu < minMTU6 && slices.ContainsFunc(p.addresses, netdev.Address.Is6) {
-		return nil, fail(codeConfigure, r.Host.Name, fmt.Sprintf("IPv6 needs an MTU of %d bytes, and it has %d", minMTU6, mtu), nil, `set "mtu", or the host's own`)
+		return nil, fail(codeConfigure, r.Host.Name, fmt.Sprintf("IPv6 needs an MTU of %d bytes, but it has %d", minMTU6, mtu), nil, `set "mtu", or raise the NIC's MTU on the host`)
 	}
 	if err := o.configure(r, pod, moved, p); err != nil {
 		return nil, err
@@ -382,7 +382,7 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 		}
 		if err != nil {
 			return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err,
-				`can its driver change namespaces? The kernel's own Soft-RoCE cannot; "rdma": "optional" attaches the NIC without it`)
+				`can its driver move it to another namespace? The kernel's Soft-RoCE cannot; "rdma": "optional" attaches the NIC without it`)
 		}
 	}
 	r.Step = attachment.Attached
@@ -397,7 +397,7 @@ func (o *operation) refuseGateway(r *attachment.Record, p plan, address *current
 	gateway, used := p.ownGateway(address)
 	if used {
 		return fail(codeGateway, r.Host.Name, fmt.Sprintf("IPAM plugin %s gave the pod %s, the address of the gateway that its routes go through", o.config.IPAM.Type, gateway), nil,
-			`keep it out of the range, with Whereabouts by "exclude": ["`+gateway.String()+`/32"]`)
+			`exclude it from the range, with Whereabouts by "exclude": ["`+gateway.String()+`/32"]`)
 	}
 	if gateway.IsValid() {
 		o.logFor(r).Warn("the pod got the gateway's address; nothing routes through it", "address", gateway)
@@ -417,7 +417,7 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 	// What the network says of it is set already, and stays.
 	if _, own := o.config.Sysctls["net.ipv6.conf.IFNAME.keep_addr_on_down"]; !own && slices.ContainsFunc(p.addresses, netdev.Address.Is6) {
 		if err := pod.KeepIPv6(link); err != nil {
-			o.logFor(r).Warn("IPv6 addresses will not survive that the link is set down", "err", err)
+			o.logFor(r).Warn("IPv6 addresses will be lost if the link is set down", "err", err)
 		}
 	}
 	wanted := slices.Clone(p.routes)
@@ -426,7 +426,7 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 	}
 	for i, route := range p.routes {
 		if route.Priority != wanted[i].Priority {
-			o.logFor(r).Warn("another NIC of the pod has a route to this destination; this one comes after it", "route", route.String(), "metric", route.Priority)
+			o.logFor(r).Warn("another NIC of the pod has a route to this destination; this route gets a higher metric", "route", route.String(), "metric", route.Priority)
 		}
 	}
 	r.Routes = p.routes
@@ -449,12 +449,12 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		// A program would go along, and work in the pod.
 		programs, err := o.host.Programs(link)
 		if err := errors.Join(err, o.host.Detach(link, programs)); err != nil {
-			return nil, fail(codeMove, name, "take the host's programs off it", err, "see `ip -d link` and `bpftool net` on the host")
+			return nil, fail(codeMove, name, "detach the host's programs from it", err, "see `ip -d link` and `bpftool net` on the host")
 		}
 	}
 	if slices.Contains(r.Host.AltNames, o.args.IfName) { // the record has it, for the way back
 		if err := o.host.DropAltName(link, o.args.IfName); err != nil {
-			return nil, fail(codeMove, name, "call it in the pod what it is also called on the host", err, "try again")
+			return nil, fail(codeMove, name, "drop the alternative name that is to be its name in the pod", err, "try again")
 		}
 	}
 	change := netdev.Change{Namespace: pod, Name: o.args.IfName, MTU: o.config.MTU, MAC: o.config.mac()}
@@ -462,7 +462,7 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		change.Flags, change.Which = unix.IFF_UP, unix.IFF_UP
 	}
 	if err := o.host.Apply(link.Attrs().Index, change); err != nil {
-		return nil, fail(codeMove, name, "move it into the pod as "+o.args.IfName, err, "see the kernel's log for the driver's reason")
+		return nil, fail(codeMove, name, "move it into the pod as "+o.args.IfName, err, "see the kernel log for the driver's reason")
 	}
 	if err := pod.SetSysctls(sysctls); err != nil {
 		return nil, fail(codeConfigure, name, "set its sysctls", err, "compare with /proc/sys/net on the host")
@@ -473,7 +473,7 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 			err = o.goWithout(r)
 		}
 		if err != nil {
-			return nil, fail(codeMoveRDMA, name, "move its RDMA device into the pod", err, "see `rdma dev` and the kernel's log")
+			return nil, fail(codeMoveRDMA, name, "move its RDMA device into the pod", err, "see `rdma dev` and the kernel log")
 		}
 	}
 	moved, err := pod.Link(o.ctx, r.NIC.Netdev, o.host)
@@ -486,7 +486,7 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	r.NIC.Netdev.AwayIndex = moved.Attrs().Index // for a virtual one, whose address the pod may change
 	if len(sysctls) > 0 {
 		if err := pod.SetUp(moved); err != nil {
-			return nil, fail(codeMove, name, "set it up in the pod", err, "see the kernel's log for the driver's reason")
+			return nil, fail(codeMove, name, "set it up in the pod", err, "see the kernel log for the driver's reason")
 		}
 	}
 	return moved, nil
@@ -501,7 +501,7 @@ func (o *operation) goesWithout(r *attachment.Record, err error) bool {
 
 // goWithout makes the attachment one of a netdev alone.
 func (o *operation) goWithout(r *attachment.Record) error {
-	o.logFor(r).Warn("the pod gets the NIC without its RDMA device, which the kernel has deleted because the NIC moved; it is made again on the host", "rdma", r.NIC.RDMA.Name)
+	o.logFor(r).Warn("the pod gets the NIC without its RDMA device: the kernel deleted it when the NIC moved; it is recreated when the NIC returns to the host", "rdma", r.NIC.RDMA.Name)
 	r.NIC.Soft, r.NIC.RDMA, r.NIC.RDMAMoved = r.NIC.RDMA, nil, false
 	if r.DeviceInfoFile == "" {
 		return nil
@@ -545,7 +545,7 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
 		// The kubelet chose the containers' device nodes when it admitted the
 		// pod. It does not choose again when the runtime tries again, and then
 		// the number would stay as it has become.
-		reason := fmt.Sprintf("the character device of %s became %s, was %s, which the pod's containers get; %s", r.Host.Name, after, before, createAnew)
+		reason := fmt.Sprintf("the character device of %s is now %s, but the pod's containers get %s; %s", r.Host.Name, after, before, createAnew)
 		return errors.Join(errors.New(reason), o.journal.Refuse(o.pod, reason))
 	}
 	if o.config.RDMADeviceName == "" {
@@ -565,7 +565,7 @@ func (o *operation) undo(r *attachment.Record, cause error) error {
 	o.logFor(r).Error("undoing the failed ADD", "err", err)
 	var failed *types.Error
 	if errors.As(cause, &failed) {
-		failed.Details += "; then, undoing it: " + err.Error()
+		failed.Details += "; undoing it failed, too: " + err.Error()
 	}
 	return cause
 }

@@ -45,7 +45,7 @@ func (p *Plugin) check(args *skel.CmdArgs) error {
 		return err
 	}
 	if r == nil || !o.journal.Current(r) || r.Step != attachment.Attached {
-		return fail(codeCheck, args.IfName, "the journal knows of no such attachment", nil, "delete the pod and create it again")
+		return fail(codeCheck, args.IfName, "the journal has no such attachment", nil, "delete the pod and create it again")
 	}
 	if err := o.checkPod(r, result); err != nil {
 		return fail(codeCheck, r.Host.Name, "compare the pod with the result of the ADD", err, "delete the pod and create it again")

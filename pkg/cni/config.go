@@ -158,21 +158,21 @@ func (c *netConf) validate() error {
 	case c.MTU != 0 && (c.MTU < minMTU || c.MTU > maxMTU):
 		return invalid(`"mtu" is %d`, fmt.Sprintf("use %d to %d bytes, or leave it out", minMTU, maxMTU), c.MTU)
 	case c.KeepAddresses && c.IPAM.Type != "":
-		return invalid(`"keepAddresses" and "ipam" %q`, "use one of them: the NIC keeps the host's addresses, or gets others", c.IPAM.Type)
+		return invalid(`"keepAddresses" is set, and "ipam" is %q`, "use one of them: the NIC keeps the host's addresses, or it gets others", c.IPAM.Type)
 	case c.SourceRouting.unknown != "":
 		return invalid(`"sourceRouting" is %s`, `use true, false or {"table": N, "priority": P}`, c.SourceRouting.unknown)
 	case c.SourceRouting.Table >= unix.RT_TABLE_DEFAULT && c.SourceRouting.Table <= unix.RT_TABLE_LOCAL:
-		return invalid(`"sourceRouting" has table %d, which is the kernel's`, "use another, or leave it out", c.SourceRouting.Table)
+		return invalid(`"sourceRouting" has table %d, which the kernel reserves`, "use another, or leave it out", c.SourceRouting.Table)
 	case c.SourceRouting.Priority >= mainPriority:
-		return invalid(`"sourceRouting" has priority %d, behind the main table's rule`, fmt.Sprintf("use one below %d, or leave it out", mainPriority), c.SourceRouting.Priority)
+		return invalid(`"sourceRouting" has priority %d, after the main table's rule`, fmt.Sprintf("use one below %d, or leave it out", mainPriority), c.SourceRouting.Priority)
 	case c.RDMADeviceName != "" && c.RDMA == rdmaNone:
 		return invalid(`"rdmaDeviceName" %q with "rdma": "none"`, "leave one of them out", c.RDMADeviceName)
 	case len(c.RDMADeviceName) > maxRDMAName || strings.ContainsAny(c.RDMADeviceName, "/% \t\n"):
-		return invalid(`"rdmaDeviceName" is %q`, fmt.Sprintf("use a name of at most %d characters, without slash, percent sign and space", maxRDMAName), c.RDMADeviceName)
+		return invalid(`"rdmaDeviceName" is %q`, fmt.Sprintf("use a name of at most %d characters, without slashes, percent signs and spaces", maxRDMAName), c.RDMADeviceName)
 	case c.RuntimeConfig.MAC != "" && c.mac() == nil:
-		return invalid(`"runtimeConfig.mac" is %q`, `use the address of one Ethernet NIC, such as "02:00:00:00:00:01"`, c.RuntimeConfig.MAC)
+		return invalid(`"runtimeConfig.mac" is %q`, `use a unicast Ethernet address, such as "02:00:00:00:00:01"`, c.RuntimeConfig.MAC)
 	case c.addressIsDue() && c.IPAM.Type == "" && !c.KeepAddresses:
-		return invalid(`"cniVersion" is %q, whose results need an address, and there is no "ipam"`, `use "cniVersion": "0.3.1" or later, or an IPAM plugin`, cmp.Or(c.CNIVersion, oldestVersion))
+		return invalid(`"cniVersion" is %q, whose results need an address, but there is no "ipam"`, `use "cniVersion": "0.3.1" or later, or an IPAM plugin`, cmp.Or(c.CNIVersion, oldestVersion))
 	}
 	_, err := c.sysctls(interfaceWord)
 	return err

@@ -14,7 +14,7 @@ import (
 func (p *Plugin) del(args *skel.CmdArgs) error {
 	c, err := readConfig(args.StdinData)
 	if err != nil {
-		p.Log.Warn("going on with what can be read of the network configuration", "err", err)
+		p.Log.Warn("continuing with what could be read of the network configuration", "err", err)
 	}
 	o, err := p.begin(args, c)
 	if err != nil {
@@ -59,7 +59,7 @@ func (o *operation) detachUnrecorded() error {
 	err := o.execIPAMDel(ctx)
 	switch {
 	case delegate.NotFound(err) || delegate.RefusedConfig(err):
-		o.Log.Warn("no address can have been given", "ipam", o.config.IPAM.Type, "err", err)
+		o.Log.Warn("no address can have been allocated", "ipam", o.config.IPAM.Type, "err", err)
 	case err != nil:
 		return fail(codeIPAM, "", "free the address", err, "see the IPAM plugin's own documentation and log")
 	}

@@ -63,5 +63,5 @@ func (o *operation) checkDeviceInfo() error {
 	if path == "" || path == filepath.Clean(path) && strings.HasPrefix(path, filepath.Clean(dir)+"/") {
 		return nil
 	}
-	return invalid(`"CNIDeviceInfoFile" is %q`, fmt.Sprintf("it is the runtime's to set, to a file below %s", dir), path)
+	return invalid(`"CNIDeviceInfoFile" is %q`, fmt.Sprintf("the runtime sets it, to a file below %s", dir), path)
 }

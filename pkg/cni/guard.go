@@ -67,7 +67,7 @@ func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 			continue
 		}
 		if way, err := o.host.WayTo(r.Gw); err == nil && way.LinkIndex == index {
-			return "it is the host's way to its default gateway " + r.Gw.String(), nil
+			return "the host reaches its default gateway " + r.Gw.String() + " through it", nil
 		}
 	}
 	return "", nil
@@ -88,7 +88,7 @@ func (o *operation) hasMaster(link netlink.Link) (string, error) {
 	}
 	master, err := o.host.LinkAt(index)
 	if err != nil {
-		return "", fmt.Errorf("its master: %w", err)
+		return "", fmt.Errorf("look up its master: %w", err)
 	}
 	return fmt.Sprintf("it is a port of %s %s", master.Type(), master.Attrs().Name), nil
 }
@@ -147,7 +147,7 @@ func (o *operation) hasFunctions(link netlink.Link) (string, error) {
 	if err != nil || number == 0 {
 		return "", err
 	}
-	return fmt.Sprintf("it is the physical function of %d virtual ones", number), nil
+	return fmt.Sprintf("it is a physical function with %d virtual functions", number), nil
 }
 
 // isRepresentor: the netdev is the switch's side of a virtual function.

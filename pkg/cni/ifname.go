@@ -16,6 +16,6 @@ func checkIfName(name string) error {
 	if !strings.Contains(name, "%") && !slices.Contains([]string{"all", "default", "lo"}, name) {
 		return nil
 	}
-	return fail(types.ErrInvalidEnvironmentVariables, "", "CNI_IFNAME is "+name+", which is no interface's own name", nil,
+	return fail(types.ErrInvalidEnvironmentVariables, "", "CNI_IFNAME is "+name+", which cannot name a single interface", nil,
 		"give the network another interface name; nothing was changed")
 }

@@ -140,7 +140,7 @@ func ipamOf(r *attachment.Record) (string, error) {
 // DEL could ever close it.
 func (o *operation) freeFailed(r *attachment.Record) {
 	if err := o.freeAddress(o.ctx, r); err != nil {
-		o.logFor(r).Warn("the IPAM plugin's DEL failed like its ADD", "err", err)
+		o.logFor(r).Warn("the IPAM plugin's DEL failed, as its ADD did", "err", err)
 	}
 	r.Config = nil
 }

@@ -37,7 +37,7 @@ func (c *netConf) selector() (selector, error) {
 		}
 		switch {
 		case s.key == "hwaddr" && !isMAC(s.value):
-			return selector{}, invalid("%s is no MAC address", `write it as "94:6d:ae:c6:93:9a"`, s)
+			return selector{}, invalid("%s is not a MAC address", `write it as "94:6d:ae:c6:93:9a"`, s)
 		case s.key == "kernelpath" && !strings.HasPrefix(filepath.Clean(s.value), "/sys/devices/"):
 			return selector{}, invalid("%s is not below /sys/devices", "use the path that `readlink -f /sys/class/net/<name>/device` prints", s)
 		case s.key == "kernelpath" && strings.ContainsAny(s.value, `*?[]\`):
@@ -204,9 +204,9 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 	case errors.Is(err, rdma.ErrNoSubsystem):
 		return nic, fail(codeNoRDMA, name, "find its RDMA device", err, `load the NIC's RDMA driver, or set "rdma": "none"`)
 	case err != nil:
-		return nic, fail(codeRDMAMode, name, "find its RDMA device", err, "see the kernel's log")
+		return nic, fail(codeRDMAMode, name, "find its RDMA device", err, "see the kernel log")
 	case c.RDMAMode != "" && c.RDMAMode != mode:
-		return nic, fail(codeRDMAMode, name, fmt.Sprintf("the configuration wants RDMA mode %s, the node is in %s mode", c.RDMAMode, mode), nil,
+		return nic, fail(codeRDMAMode, name, fmt.Sprintf("the configuration wants RDMA mode %s, but the node is in %s mode", c.RDMAMode, mode), nil,
 			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`, or leave out \"rdmaMode\"", modeNumber(c.RDMAMode)))
 	}
 	device, err := host.DeviceOf(o.Node, name)
@@ -218,7 +218,7 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 	}
 	nic.RDMA, nic.RDMAMoved = &device, mode == rdma.Exclusive
 	if c.RDMADeviceName != "" && !nic.RDMAMoved {
-		return nic, fail(codeRDMAMode, name, fmt.Sprintf("rename its RDMA device to %s: the node is in shared RDMA mode, where all pods see one name", c.RDMADeviceName), nil,
+		return nic, fail(codeRDMAMode, name, fmt.Sprintf("rename its RDMA device to %s: the node is in shared RDMA mode, where all pods see the same name", c.RDMADeviceName), nil,
 			"leave out \"rdmaDeviceName\", or boot the node with `options ib_core netns_mode=0`; nothing was changed")
 	}
 	return nic, nil

@@ -17,7 +17,7 @@ import (
 func (o *operation) settleOwed() {
 	owed, err := o.journal.Owed()
 	if err != nil {
-		o.Log.Warn("cannot look for what is owed to NICs", "err", err)
+		o.Log.Warn("cannot list what is owed to NICs", "err", err)
 	}
 	attachment.SettleDue(o.ctx, owed, o.way)
 }
@@ -68,8 +68,8 @@ func (o *operation) refuseOwedName(sel selector) error {
 		if link == nil || link.Attrs().Name == sel.value || slices.Contains(link.Attrs().AltNames, sel.value) {
 			continue // a pod has it, or there is a note left
 		}
-		return fail(codeNICNotFound, sel.value, fmt.Sprintf("the NIC is on the host as %s, for another link has its name", link.Attrs().Name), nil,
-			"rename or remove that one; `ip link show "+sel.value+"` shows it. Nothing was changed")
+		return fail(codeNICNotFound, sel.value, fmt.Sprintf("the NIC is on the host as %s, because another link has its name", link.Attrs().Name), nil,
+			"rename or remove that link, which `ip link show "+sel.value+"` shows; nothing was changed")
 	}
 	return nil
 }

@@ -216,7 +216,7 @@ func addRoute(ctx context.Context, pod *netdev.Namespace, link netlink.Link, r *
 		}
 		r.Priority++
 	}
-	return fmt.Errorf("add route %s: the pod has %d to this destination", r, maxSameRoutes)
+	return fmt.Errorf("add route %s: the pod already has %d routes to this destination", r, maxSameRoutes)
 }
 
 // made keeps of a plan the routes that its ADD made. CHECK has the plan from the

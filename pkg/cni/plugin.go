@@ -64,7 +64,7 @@ func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 		p.Log.Warn("the node's policy cannot be used", "err", lawless)
 	}
 	if c.StateDir != "" && c.StateDir != rules.StateDir {
-		p.Log.Warn(`"stateDir" of the network is ignored: it is the node's to choose, in `+policy.File, "network", c.StateDir, "node", rules.StateDir)
+		p.Log.Warn(`the network's "stateDir" is ignored: the node chooses it, in `+policy.File, "network", c.StateDir, "node", rules.StateDir)
 	}
 	journal, err := attachment.Open(rules.StateDir, p.Proc)
 	if err != nil {

@@ -26,7 +26,7 @@ func (o *operation) checkPolicy(link netlink.Link) error {
 		Table: c.SourceRouting.Table, Priority: c.SourceRouting.Priority, MTU: c.MTU,
 	})
 	if err != nil {
-		return fail(types.ErrInvalidNetworkConfig, a.Name, "", err, "it is the node's administrator who can change that; nothing was changed")
+		return fail(types.ErrInvalidNetworkConfig, a.Name, "", err, "only the node's administrator can change that; nothing was changed")
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func (o *operation) release(r *attachment.Record) error {
 		}
 	}
 	if err := o.removeDeviceInfo(r); err != nil {
-		o.logFor(r).Warn("the device information file stays", "file", r.DeviceInfoFile, "err", err)
+		o.logFor(r).Warn("could not remove the device information file", "file", r.DeviceInfoFile, "err", err)
 	}
 	if len(errs) > 0 {
 		return joined(errs)
@@ -66,12 +66,12 @@ func (o *operation) returnNIC(r *attachment.Record) error {
 		return err
 	}
 	if other != nil {
-		o.logFor(r).Warn("another attachment has the NIC by now; leaving it there", "holder", other.Holder())
+		o.logFor(r).Warn("another attachment has the NIC now; leaving it there", "holder", other.Holder())
 		return nil
 	}
 	if r.Step == attachment.Returned {
 		if err := o.way(r).Finish(o.ctx, r); err != nil {
-			o.logFor(r).Warn("not all of the NIC's settings are back", "err", err)
+			o.logFor(r).Warn("not all of the NIC's settings were restored", "err", err)
 		}
 		return nil
 	}

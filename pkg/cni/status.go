@@ -31,7 +31,7 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 	}
 	defer o.end()
 	if o.lawless != nil {
-		return fail(codeNotAvailable, "", "", o.lawless, "it is the node's administrator who can change that")
+		return fail(codeNotAvailable, "", "", o.lawless, "only the node's administrator can change that")
 	}
 	if err := o.statusNIC(); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (o *operation) statusNIC() error {
 		return err
 	}
 	if r != nil && o.isPulled(r) {
-		return fail(codeLimited, r.Host.Name, "its hardware is gone; held by "+r.Holder(), nil, "look for "+r.NIC.Address+" in `lspci` and the kernel's log")
+		return fail(codeLimited, r.Host.Name, "its hardware is gone; held by "+r.Holder(), nil, "look for "+r.NIC.Address+" in `lspci` and the kernel log")
 	}
 	if r == nil {
 		return fail(codeNotAvailable, "", fmt.Sprintf("no NIC with %s on this node", sel), nil, "compare with `ip link` on the host")
@@ -108,9 +108,9 @@ func (o *operation) statusRDMA() error {
 	_, mode, err := o.rdmaMode()
 	switch {
 	case err != nil:
-		return fail(codeNotAvailable, "", "ask for the RDMA mode", err, "load the NIC's RDMA driver")
+		return fail(codeNotAvailable, "", "read the RDMA mode", err, "load the NIC's RDMA driver")
 	case o.config.RDMAMode != "" && o.config.RDMAMode != mode:
-		return fail(codeNotAvailable, "", fmt.Sprintf("the configuration wants RDMA mode %s, the node is in %s mode", o.config.RDMAMode, mode), nil,
+		return fail(codeNotAvailable, "", fmt.Sprintf("the configuration wants RDMA mode %s, but the node is in %s mode", o.config.RDMAMode, mode), nil,
 			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`", modeNumber(o.config.RDMAMode)))
 	}
 	return nil

@@ -17,7 +17,7 @@ var errTooMuch = errors.New("too much output")
 
 // tooMuchError is for a plugin whose answer is larger than any.
 func tooMuchError(path string) error {
-	return fmt.Errorf("plugin %s wrote more than %d KiB to its standard output and was ended", filepath.Base(path), maxAnswer>>10)
+	return fmt.Errorf("plugin %s wrote more than %d KiB to its standard output and was killed", filepath.Base(path), maxAnswer>>10)
 }
 
 // endedError is for a plugin that had not ended when its context was.
@@ -59,7 +59,7 @@ func failedError(path string, err error, stdout, stderr *output) error {
 		said.Msg, said.Details = oneLine(said.Msg), oneLine(said.Details)
 		return said
 	case len(stdout.kept) > 0:
-		return types.NewError(types.ErrInternal, fmt.Sprintf("plugin %s failed (%v) and said no reason but %s", name, err, quote(stdout)), "")
+		return types.NewError(types.ErrInternal, fmt.Sprintf("plugin %s failed (%v) and gave no reason but %s", name, err, quote(stdout)), "")
 	case len(stderr.kept) > 0:
 		return types.NewError(types.ErrInternal, fmt.Sprintf("plugin %s failed (%v): %s", name, err, quote(stderr)), "")
 	}

@@ -78,14 +78,14 @@ func (e *Exec) try(ctx context.Context, start time.Time, path string, stdin []by
 		select {
 		case err = <-done:
 		case <-time.After(2 * goodbye): // it is in a system call that SIGKILL does not end
-			return nil, endedError(ctx, start, path, "cannot be ended")
+			return nil, endedError(ctx, start, path, "could not be killed")
 		}
 	}
 	switch {
 	case stdout.cut:
 		return nil, tooMuchError(path)
 	case err != nil && ctx.Err() != nil:
-		return nil, endedError(ctx, start, path, "was ended")
+		return nil, endedError(ctx, start, path, "was killed")
 	case err != nil:
 		return nil, failedError(path, err, stdout, stderr)
 	}

@@ -145,7 +145,7 @@ func TestHangEndsWithContext(t *testing.T) {
 			if d := time.Since(start); d > test.within+500*time.Millisecond {
 				t.Errorf("took %s", d)
 			}
-			if want := "plugin hangs did not answer within 500ms and was ended"; err == nil || err.Error() != want {
+			if want := "plugin hangs did not answer within 500ms and was killed"; err == nil || err.Error() != want {
 				t.Errorf("got %v, want %s", err, want)
 			}
 			if !errors.Is(err, context.DeadlineExceeded) {
@@ -167,7 +167,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(100*time.Millisecond, cancel)
 	_, _, err := runScript(t, ctx, "exec sleep 100")
-	if want := "plugin hangs was ended: context canceled"; err == nil || err.Error() != want {
+	if want := "plugin hangs was killed: context canceled"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	// A context that has ended before is no exception.
@@ -283,8 +283,8 @@ func TestMuchOutput(t *testing.T) {
 		return after.TotalAlloc - before.TotalAlloc
 	}
 	for _, test := range []struct{ name, commands, want string }{
-		{"answer", "head -c " + size + " /dev/zero", "plugin hangs wrote more than 1024 KiB to its standard output and was ended"},
-		{"endless answer", "exec cat /dev/zero", "plugin hangs wrote more than 1024 KiB to its standard output and was ended"},
+		{"answer", "head -c " + size + " /dev/zero", "plugin hangs wrote more than 1024 KiB to its standard output and was killed"},
+		{"endless answer", "exec cat /dev/zero", "plugin hangs wrote more than 1024 KiB to its standard output and was killed"},
 		{"log", "head -c " + size + " /dev/zero >&2; echo '{}'", ""},
 		{"log of a failure", "yes why | head -c " + size + " >&2; exit 3", "(cut off)"},
 	} {
@@ -315,8 +315,8 @@ func TestFailure(t *testing.T) {
 		{"its own words", `printf %s '{"code":42,"msg":"no\naddress","details":"of 10"}'; echo log >&2; exit 1`, "no; address; of 10"},
 		{"status", "exit 3", "plugin hangs failed without a message: exit status 3"},
 		{"log", "printf 'a\\nb\\n' >&2; exit 1", `plugin hangs failed (exit status 1): "a\nb"`},
-		{"garbage", "echo garbage; echo log >&2; exit 1", `plugin hangs failed (exit status 1) and said no reason but "garbage"`},
-		{"a result", "echo '{}'; exit 1", `plugin hangs failed (exit status 1) and said no reason but "{}"`},
+		{"garbage", "echo garbage; echo log >&2; exit 1", `plugin hangs failed (exit status 1) and gave no reason but "garbage"`},
+		{"a result", "echo '{}'; exit 1", `plugin hangs failed (exit status 1) and gave no reason but "{}"`},
 		{"signal", "kill -KILL $$", "plugin hangs failed without a message: signal: killed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -35,7 +35,7 @@ type Connection struct {
 
 func (c Connection) String() string {
 	if c.Peer.Port() == 0 {
-		return fmt.Sprintf("a program listens there, at port %d", c.Port)
+		return fmt.Sprintf("a program listens on it, port %d", c.Port)
 	}
 	return fmt.Sprintf("with %s", c.Peer)
 }

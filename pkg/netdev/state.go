@@ -204,7 +204,7 @@ func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *s
 	errs := []error{n.Detach(back, append(xdpOf(answer), n.tcx(back)...))} // XDP bounds the MTU
 	warn := func(err error) {
 		if err != nil {
-			log.Warn("not all of the NIC's settings are back", "err", err)
+			log.Warn("not all of the NIC's settings were restored", "err", err)
 		}
 	}
 	refused := n.restoreEthtool(back, s.Ethtool)
@@ -376,14 +376,14 @@ func (n *Namespace) rename(ctx context.Context, link netlink.Link, name string) 
 	index, c := link.Attrs().Index, Change{Name: name}
 	err := n.inSpiteOfUdev(index, c, n.Apply)
 	if !errors.Is(err, unix.EBUSY) {
-		return wrap("rename it "+name, err)
+		return wrap("rename it to "+name, err)
 	}
 	s, err := n.State(ctx, link)
 	if err == nil {
 		err = n.inSpiteOfUdev(index, c, n.change)
 	}
 	if err != nil {
-		return fmt.Errorf("rename it %s: %w", name, err)
+		return fmt.Errorf("rename it to %s: %w", name, err)
 	}
 	up := Change{}
 	up.Flags, up.Which = s.flags()

@@ -23,7 +23,7 @@ func (n *Namespace) Move(link Link, to *Namespace) error {
 		_, err := n.ask(nl.RDMA_NLDEV_CMD_SET, unix.NLM_F_ACK, deviceIndex(link.Index),
 			nl.NewRtAttr(nl.RDMA_NLDEV_NET_NS_FD, nl.Uint32Attr(uint32(to.ns))))
 		if errors.Is(err, unix.EOPNOTSUPP) {
-			return fmt.Errorf("move RDMA device %s: the RDMA subsystem is in shared mode, or the driver cannot leave its namespace: %w", link.Name, err)
+			return fmt.Errorf("move RDMA device %s: the RDMA subsystem is in shared mode, or its driver cannot change namespaces: %w", link.Name, err)
 		}
 		if err != nil {
 			return fmt.Errorf("move RDMA device %s: %w", link.Name, err)

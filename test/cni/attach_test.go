@@ -205,7 +205,7 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		say    string
 	}{
 		{"no such NIC", "net1", map[string]any{"device": "ens99np0"}, 100, `no NIC with device "ens99np0" on this node`},
-		{"the interface name is taken in the pod", "taken", nil, 102, "the pod has an interface taken already (veth)"},
+		{"the interface name is taken in the pod", "taken", nil, 102, "the pod already has an interface taken (veth)"},
 		{"an interface name that the kernel would number", "net%d", nil, 4, "CNI_IFNAME is net%d"},
 		{"one that means all interfaces", "all", nil, 4, "CNI_IFNAME is all"},
 		{"a pattern for a path", "net1", map[string]any{"device": nil, "kernelpath": "/sys/devices/*/net"}, 7, "is a pattern; use the path of one device"},
@@ -222,7 +222,7 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		{"an IPAM answer that cannot be configured", "net1", map[string]any{"ipam": with(r.hostLocal(1), "routes",
 			[]any{map[string]any{"dst": "10.0.0.0/8", "gw": "192.0.2.1"}})}, 109, "add route 10.0.0.0/8 via 192.0.2.1"},
 		{"an MTU too small for IPv6", "net1", map[string]any{"mtu": 1000, "ipam": map[string]any{"type": "static",
-			"addresses": []any{map[string]any{"address": "fd00:1::5/64"}}}}, 109, `IPv6 needs an MTU of 1280 bytes, and it has 1000; set "mtu"`},
+			"addresses": []any{map[string]any{"address": "fd00:1::5/64"}}}}, 109, `IPv6 needs an MTU of 1280 bytes, but it has 1000; set "mtu"`},
 	}
 	if inLab() {
 		type test = struct {
@@ -317,7 +317,7 @@ func TestTwoNICsInOneListAreRefused(t *testing.T) {
 	for _, version := range []string{"0.3.1", "1.1.0"} {
 		l := chain(t, r.config(rails[0], map[string]any{"cniVersion": version}), r.config(rails[1]))
 		_, err := r.cni.AddNetworkList(t.Context(), l, p.runtimeConf("net1"))
-		if code(err) != 102 || !strings.Contains(err.Error(), "the pod has an interface net1 already") {
+		if code(err) != 102 || !strings.Contains(err.Error(), "the pod already has an interface net1") {
 			t.Errorf("code %d: %v", code(err), err)
 		}
 		p.exec("ip", "link", "show", "net1") // the first has not been taken away

@@ -27,7 +27,7 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 		{"multipath route", []string{"ip route add 198.51.100.0/24 nexthop via 192.168.0.254 dev " + nic + " nexthop via 192.168.1.254 dev " + rails[1]},
 			[]string{"ip route del 198.51.100.0/24"}, "the host's route to 198.51.100.0/24 goes through it and others"},
 		{"the way to the default gateway", []string{"ip route add 198.51.100.1 dev " + nic, "ip route add default via 198.51.100.1 dev " + rails[1] + " onlink"},
-			[]string{"ip route del default", "ip route del 198.51.100.1"}, "it is the host's way to its default gateway 198.51.100.1"},
+			[]string{"ip route del default", "ip route del 198.51.100.1"}, "the host reaches its default gateway 198.51.100.1 through it"},
 		{"port of a bridge", []string{"ip link add br0 type bridge", "ip link set " + nic + " master br0"}, []string{"ip link del br0"}, "it is a port of bridge br0"},
 		{"macvlan in a pod", []string{"ip netns add " + other, "ip link add mv1 link " + nic + " type macvlan mode bridge", "ip link set mv1 address 02:00:00:00:00:07 netns " + other, "ip -n " + other + " link set mv1 up"},
 			[]string{"ip -n " + other + " link del mv1", "ip netns del " + other}, "a macvlan in another namespace is on top of it (with the address 02:00:00:00:00:07)"},
@@ -93,7 +93,7 @@ func TestTheOtherEndOfAPodsOwnInterfaceIsRefusedEvenIfForced(t *testing.T) {
 	run(t, "ip", "link", "add", "v1", "type", "veth", "peer", "name", "e1", "netns", p.name)
 	before := hostState(t)
 	for _, force := range []bool{false, true} {
-		if _, err := p.tryAdd("net1", r.config("v1", map[string]any{"name": "wire", "rdma": "none", "ipam": nil, "force": force})); code(err) != 112 || !strings.Contains(err.Error(), "v1: it is the other end of an interface of this pod") {
+		if _, err := p.tryAdd("net1", r.config("v1", map[string]any{"name": "wire", "rdma": "none", "ipam": nil, "force": force})); code(err) != 112 || !strings.Contains(err.Error(), "v1: it is the peer of an interface of this pod") {
 			t.Errorf("code %d: %v", code(err), err)
 		}
 		r.expectHost(before)
@@ -119,7 +119,7 @@ func TestANICByWhoseAddressTheHostTalksWithOthersIsRefused(t *testing.T) {
 		r.expectHost(before)
 		r.expectClean()
 	}
-	refused("a program listens there, at port ")
+	refused("a program listens on it, port ")
 	c, err := net.Dial("tcp", l.Addr().String())
 	must(t, err)
 	accepted, err := l.Accept()

@@ -64,7 +64,7 @@ func TestNoNetworkTakesWhatIsNotItsOwn(t *testing.T) {
 		{name: "a name that means those to come", ifName: "default", code: 4},
 		{name: "a name that the kernel would number", ifName: "net%d", code: 4},
 		{name: "the loopback's name", ifName: "lo", code: 4},
-		{name: "the name of eth0", ifName: "eth0", code: 102, say: "the pod has an interface eth0 already"},
+		{name: "the name of eth0", ifName: "eth0", code: 102, say: "the pod already has an interface eth0"},
 
 		{name: "sysctls of all interfaces", change: sysctls("net.ipv4.conf.all.forwarding"), code: 7, say: "is not one of the interface's own"},
 		{name: "sysctls of another interface", change: sysctls("net.ipv4.conf.eth0.rp_filter"), code: 7, say: "is not one of the interface's own"},
@@ -72,8 +72,8 @@ func TestNoNetworkTakesWhatIsNotItsOwn(t *testing.T) {
 		{name: "sysctls by a path", change: sysctls("net/ipv4/conf/IFNAME/../all/forwarding"), code: 7, say: "is not one of the interface's own"},
 		{name: "sysctls with a path for their last part", change: sysctls("net.ipv4.conf.IFNAME...forwarding"), code: 7, say: "is not one of the interface's own"},
 
-		{name: "the kernel's routing table", change: map[string]any{"sourceRouting": map[string]any{"table": 255}}, code: 7, say: "which is the kernel's"},
-		{name: "a rule behind all", change: map[string]any{"sourceRouting": map[string]any{"priority": 32767}}, code: 7, say: "behind the main table's rule"},
+		{name: "the kernel's routing table", change: map[string]any{"sourceRouting": map[string]any{"table": 255}}, code: 7, say: "which the kernel reserves"},
+		{name: "a rule behind all", change: map[string]any{"sourceRouting": map[string]any{"priority": 32767}}, code: 7, say: "after the main table's rule"},
 		{name: "an MTU that no NIC has", change: map[string]any{"mtu": 70000}, code: 7, say: `"mtu" is 70000`},
 
 		{name: "an IPAM plugin that there is not", change: ipam("no-such-plugin"), code: 108, say: "no-such-plugin"},
