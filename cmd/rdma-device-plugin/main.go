@@ -90,12 +90,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = deviceplugin.Validate(c.ConfigFile, stdout)
 	case "probe":
 		if c.ProbeSocket == "" || len(c.rest) == 0 {
-			return fail(stderr, errors.New("use: probe --probe-socket=FILE PATH, with the path /healthz or /readyz"), exitUsage)
+			return fail(stderr, errors.New("usage: probe --probe-socket=FILE PATH, where PATH is /healthz or /readyz"), exitUsage)
 		}
 		err = deviceplugin.Probe(ctx, c.ProbeSocket, c.rest[0])
 	case "forget":
 		if c.ProbeSocket == "" || len(c.rest) == 0 {
-			return fail(stderr, errors.New("use: forget --probe-socket=FILE DEVICE, with the name of a device that is gone"), exitUsage)
+			return fail(stderr, errors.New("usage: forget --probe-socket=FILE DEVICE, where DEVICE is the name of a device that is gone"), exitUsage)
 		}
 		err = deviceplugin.Forget(ctx, c.ProbeSocket, c.rest[0])
 	case "selftest":
@@ -161,13 +161,13 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.ConfigFile, "config-file", config.DefaultFile, "the configuration `file`, JSON or YAML")
 	flags.StringVar(&c.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's root `folder`")
 	flags.StringVar(&c.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
-	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's device folder is")
+	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's /dev is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
-	flags.StringVar(&c.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; for the command selftest")
+	flags.StringVar(&c.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; the command selftest uses it")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
-	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty for nowhere")
-	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same of this instance alone; for the command probe")
-	useCDI := flags.Bool("use-cdi", false, "give CDI devices instead of character devices")
+	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty to serve them nowhere")
+	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for this instance alone; the commands probe and forget use it")
+	useCDI := flags.Bool("use-cdi", false, "hand out CDI devices instead of character devices")
 	cdiDir := flags.String("cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
 	format := flags.String("log-format", "text", "text or json")

@@ -170,7 +170,7 @@ func describe(f *config.Error) string {
 	case config.Ignored:
 		return f.Error() + " (ignored)"
 	}
-	return f.Error() + " (good all the same)"
+	return f.Error() + " (valid all the same)"
 }
 
 // Validate checks a configuration file and prints all that is wrong with it,
@@ -191,7 +191,7 @@ func Validate(file string, w io.Writer) error {
 			served = append(served, r.Name)
 		}
 		return &ConfigError{errors.Join(append(lines(c.Faults, describe), fmt.Errorf(
-			"%s: a plugin that starts with it serves %s and is not ready if a resource is left out; one that runs keeps what it has",
+			"%s: a plugin that starts with it serves %s and is not ready if a resource is left out; a running one keeps the configuration it has",
 			file, strings.Join(served, ", ")))...)}
 	}
 	for _, note := range c.Faults {
@@ -199,7 +199,7 @@ func Validate(file string, w io.Writer) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(w, "%s: good, %d resources\n", file, len(c.Resources))
+	_, err = fmt.Fprintf(w, "%s: valid, %d resources\n", file, len(c.Resources))
 	return err
 }
 

@@ -57,7 +57,7 @@ func TestValidateListsAllMistakesOneALine(t *testing.T) {
 	n.Write("config.json", guide(300))
 	file := n.options().ConfigFile
 	var out strings.Builder
-	if err := Validate(file, &out); err != nil || out.String() != file+": good, 1 resources\n" {
+	if err := Validate(file, &out); err != nil || out.String() != file+": valid, 1 resources\n" {
 		t.Errorf("got %v, %q", err, out.String())
 	}
 	n.Write("config.json", `{"periodicUpdateInterval": -1,

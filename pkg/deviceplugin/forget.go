@@ -58,15 +58,15 @@ func (m *manager) forget(name string) error {
 		}
 		switch {
 		case d.Place != inventory.Gone:
-			return fmt.Errorf("%s is there (%s); only what is gone can be forgotten", d, where(d))
+			return fmt.Errorf("%s is present (%s); only a device that is gone can be forgotten", d, where(d))
 		case d.Holder != nil:
 			return fmt.Errorf("%s has %s; delete the pod first", d.Holder.Holder(), d)
 		}
 		if err := m.inventory.Forget(d); err != nil {
 			return err
 		}
-		m.log.Info("device forgotten, as somebody asked", "device", d.String())
+		m.log.Info("device forgotten on request", "device", d.String())
 		return nil
 	}
-	return fmt.Errorf("no device is %q; gone are: %s", name, orDash(strings.Join(gone, ", ")))
+	return fmt.Errorf("no device is called %q; gone: %s", name, orDash(strings.Join(gone, ", ")))
 }

@@ -71,7 +71,7 @@ func serveHTTP(ctx context.Context, network, address string, h http.Handler, log
 			}
 		}
 		if said.News(address, err.Error()) {
-			log.Warn("no metrics and probes yet", "address", address, "again", listenAgain.String(), "err", err)
+			log.Warn("cannot serve metrics and probes yet", "address", address, "again", listenAgain.String(), "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -88,7 +88,7 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 		return m.entries[resource] != nil
 	})
 	if err != nil {
-		m.log.Warn("no metrics of who holds units", "err", err)
+		m.log.Warn("no metrics on who holds units", "err", err)
 	} else {
 		m.metrics.registry.MustRegister(holders)
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -114,9 +114,9 @@ func (m *manager) healthy() error {
 	defer m.mu.Unlock()
 	switch {
 	case !m.busy.IsZero() && time.Since(m.busy) > stuck:
-		return fmt.Errorf("reading the node's devices since %s", m.busy.Format(time.RFC3339))
+		return fmt.Errorf("still reading the node's devices, since %s", m.busy.Format(time.RFC3339))
 	case m.failing.err != nil && time.Since(m.failing.since) > blind:
-		return fmt.Errorf("the node's devices cannot be read since %s: %w", m.failing.since.Format(time.RFC3339), m.failing.err)
+		return fmt.Errorf("the node's devices have not been readable since %s: %w", m.failing.since.Format(time.RFC3339), m.failing.err)
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func TestAnAddressInUseIsWaitedFor(t *testing.T) {
 	k := n.kubelet()
 	n.startWith(o)
 	n.wait(k, hcaGPU, 8)
-	n.Until("it is reported", func() bool { return strings.Contains(n.Logs.String(), "no metrics and probes yet") })
+	n.Until("it is reported", func() bool { return strings.Contains(n.Logs.String(), "cannot serve metrics and probes yet") })
 }
 
 func TestAHangingDriverIsUnhealthy(t *testing.T) {
@@ -225,7 +225,7 @@ func TestOnlyTheProbeSocketForgetsDevices(t *testing.T) {
 	if response.StatusCode != http.StatusNotFound {
 		t.Errorf("the port that anybody reaches answers %s", response.Status)
 	}
-	for name, want := range map[string]string{"mlx5_7": "only what is gone can be forgotten", "": `no device is ""`, "mlx5_99": "gone are: -"} {
+	for name, want := range map[string]string{"mlx5_7": "only a device that is gone can be forgotten", "": `no device is called ""`, "mlx5_99": "gone: -"} {
 		if err := Forget(n.Ctx, o.ProbeSocket, name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", name, err)
 		}

@@ -310,7 +310,7 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 	found := seen.Stranded()
 	owed, err := m.rescuer.journal.Owed()
 	if m.said.News("owed", fmt.Sprint(err)) && err != nil {
-		m.log.Warn("cannot look for what is owed to NICs", "err", err)
+		m.log.Warn("cannot list what is owed to NICs", "err", err)
 	}
 	if len(found)+len(owed) == 0 {
 		return

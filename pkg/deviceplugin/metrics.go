@@ -55,17 +55,17 @@ func newMetrics(version string) *metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .1},
 		}, []string{"resource"}),
 		rescanTime: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "rescan_seconds", Help: "Time to look at all devices of the node.",
+			Namespace: namespace, Name: "rescan_seconds", Help: "Time to read all devices of the node.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1},
 		}),
-		rescanFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "rescan_failures_total", Help: "Looks at the node that failed."}),
+		rescanFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "rescan_failures_total", Help: "Failed reads of the node's devices."}),
 		rescues:        counter("rescues_total", "NICs that came back without a DEL, by whether their state could be restored.", "result"),
-		generation:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_generation", Help: "How often a configuration came into force."}),
-		mistakes:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_mistakes", Help: "Mistakes in the configuration in force, that resources may be left out for."}),
-		clashes:        prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "device_clashes", Help: "How often another resource selects a device that one has."}),
+		generation:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_generation", Help: "Configurations that came into force."}),
+		mistakes:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_mistakes", Help: "Mistakes in the configuration in force; resources may be left out because of them."}),
+		clashes:        prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "device_clashes", Help: "Devices that a second resource selects as well."}),
 		reloadFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "config_reload_failures_total", Help: "Changed configurations that were refused."}),
 	}
-	info := gauge("build_info", "1, with the version of the program.", "version")
+	info := gauge("build_info", "1, labelled with the version of the program.", "version")
 	info.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams, m.allocations, m.allocationTime,
 		m.rescanTime, m.rescanFailures, m.rescues, m.generation, m.mistakes, m.clashes, m.reloadFailures)

@@ -34,10 +34,10 @@ func (m *manager) reportKernel(ctx context.Context) {
 	}
 	missing, err := rdma.Missing(ctx, m.host)
 	if err != nil {
-		m.log.Warn("cannot tell what the kernel has", "err", err)
+		m.log.Warn("cannot tell which features the kernel has", "err", err)
 	}
 	for _, f := range missing {
-		m.log.Info("the kernel lacks something", "what", f.Name, "since", "Linux "+f.Since, "cost", f.Cost)
+		m.log.Info("the kernel lacks a feature", "what", f.Name, "since", "Linux "+f.Since, "cost", f.Cost)
 	}
 }
 
@@ -50,7 +50,7 @@ func (m *manager) reportFaults(file *configFile) {
 		case config.Ignored:
 			m.log.Error("a mistake in the configuration is ignored", "err", f)
 		case config.Nothing:
-			m.log.Warn("in the configuration", "note", f)
+			m.log.Warn("a note on the configuration", "note", f)
 		}
 	}
 	m.metrics.mistakes.Set(float64(len(file.Faults.Mistakes())))
@@ -63,9 +63,9 @@ func (m *manager) reportMissing(r config.Resource, missing []string) {
 	switch {
 	case !m.said.News("missing for "+r.Name, now):
 	case now != "":
-		m.log.Warn("containers will not get all character devices that the resource has", "resource", r.Name, "missing", now)
+		m.log.Warn("containers will lack character devices of the resource", "resource", r.Name, "missing", now)
 	default:
-		m.log.Info("all character devices that the resource has are there", "resource", r.Name)
+		m.log.Info("all character devices of the resource are present", "resource", r.Name)
 	}
 }
 
@@ -105,7 +105,7 @@ func (m *manager) reportAll(r config.Resource, devices []offer.Candidate) {
 		places[c.Place] = append(places[c.Place], c.String())
 	}
 	if len(devices) == 0 {
-		m.log.Warn("the resource selects no device of this node; `rdma-device-plugin explain` tells why", "resource", r.Name)
+		m.log.Warn("the resource selects no device on this node; `rdma-device-plugin explain` tells why", "resource", r.Name)
 	}
 	list := func(p inventory.Place) string { return strings.Join(places[p], " ") }
 	m.log.Info("devices", "resource", r.Name, "mode", r.Mode, "devices", len(devices),

@@ -63,7 +63,7 @@ func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) (nex
 			again := time.Now().Add(pause)
 			r.failed[id] = failedRescue{pause, again}
 			next = earlier(next, again)
-			r.log.Error("a NIC that came back without its state could not be restored", "nic", record.Host.Name,
+			r.log.Error("could not restore a NIC that came back without its state", "nic", record.Host.Name,
 				"was", record.Holder(), "again", pause.String(), "err", err)
 		case rescued:
 			r.log.Warn("rescued a NIC whose namespace ended without a DEL", "nic", record.Host.Name, "was", record.Holder())

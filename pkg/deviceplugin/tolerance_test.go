@@ -67,7 +67,7 @@ func TestAResourceSwitchedOffIsThereWithoutUnits(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if err := Validate(o.ConfigFile, &out); err != nil || !strings.Contains(out.String(), "(good all the same)") || !strings.Contains(out.String(), "good, 2 resources") {
+	if err := Validate(o.ConfigFile, &out); err != nil || !strings.Contains(out.String(), "(valid all the same)") || !strings.Contains(out.String(), "good, 2 resources") {
 		t.Errorf("validate: %v\n%s", err, out.String())
 	}
 }
@@ -78,7 +78,7 @@ func TestAResourceThatSelectsNothingSaysWhereToAsk(t *testing.T) {
 	k := n.kubelet()
 	n.start()
 	n.Until("the kubelet has a list", func() bool { return k.Messages(hcaGPU) == 1 })
-	if !strings.Contains(n.Logs.String(), "level=WARN msg=\"the resource selects no device of this node; `rdma-device-plugin explain` tells why\"") {
+	if !strings.Contains(n.Logs.String(), "level=WARN msg=\"the resource selects no device on this node; `rdma-device-plugin explain` tells why\"") {
 		t.Errorf("logged:\n%s", n.Logs)
 	}
 }
@@ -99,7 +99,7 @@ func TestMissingCharacterDevicesAreSaidOnceAndSoIsTheirArrival(t *testing.T) {
 	n.Must(n.Add(sysfs.MLX5(20))) // and another look
 	n.Write("dev/infiniband/rdma_cm", "")
 	n.Until("its arrival is said", func() bool {
-		return strings.Contains(n.Logs.String(), "all character devices that the resource has are there")
+		return strings.Contains(n.Logs.String(), "all character devices of the resource are present")
 	})
 	if c := strings.Count(n.Logs.String(), missing); c != 1 {
 		t.Errorf("said %d times:\n%s", c, n.Logs)

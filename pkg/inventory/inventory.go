@@ -131,7 +131,7 @@ func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 	}
 	s := Snapshot{Partial: i.devices.Partial()}
 	if s.HostLinks, err = i.links(ctx); err != nil {
-		i.log.Warn("cannot list the host's links; going without alternative names, bonds and carriers", "err", err)
+		i.log.Warn("cannot list the host's links; continuing without alternative names, bonds and carriers", "err", err)
 	}
 	s.Held = i.records()
 	all := newCollection(visible)

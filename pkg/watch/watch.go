@@ -71,7 +71,7 @@ func (f Folder) Run(ctx context.Context, changed func()) {
 			changed() // what happened before the watch was there
 		}
 		if err != nil && !said {
-			f.Log.Warn("no file notifications; looking from time to time", "folder", f.Dir, "every", every.String(), "err", err)
+			f.Log.Warn("no file notifications; polling instead", "folder", f.Dir, "every", every.String(), "err", err)
 		}
 		said = err != nil
 		select {

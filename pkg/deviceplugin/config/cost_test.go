@@ -89,7 +89,7 @@ func TestWhatTheOldPluginReadsOtherwiseIsNoted(t *testing.T) {
 		"no rdmaHcaMax":         {`{"resourceName": "a", "devices": ["x"]}`, `"rdmaHcaMax" is missing: the resource has no units`, 0},
 		"null values":           {`{"resourceName": "a", "resourcePrefix": null, "rdmaHcaMax": 2, "selectors": null, "devices": ["x"]}`, "", 2},
 		"null in a list":        {`{"resourceName": "a", "rdmaHcaMax": 2, "devices": ["x", null]}`, `an entry of "devices" is null, and matches nothing`, 2},
-		"the mode of long ago":  {`{"resourceName": "a", "mode": "hca", "rdmaHcaMax": 2, "devices": ["x"]}`, `"mode" "hca" is that of an older plugin`, 2},
+		"the mode of long ago":  {`{"resourceName": "a", "mode": "hca", "rdmaHcaMax": 2, "devices": ["x"]}`, `"mode" "hca" comes from an older plugin`, 2},
 		"null for the interval": {`{"resourceName": "a", "rdmaHcaMax": 2, "devices": ["x"]}], "periodicUpdateInterval": null, "x": [`, `unknown key "x"`, 2},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,7 +69,7 @@ func (d *decoder) object(v value, what string, keys keys) map[string]bool {
 			d.notef(m.at, "key %q in %s is read as %q", m.key, what, key)
 		}
 		if m.key = key; seen[key] {
-			d.errorf(m.at, "key %q is there twice in %s; keep one", key, what)
+			d.errorf(m.at, "key %q appears twice in %s; keep one", key, what)
 		} else {
 			keys[key](m)
 		}
@@ -207,7 +207,7 @@ func (d *decoder) config(v value) *Config {
 func (d *decoder) unique(r Resource, first map[string]Position) bool {
 	at, taken := first[r.Name]
 	if taken {
-		d.fault(LeftOut, r.At, "resource %s is there already, on line %d; give one of them another name", r.Name, at.Line)
+		d.fault(LeftOut, r.At, "resource %s is already defined on line %d; give one of them another name", r.Name, at.Line)
 		return false
 	}
 	first[r.Name] = r.At

@@ -195,7 +195,7 @@ func parseYAML(data []byte) (value, *Error) {
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
-		return value{}, &Error{At: Position{second.Line, second.Column}, Text: "a second YAML document; the configuration is one"}
+		return value{}, &Error{At: Position{second.Line, second.Column}, Text: "a second YAML document; the configuration must be a single one"}
 	} else if !errors.Is(err, io.EOF) {
 		return value{}, yamlError(err)
 	}

@@ -78,7 +78,7 @@ func validKeys(t *testing.T, text string) []string {
 		t.Fatalf("%s: %v", text, err)
 	}
 	for _, e := range errs {
-		if valid := regexp.MustCompile(`unknown key .*: valid are (.*)$`).FindStringSubmatch(e.Text); valid != nil {
+		if valid := regexp.MustCompile(`unknown key .*: use one of (.*)$`).FindStringSubmatch(e.Text); valid != nil {
 			return strings.Split(valid[1], ", ")
 		}
 	}

@@ -82,5 +82,5 @@ func suggestion(word string, valid []string) string {
 	if meant, ok := suggest.Nearest(word, valid); ok {
 		return fmt.Sprintf("did you mean %q?", meant)
 	}
-	return "valid are " + strings.Join(valid, ", ")
+	return "use one of " + strings.Join(valid, ", ")
 }

@@ -28,7 +28,7 @@ func TestWhatTheOldPluginTakesIsServed(t *testing.T) {
 		"the example of its README":       `"resourcePrefix" is "example_prefix"`, // no kubelet takes the name
 		"more units than a message holds": `"rdmaHcaMax" is 1000000`,
 		"a comment":                       `unknown key "_comment"`,
-		"a key twice":                     `key "rdmaHcaMax" is there twice`,
+		"a key twice":                     `key "rdmaHcaMax" appears twice`,
 	}
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {

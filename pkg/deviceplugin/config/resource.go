@@ -82,7 +82,7 @@ func (d *decoder) resource(v value) (r Resource, ok bool) {
 // k8s-rdma-shared-dev-plugin reads over it.
 func (d *decoder) mode(v value) Mode {
 	if v.kind == text && strings.EqualFold(v.literal, "hca") {
-		d.notef(v.at, `"mode" %q is that of an older plugin, and read as %q`, v.literal, Shared)
+		d.notef(v.at, `"mode" %q comes from an older plugin and is read as %q`, v.literal, Shared)
 		return Shared
 	}
 	return word(d, v, `"mode"`, Shared, PerDevice)
@@ -98,7 +98,7 @@ func (d *decoder) units(v value, r *Resource, seen map[string]bool, at map[strin
 		}
 		switch {
 		case !seen["rdmaHcaMax"]:
-			d.notef(v.at, `"rdmaHcaMax" is missing: the resource has no units; it is how many containers may use the devices at a time`)
+			d.notef(v.at, `"rdmaHcaMax" is missing: the resource has no units; it says how many containers may use the devices at the same time`)
 		case r.Units == 0:
 			d.notef(at["rdmaHcaMax"], `"rdmaHcaMax" is 0: the resource has no units`)
 		}
@@ -152,7 +152,7 @@ func (d *decoder) name(s string, at Position) bool {
 func (d *decoder) prefix(s string, at Position) bool {
 	switch {
 	case s == "kubernetes.io" || strings.HasSuffix(s, ".kubernetes.io") || strings.HasPrefix(s, "requests."):
-		d.errorf(at, `"resourcePrefix" is %q, which Kubernetes keeps for itself; use a domain of your own, or leave it out for %q`, s, defaultResourcePrefix)
+		d.errorf(at, `"resourcePrefix" is %q, which Kubernetes reserves; use a domain of your own, or leave it out for %q`, s, defaultResourcePrefix)
 		return false
 	// The API server checks "requests." + name as well.
 	case len("requests.")+len(s) > 253:
@@ -226,7 +226,7 @@ func (d *decoder) ids(m member) []string {
 func (d *decoder) patterns(m member) []string {
 	return d.texts(m, func(s string) (string, error) {
 		if _, err := path.Match(s, ""); err != nil {
-			return "", fmt.Errorf("%q has %q, which is no shell pattern; use *, ? and [a-z]", m.key, s)
+			return "", fmt.Errorf("%q has %q, which is not a shell pattern; use *, ? and [a-z]", m.key, s)
 		}
 		return s, nil
 	})

@@ -97,7 +97,7 @@ func (f *Folder) RemoveStale() {
 		}
 		err = os.Remove(f.path(e.Name()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.log.Warn("a stale socket stays", "socket", f.path(e.Name()), "err", err)
+			f.log.Warn("could not remove a stale socket", "socket", f.path(e.Name()), "err", err)
 		}
 	}
 }

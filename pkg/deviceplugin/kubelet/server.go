@@ -152,7 +152,7 @@ func (s *server) preferred(c *pluginapi.ContainerPreferredAllocationRequest) ([]
 	must, all := once(c.MustIncludeDeviceIDs), once(c.MustIncludeDeviceIDs, c.AvailableDeviceIDs)
 	size := int(c.AllocationSize)
 	if size < len(must) || size > len(all) {
-		return nil, fmt.Errorf("%d devices cannot be chosen from %d with %d among them", size, len(all), len(must))
+		return nil, fmt.Errorf("cannot choose %d devices from %d, with %d of them required", size, len(all), len(must))
 	}
 	if p, ok := s.resource.(Preferrer); ok {
 		return p.Preferred(c.AvailableDeviceIDs, must, size)

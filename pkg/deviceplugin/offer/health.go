@@ -20,7 +20,7 @@ func Ailment(d inventory.Device, policy config.HealthPolicy) string {
 	case d.Place == inventory.Gone:
 		return "the hardware or its driver is gone"
 	case d.Uverbs() == "":
-		return "it has no character device uverbs"
+		return "it has no uverbs character device"
 	case d.Place == inventory.OnHost && !d.Soft && d.Driver == "":
 		return "no driver is bound to it"
 	case policy == config.HealthLink && d.Visible:

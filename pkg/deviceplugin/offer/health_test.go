@@ -29,7 +29,7 @@ func TestWhatIsWrongDependsOnThePolicy(t *testing.T) {
 		"the netdev has no carrier": {func(n *healthNode) { n.carrier = false },
 			"", "", "its netdev has no carrier"},
 		"the character devices are missing": {func(n *healthNode) { n.Must(n.RemoveCharDevices(h)) },
-			"", "no character device", "no character device"},
+			"", "no uverbs character device", "no uverbs character device"},
 		"it is unplugged": {func(n *healthNode) { n.Must(n.Unplug(h)) },
 			"", "gone", "gone"},
 		"it is in a pod, all devices visible": {func(n *healthNode) { n.Attach(rdma.Shared, h) },

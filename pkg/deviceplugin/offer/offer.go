@@ -164,7 +164,7 @@ func lack(r config.Resource, g *grant) string {
 	case len(g.devices) == 0:
 		return "the hardware behind it or its driver is gone"
 	case slices.Contains(r.CharDevices, config.Uverbs) && !verbs:
-		return "no device behind it has a character device uverbs"
+		return "no device behind it has a uverbs character device"
 	}
 	return ""
 }
