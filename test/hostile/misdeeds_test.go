@@ -198,7 +198,7 @@ func TestDELUndoesWhateverAPodDid(t *testing.T) {
 // mode has an ending of its own but for RDMA devices; of a sample each has one
 // ending, in turn.
 func (m misdeed) meets(e ending, turn int) bool {
-	sampled := os.Getenv("ROCE_HOSTILE_SAMPLE") == "" || e.gone == (turn%2 == 0)
+	sampled := os.Getenv("ROCE_LAB_SAMPLE") == "" || e.gone == (turn%2 == 0)
 	switch {
 	case inLab() && m.needs == rdma:
 		return sampled
