@@ -93,8 +93,8 @@ type Namespace struct {
 	Cookie uint64 `json:"cookie,omitempty"`
 }
 
-// is tells whether an open namespace is this one. A record of an earlier version
-// has no cookie.
+// is tells whether an open namespace is this one. A record of an earlier version,
+// or of a kernel that gives none, has no cookie.
 func (n Namespace) is(open *netdev.Namespace) bool {
 	return open.ID == n.ID && (n.Cookie == 0 || open.Cookie == n.Cookie)
 }

@@ -50,6 +50,7 @@ func (n *Namespace) Features(ctx context.Context) ([]Feature, error) {
 		n.parentNames(answers),
 		permanentAddresses(answers),
 		n.listsElsewhere(),
+		n.cookies(),
 		n.alternativeNames(),
 		n.ethtoolMessages(),
 	}, nil
@@ -92,6 +93,11 @@ func (n *Namespace) listsElsewhere() Feature {
 	_, err := n.getLink(loopback, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(none)))
 	return Feature{Name: "lists of another namespace's links", Since: "5.0", Support: supportedIf(err != nil),
 		Cost: "a NIC that another plugin gave to a pod is not seen there"}
+}
+
+func (n *Namespace) cookies() Feature {
+	return Feature{Name: "cookies of network namespaces", Since: "5.14", Support: supportedIf(n.Cookie != 0),
+		Cost: "a pod's namespace is told by its inode number, which a later one may get"}
 }
 
 func (n *Namespace) alternativeNames() Feature {
