@@ -4,11 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// A report is written as the test goes, a line for each step. It has no
-// addresses and no names but those of devices: it is to be sent to others.
+// A report is written as the test goes, a line for each step. It is to be sent to
+// others: of itself it has no addresses, and no names but those of devices. What
+// the plugin answers, and how a NIC differs, is told in full, for it is what is
+// to be found out; there may be addresses and pods' names in it.
 type report struct {
 	w                      io.Writer
 	steps, failed, skipped int
@@ -29,6 +34,23 @@ func (r *report) line(format string, args ...any) {
 // fact is a line of the report's head.
 func (r *report) fact(name, format string, args ...any) {
 	r.line("%-11s %s", name, fmt.Sprintf(format, args...))
+}
+
+// features are lines of the report's head: what the kernel has, what it lacks, and
+// what it could not be asked about.
+func (r *report) features(all []netdev.Feature) {
+	names := map[netdev.Support][]string{}
+	for _, f := range all {
+		names[f.Support] = append(names[f.Support], f.Name)
+	}
+	for _, answer := range []struct {
+		name string
+		is   netdev.Support
+	}{{"has", netdev.Supported}, {"lacks", netdev.Unsupported}, {"may have", netdev.Unknown}} {
+		if len(names[answer.is]) > 0 {
+			r.fact(answer.name, "%s", strings.Join(names[answer.is], ", "))
+		}
+	}
 }
 
 // step does something, and says how it went and how long it took.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 func TestAReportFailsIfAStepDidAndNotIfOneWasSkipped(t *testing.T) {
@@ -27,6 +29,19 @@ func TestAReportFailsIfAStepDidAndNotIfOneWasSkipped(t *testing.T) {
 		if err := r.verdict(); !errors.Is(err, tt.err) || !strings.Contains(text.String(), tt.want) {
 			t.Errorf("%s: %v\n%swant %q", name, err, &text, tt.want)
 		}
+	}
+}
+
+func TestAReportTellsWhatTheKernelHasFromWhatItLacksAndWhatNobodyKnows(t *testing.T) {
+	var text strings.Builder
+	(&report{w: &text}).features([]netdev.Feature{
+		{Name: "names", Support: netdev.Unsupported},
+		{Name: "lists", Support: netdev.Supported},
+		{Name: "modes", Support: netdev.Unknown},
+		{Name: "messages", Support: netdev.Supported},
+	})
+	if want := "has         lists, messages\nlacks       names\nmay have    modes\n"; text.String() != want {
+		t.Errorf("%q\nwant %q", text.String(), want)
 	}
 }
 

@@ -59,6 +59,11 @@ func Run(ctx context.Context, o Options, w io.Writer) error {
 	}
 	t.fact("selftest", "%s, of %s", o.Version, time.Now().UTC().Format(time.DateOnly))
 	t.fact("kernel", "%s", kernel())
+	if features, err := rdma.Features(ctx, host); err != nil {
+		t.fact("has", "unknown: %v", err)
+	} else {
+		t.features(features)
+	}
 	t.fact("system", "%s", distribution())
 	t.fact("RDMA mode", "%s", mode())
 	t.fact("plugin", "%s, CNI %s", t.plugin.dir, version)

@@ -59,6 +59,9 @@ func TestTheSelftestPassesAndLeavesTheHostAsItWas(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	t.Logf("the report:\n%s", report)
+	if !strings.Contains(report.String(), "\nhas         ") {
+		t.Error("it does not say what the kernel has")
+	}
 	want := []string{nics[0] + ": CHECK", nics[1] + ": ADD with an address", "packets from " + nics[1] + " to " + nics[0]}
 	if inLab() {
 		want = append(want, "RDMA from "+nics[1]+" to "+nics[0])
