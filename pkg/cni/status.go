@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
@@ -57,27 +58,37 @@ func (o *operation) statusNIC() error {
 	if err != nil {
 		return fail(codeNotAvailable, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
+	refusal := fail(codeNotAvailable, "", fmt.Sprintf("no NIC with %s on this node", sel), nil, "compare with `ip link` on the host")
 	if link != nil {
-		id, err := o.identify(link)
-		if err != nil {
+		if refusal, err = o.refusalOf(link); refusal == nil {
 			return err
 		}
-		if why := cmp.Or(netdev.Unfit(link), id.Untold()); why != "" {
-			return fail(codeNotAvailable, link.Attrs().Name, why, nil, "name another link")
-		}
-		return nil
 	}
+	// A NIC that is on its way to a pod or back can be without its RDMA device.
 	r, err := o.holder(func(r *attachment.Record) bool { return sel.isOf(r) })
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if r != nil && o.isPulled(r) {
+	case r == nil:
+		return refusal
+	case o.isPulled(r):
 		return fail(codeLimited, r.Host.Name, "its hardware is gone; held by "+r.Holder(), nil, "look for "+r.NIC.Address+" in `lspci` and the kernel log")
 	}
-	if r == nil {
-		return fail(codeNotAvailable, "", fmt.Sprintf("no NIC with %s on this node", sel), nil, "compare with `ip link` on the host")
-	}
 	return nil
+}
+
+// refusalOf is how ADD would refuse a NIC on the host for what it is, nil if it
+// would not.
+func (o *operation) refusalOf(link netlink.Link) (*types.Error, error) {
+	if why := netdev.Unfit(link); why != "" {
+		return fail(codeNotAvailable, link.Attrs().Name, why, nil, "name another link"), nil
+	}
+	_, err := o.describe(link)
+	var refusal *types.Error
+	if errors.As(err, &refusal) {
+		return types.NewError(codeNotAvailable, refusal.Msg, refusal.Details), nil
+	}
+	return nil, err
 }
 
 // statusJournal tells whether the state folder is there for ADD to write to, or

@@ -214,7 +214,7 @@ func TestSTATUSTellsWhyAnADDWouldFail(t *testing.T) {
 		wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
 		tests = append(tests, test{"wrong mode", map[string]any{"rdmaMode": wrong}, 50, "the node is in " + lab.mode + " mode"})
 	} else {
-		tests = append(tests, test{"no RDMA", map[string]any{"rdma": "required"}, 50, "no RDMA subsystem"})
+		tests = append(tests, test{"no RDMA", map[string]any{"rdma": "required"}, 50, "find its RDMA device: "})
 	}
 	for _, tt := range tests {
 		b, err := json.Marshal(r.config(rails[0], tt.change))
