@@ -70,6 +70,7 @@ func (o *operation) attach() error {
 		return err
 	}
 	defer nicLock.Unlock()
+	o.closeOver(link)
 	r, err := o.prepare(link, pod)
 	if err != nil {
 		return err
@@ -225,6 +226,31 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 		return false, err
 	}
 	return attachment.PodAlive(r)
+}
+
+// closeOver ends the NIC's attachments that are over and still have an address:
+// of an earlier boot, or brought back by the rescue. Their DEL may be late, which
+// does not mind, or never come. A thick Multus that is not up reports success of a
+// DEL that it did not make (CmdDel in pkg/server/api/shim.go of 4.2 and 4.3), as of
+// those that follow a reboot; containerd 1.7 makes none for a pod whose ADD it did
+// not see end (stopPodSandbox in pkg/cri/server/sandbox_stop.go); and nobody has
+// a secondary network collect garbage. What fails here is no reason to keep the
+// NIC from its next pod.
+func (o *operation) closeOver(link netlink.Link) {
+	records, err := o.records()
+	if err != nil {
+		o.Log.Warn("cannot look for attachments that are over", "err", err)
+	}
+	for _, r := range records {
+		over := !o.journal.Current(r) || r.Step == attachment.Returned
+		if !over || r.Host.Name != link.Attrs().Name && !r.NIC.Netdev.IsOnHost(link) {
+			continue
+		}
+		o.logFor(r).Warn("an earlier attachment of the NIC had no DEL; ending it", "container", r.ContainerID)
+		if err := o.release(r); err != nil {
+			o.logFor(r).Warn("it stays in the journal", "err", err)
+		}
+	}
 }
 
 // prepare describes the NIC, checks the pod's side and writes the record: the

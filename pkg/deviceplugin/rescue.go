@@ -23,8 +23,8 @@ const (
 // the CNI plugin, brought it there: its namespace died without a DEL, and it
 // is on the host down, under its name in the pod.
 //
-// The record stays, marked as returned, until a DEL or GC has freed the
-// address: that is the CNI plugin's part.
+// The record stays, marked as returned, until a DEL, a GC or the NIC's next ADD
+// has freed the address: that is the CNI plugin's part.
 type rescuer struct {
 	host    *netdev.Namespace
 	journal *attachment.Journal

@@ -275,6 +275,42 @@ func TestARecordOfAnEarlierBootIsHistory(t *testing.T) {
 	r.expectClean()
 }
 
+// A DEL may never come. The kernel had its NIC already, or the boot.
+func TestTheNextADDOfANICEndsAnAttachmentThatIsOver(t *testing.T) {
+	for name, change := range map[string][2]string{
+		"of an earlier boot":         {`"bootID": "`, `"bootID": "earlier-`},
+		"brought back by the rescue": {`"step": "attached"`, `"step": "returned"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 2)
+			before, p := hostState(t), r.pod()
+			p.add("net1", r.config(rails[0]))
+			record := r.records()[0]
+			over := strings.Replace(string(readFile(t, record)), change[0], change[1], 1)
+			p.del("net1", r.config(rails[0]))
+			must(t, os.WriteFile(record, []byte(over), 0o600))
+			lease := filepath.Join(r.stateDir, "ipam", "roce-net1", "172.31.1.2")
+			must(t, os.WriteFile(lease, []byte(p.id+"\r\nnet1"), 0o600))
+
+			other := r.pod()
+			other.add("net2", r.config(rails[1])) // another NIC's
+			if _, err := os.Stat(lease); err != nil {
+				t.Error(err)
+			}
+			other.add("net1", r.config(rails[0]))
+			if _, err := os.Stat(lease); err == nil {
+				t.Error("the address is taken for ever")
+			}
+			p.del("net1", r.config(rails[0])) // it was only late
+			other.exec("ip", "link", "show", "net1")
+			other.del("net1", r.config(rails[0]))
+			other.del("net2", r.config(rails[1]))
+			r.expectHost(before)
+			r.expectClean()
+		})
+	}
+}
+
 func readFile(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
