@@ -11,9 +11,10 @@ import (
 )
 
 // LinksElsewhere lists the links of the other namespaces that this one has a
-// number for: the kernel gives one to each namespace that a link of this one
-// has its peer in, as a pod's eth0 has, or moved to. It takes NET_ADMIN there,
-// and enters none. (IFLA_TARGET_NETNSID, Linux 5.0. Kernels that do not know it
+// number for: the kernel gives one to each namespace that a link of this one moved
+// to, or has its peer in, as a pod's eth0 has; to that when it first tells of the
+// link, so whoever wants all lists this one's links before. It takes NET_ADMIN
+// there, and enters none. (IFLA_TARGET_NETNSID, Linux 5.0. Kernels that do not know it
 // list the links of this namespace; the answer says which it is.)
 func (n *Namespace) LinksElsewhere(ctx context.Context) ([]netlink.Link, error) {
 	numbers, err := n.namespaceNumbers(ctx)

@@ -193,6 +193,10 @@ func TestLinksOfAnotherNamespaceAreSeenWithoutEnteringIt(t *testing.T) {
 	host, err := netdev.CurrentNamespace()
 	must(t, err)
 	defer host.Close()
+	// The pod's namespace has a number here no later than when the kernel tells of a
+	// link whose other end is there.
+	_, err = host.Links(t.Context())
+	must(t, err)
 	links, err := host.LinksElsewhere(t.Context())
 	must(t, err)
 	for _, link := range links {
