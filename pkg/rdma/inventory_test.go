@@ -105,6 +105,49 @@ func TestADeviceWhoseNetdevIsAwayHasNone(t *testing.T) {
 	}
 }
 
+// Its function has not even a folder for netdevs.
+func TestADeviceThatNeverHadANetdevHasALinkType(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	hca.Netdev = ""
+	node, _ := simulate(t, hca)
+	if d := only(t, node); d.LinkType != "ether" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestADeviceThatLeavesWhileItIsReadIsLeftOut(t *testing.T) {
+	node, tree := simulate(t, sysfs.MLX5(0))
+	must(t, os.Symlink("../../devices/pci0000:00/0000:09:00.0/infiniband/mlx5_9", filepath.Join(tree.Sys(), "class/infiniband/mlx5_9")))
+	if d := only(t, node); d.Name != "mlx5_0" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestACharacterDeviceThatCouldNotBeReadIsReadAgain(t *testing.T) {
+	node, tree := simulate(t, sysfs.MLX5(0))
+	owner := filepath.Join(tree.Sys(), "class/infiniband_verbs/uverbs0/ibdev")
+	must(t, os.Rename(owner, owner+"-away"))
+	i := node.Inventory()
+	if devices, err := i.Devices(); err != nil || devices[0].Uverbs() != "" {
+		t.Fatalf("%v, %v", devices, err)
+	}
+	must(t, os.Rename(owner+"-away", owner)) // in the same folder: nothing came or went
+	if devices, err := i.Devices(); err != nil || devices[0].Uverbs() == "" {
+		t.Errorf("%v, %v", devices, err)
+	}
+}
+
+func TestRepresentorsAreNoNetdevsOfTheDevice(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	node, tree := simulate(t, hca)
+	for n := range 2 {
+		must(t, tree.AddRepresentor(hca, fmt.Sprint("eth", n), fmt.Sprint("pf0vf", n)))
+	}
+	if d := only(t, node); !slices.Equal(d.Netdevs, []string{hca.Netdev}) {
+		t.Errorf("netdevs %v", d.Netdevs)
+	}
+}
+
 func TestADeviceThatIsAwayIsNotThere(t *testing.T) {
 	hca := sysfs.MLX5(0)
 	node, tree := simulate(t, hca)

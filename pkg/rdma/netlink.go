@@ -83,10 +83,12 @@ func deviceIndex(index uint32) *nl.RtAttr {
 // them (_nldev_get_dumpit): when one of which it has told leaves, it skips
 // another. So a device in a list is there, and one that is in none of two equal
 // lists in a row is not. Only who goes on to the end waits for the second.
-func (n *Namespace) links() iter.Seq2[Link, error] {
+func (n *Namespace) links() iter.Seq2[Link, error] { return inTwoLists(n.listLinks) }
+
+func inTwoLists(list func() ([]Link, error)) iter.Seq2[Link, error] {
 	return func(yield func(Link, error) bool) {
 		for before := []Link(nil); ; {
-			links, err := n.listLinks()
+			links, err := list()
 			if err != nil {
 				yield(Link{}, err)
 				return
