@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,23 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+func TestWhoReadsARecordReadsItWhole(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	r := record("c1")
+	must(t, j.Write(r))
+	path := filepath.Join(j.RecordsDir(), "c1@net1.json")
+	before, err := os.ReadFile(path)
+	must(t, err)
+	reader, err := os.Open(path)
+	must(t, err)
+	defer reader.Close()
+	r.Network = "another"
+	must(t, j.Update(r)) // in the midst of it
+	if have, err := io.ReadAll(reader); err != nil || string(have) != string(before) {
+		t.Errorf("%v:\n%s", err, have)
+	}
+}
+
 func TestARecordThatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
 	j := open(t, t.TempDir(), "boot-1")
 	id := attachment.ID{ContainerID: "c1", IfName: "net1"}
@@ -106,6 +124,13 @@ func TestBadFilesDoNotHideTheOthers(t *testing.T) {
 	} {
 		must(t, os.WriteFile(filepath.Join(j.RecordsDir(), name), []byte(text), 0o600))
 	}
+	// A record in all but its version.
+	must(t, j.Write(record("c7")))
+	path := filepath.Join(j.RecordsDir(), "c7@net1.json")
+	text, err := os.ReadFile(path)
+	must(t, err)
+	must(t, j.Remove(attachment.ID{ContainerID: "c7", IfName: "net1"}))
+	must(t, os.WriteFile(path, []byte(strings.Replace(string(text), `"version": 1`, `"version": 2`, 1)), 0o600))
 	// What is no file at all, and one that others than root could have written.
 	must(t, os.Mkdir(filepath.Join(j.RecordsDir(), "folder@net1.json"), 0o755))
 	must(t, unix.Mkfifo(filepath.Join(j.RecordsDir(), "fifo@net1.json"), 0o600))
@@ -115,7 +140,7 @@ func TestBadFilesDoNotHideTheOthers(t *testing.T) {
 	must(t, os.Chmod(writable, 0o666))
 	records, bad, err := j.List()
 	must(t, err)
-	if len(records) != 2 || len(bad) != 8 {
+	if len(records) != 2 || len(bad) != 9 {
 		t.Fatalf("%d records, bad files %v", len(records), bad)
 	}
 	for _, b := range bad {
@@ -177,6 +202,24 @@ func TestANameIsOwedUntilItIsSettledOrTheNodeBoots(t *testing.T) {
 		if owed, err := open(t, dir, "boot-2").Owed(); len(owed) != 0 || err != nil {
 			t.Errorf("after a boot: %v, %v", owed, err)
 		}
+	}
+}
+
+func TestTwoPortsOfOneFunctionAreOwedEachItsOwn(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	for _, mac := range []string{"94:6d:ae:00:00:01", "94:6d:ae:00:00:02"} {
+		r := record("c1")
+		r.NIC.Netdev = netdev.Identity{Index: 7, ParentBus: "pci", Parent: "0000:08:00.0", PermanentMAC: mac}
+		must(t, j.Owe(r))
+	}
+	owed, err := j.Owed()
+	must(t, err)
+	if len(owed) != 2 {
+		t.Fatalf("%v", owed)
+	}
+	must(t, j.Settle(owed[0]))
+	if left, err := j.Owed(); err != nil || len(left) != 1 || left[0].NIC.Netdev != owed[1].NIC.Netdev {
+		t.Errorf("%v, %v", left, err)
 	}
 }
 
@@ -243,6 +286,18 @@ func TestAWaiterLearnsWhoHoldsTheNIC(t *testing.T) {
 	second, err := j.LockNIC(context.Background(), "0000:08:00.0", "ens12np0", "pod default/pod-2")
 	must(t, err)
 	second.Unlock()
+}
+
+func TestWhoeverMovesRDMADevicesDoesSoAlone(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	first, err := j.LockRDMAMoves(context.Background(), "pod default/pod-1")
+	must(t, err)
+	defer first.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := j.LockRDMAMoves(ctx, "pod default/pod-2"); err == nil || !strings.Contains(err.Error(), "by pod default/pod-1") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestARefusalHoldsForThePodAndForThisBoot(t *testing.T) {
