@@ -67,7 +67,7 @@ func TestAResourceSwitchedOffIsThereWithoutUnits(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if err := Validate(o.ConfigFile, &out); err != nil || !strings.Contains(out.String(), "(valid all the same)") || !strings.Contains(out.String(), "good, 2 resources") {
+	if err := Validate(o.ConfigFile, &out); err != nil || !strings.Contains(out.String(), "(valid all the same)") || !strings.Contains(out.String(), ": valid, 2 resources") {
 		t.Errorf("validate: %v\n%s", err, out.String())
 	}
 }

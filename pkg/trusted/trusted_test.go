@@ -53,7 +53,7 @@ func TestAFileThatOthersCanHaveWrittenIsNotRead(t *testing.T) {
 		want string
 	}{
 		"of another user": {func(p string) { must(t, os.Chown(p, 1000, 0)) }, "user 1000's, not root's; find out who made it, then: chown root"},
-		"of a group":      {func(p string) { must(t, os.Chmod(p, 0o664)) }, "others than root (mode 0664); find out who allowed that, then: chmod go-w"},
+		"of a group":      {func(p string) { must(t, os.Chmod(p, 0o664)) }, "users other than root (mode 0664); find out who allowed that, then: chmod go-w"},
 		"of all":          {func(p string) { must(t, os.Chmod(p, 0o602)) }, "(mode 0602)"},
 		"a link": {func(p string) {
 			must(t, os.Rename(p, p+".real"))
