@@ -26,7 +26,8 @@ const (
 	// copiesDir has a copy of each record: should the records be lost, or one
 	// of them be damaged, the NIC is still known to be its pod's.
 	copiesDir = "copies"
-	// owedDir has the records of NICs that are home, and not yet as they were.
+	// owedDir has the records of NICs that are back on the host, but not yet as
+	// they were.
 	owedDir = "owed"
 )
 
@@ -43,12 +44,12 @@ type Journal struct {
 }
 
 // longestRecord is in bytes. A netdev may have 64 KiB of alternative names, and
-// a configuration as much as somebody likes to write.
+// a configuration may be of any length.
 const longestRecord = 1 << 20
 
-// Open opens the journal in a state folder, which need not exist; one in which
-// others than root can write is refused. procRoot is where proc is mounted: it
-// tells this boot from earlier ones.
+// Open opens the journal in a state folder, which need not exist; one that
+// users other than root can write to is refused. procRoot is where proc is
+// mounted: it tells this boot from earlier ones.
 func Open(stateDir, procRoot string) (*Journal, error) {
 	for _, dir := range []string{stateDir, filepath.Join(stateDir, recordsDir), filepath.Join(stateDir, copiesDir)} {
 		if err := trusted.CheckDir(dir); err != nil {
@@ -84,8 +85,9 @@ func (id ID) file() string { return id.ContainerID + "@" + id.IfName + suffix }
 func (j *Journal) path(id ID) string { return filepath.Join(j.dir, recordsDir, id.file()) }
 func (j *Journal) copy(id ID) string { return filepath.Join(j.dir, copiesDir, id.file()) }
 
-// Write begins a record: nothing may be moved before it returns, for then the
-// record is on disk. The record gets the journal's version and boot ID.
+// Write begins a record: nothing may be moved before it returns, because only
+// then is the record on disk. The record gets the journal's version and boot
+// ID.
 func (j *Journal) Write(r *Record) error {
 	b, err := j.encode(r)
 	if err == nil {
@@ -102,7 +104,7 @@ func (j *Journal) write(id ID, content []byte) error {
 	if err != nil {
 		return err
 	}
-	// Nobody needs the copy on disk, so it is made while the record gets there.
+	// The copy need not be on disk, so it is made while the record is synced.
 	copied := make(chan error, 1)
 	go func() { copied <- put(j.copy(id), content) }()
 	// The file's name is in the folder already: most file systems write both
@@ -113,10 +115,10 @@ func (j *Journal) write(id ID, content []byte) error {
 	return errors.Join(err, <-copied)
 }
 
-// Update replaces a record in one step, for every reader. It leaves to the
-// kernel when to write it to disk: only the end of this boot could lose it,
-// and that makes the record history anyway. A busy disk, as while images are
-// pulled, would have an ADD wait a hundred milliseconds for it.
+// Update replaces a record in one step. The kernel chooses when to write it to
+// disk: only the end of this boot could lose it, and then the record is history
+// anyway. On a busy disk, as while images are pulled, a sync would cost an ADD
+// a hundred milliseconds.
 func (j *Journal) Update(r *Record) error {
 	b, err := j.encode(r)
 	if err == nil {
@@ -146,7 +148,7 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 		return nil, err
 	}
 	b, err := json.MarshalIndent(r, "", "  ")
-	if err == nil && len(b) >= longestRecord { // of a configuration that is deep
+	if err == nil && len(b) >= longestRecord { // for a deeply nested configuration
 		b, err = json.Marshal(r)
 	}
 	if err == nil && len(b) >= longestRecord {
@@ -158,9 +160,10 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 // replace puts content into a file, which appears whole or not at all, and
 // which the caller closes.
 //
-// There is one name to write under for each attachment, whose lock every writer
-// holds: what a crash leaves is overwritten by the next write or removed with
-// the record.
+// Every writer holds a lock that keeps others from the same file: the NIC's for
+// its record and for what is owed to it, that of RDMA moves for a refusal. So
+// there is one name to write under for each file, and what a crash leaves is
+// overwritten by the next write or removed with the file.
 func replace(path string, content []byte) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -178,9 +181,9 @@ func replace(path string, content []byte) (*os.File, error) {
 	return f, nil
 }
 
-// Read returns the record of an attachment, nil if there is none. Where its
-// file is lost or is no record, its copy serves; bad are the files that were
-// there instead. An error says that it cannot be told at the moment.
+// Read returns the record of an attachment, nil if there is none. If its file
+// is lost or is not a record, its copy is used; bad are the files that were not
+// records. An error means that it cannot be read at the moment.
 func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
 	for _, path := range []string{j.path(id), j.copy(id)} {
 		r, err := read(path)
@@ -199,7 +202,7 @@ func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
 	return nil, bad, nil
 }
 
-// A BadFile is a journal file that is no record: cut short, or not ours.
+// A BadFile is a journal file that is not a record: cut short, or not ours.
 type BadFile struct {
 	Path string // where the file is now
 	Err  error
@@ -208,9 +211,9 @@ type BadFile struct {
 func (e *BadFile) Error() string { return fmt.Sprintf("journal file %s: %v", e.Path, e.Err) }
 func (e *BadFile) Unwrap() error { return e.Err }
 
-// read reads a record. What keeps it from that, but that there is nothing or no
-// room (trusted.Transient), is the file's fault: it must not stop the other NICs'
-// operations.
+// read reads a record. Unless the file is missing or the error is transient
+// (trusted.Transient), an error is the file's fault, and must not stop
+// operations on other NICs.
 func read(path string) (*Record, error) {
 	b, err := trusted.ReadFile(path, longestRecord)
 	if err != nil {
@@ -294,8 +297,8 @@ func removeFile(path string) error {
 	return nil
 }
 
-// Unwritten lists the attachments whose first record a crash kept from being
-// written: nothing was moved for them, and Remove clears what is left.
+// Unwritten lists the attachments whose first record was never written because
+// of a crash: nothing was moved for them, and Remove clears what is left.
 func (j *Journal) Unwritten() ([]ID, error) {
 	ids := map[ID]bool{}
 	for _, dir := range []string{recordsDir, copiesDir} {

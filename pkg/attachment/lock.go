@@ -21,14 +21,14 @@ import (
 const lockWait = 20 * time.Second
 
 // A Lock is an exclusive flock(2) on a file of the state folder. The kernel
-// releases it when the process ends, in whatever way; an IPAM plugin that it
+// releases it when the process ends, however it ends; an IPAM plugin that it
 // started does not hold it, and dies with it (package delegate).
 //
-// They are taken in this order, and never two of one sort by one process:
+// Locks are taken in this order, and never two of a kind by one process:
 // attachment, NIC, RDMA moves.
 type Lock struct{ f *os.File }
 
-// A HeldError says who holds a lock that could not be had in time.
+// A HeldError says who holds a lock that could not be taken in time.
 type HeldError struct {
 	What   string // "NIC ens12np0"
 	Holder string // what the holder wrote of itself, "" if nothing
@@ -44,7 +44,7 @@ func (e *HeldError) Error() string {
 
 // attachmentLocks is how many lock files the attachments share. It bounds the
 // folder's size without ever deleting a lock file, which would race; two
-// attachments with one file wait for each other, and that is all.
+// attachments that share a file wait for each other, no more.
 const attachmentLocks = 64
 
 // LockAttachment keeps two operations on one attachment apart, such as a DEL
@@ -57,7 +57,7 @@ func (j *Journal) LockAttachment(ctx context.Context, id ID, holder string) (*Lo
 }
 
 // LockNIC keeps two pods from being given one NIC. key is the netdev's
-// Identity.Key, what names it in an error.
+// Identity.Key, what is its name in an error.
 func (j *Journal) LockNIC(ctx context.Context, key, what, holder string) (*Lock, error) {
 	return j.lockNIC(ctx, lockWait, key, what, holder)
 }
@@ -66,7 +66,7 @@ func (j *Journal) lockNIC(ctx context.Context, wait time.Duration, key, what, ho
 	return j.lock(ctx, wait, "nic-"+fileName(key), "NIC "+what, holder)
 }
 
-// fileName makes a file's name of a NIC's key.
+// fileName turns a NIC's key into a file name.
 func fileName(key string) string { return strings.NewReplacer("/", "_", ":", ".").Replace(key) }
 
 // LockRDMAMoves serialises moves of RDMA devices on the node: two at a time
@@ -101,17 +101,17 @@ func (j *Journal) lock(ctx context.Context, wait time.Duration, name, what, hold
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
-	// The holder's name is for a message only; that it could not be written
-	// is no reason to fail. What a longer name left behind the line stays:
-	// ext4 takes a file that is truncated and written for one whose content is
-	// being replaced, and has the next to truncate it wait for the disk.
+	// The holder's name is only for a message; failing to write it is no reason
+	// to fail. The rest of a longer name stays after the line: ext4 takes a
+	// file that is truncated and rewritten for one whose content is being
+	// replaced, and makes the next one to truncate it wait for the disk.
 	_, _ = f.WriteAt([]byte(holder+"\n"), 0)
 	return &Lock{f}, nil
 }
 
-// openLock opens a lock file, and makes it and its folder where they are not
-// there. On a file system that has become read-only it is enough that they are:
-// the NIC of an ADD from before can still be given back.
+// openLock opens a lock file, and makes it and its folder if they are missing.
+// On a file system that has become read-only it is enough that they exist: the
+// NIC of an earlier ADD can still be given back.
 func openLock(path string) (*os.File, error) {
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if err != nil && !errors.Is(err, unix.EROFS) {

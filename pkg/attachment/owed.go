@@ -11,9 +11,9 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
-// Owe notes that a record's NIC is on the host and not yet all that it was: it
-// is under another name than its own, which somebody else has, or the host's
-// network manager is to configure it. The attachment can end all the same.
+// Owe notes that a record's NIC is on the host but not yet as it was: another
+// link has its name, or the host's network manager has yet to configure it. The
+// attachment can end all the same.
 func (j *Journal) Owe(r *Record) error {
 	b, err := j.encode(r)
 	if err == nil {
@@ -66,8 +66,8 @@ func (j *Journal) stillOwed(r *Record) (*Record, error) {
 	return now, err
 }
 
-// owed is the note about a NIC: one for each, whoever had it. Those of two ports
-// of one function have one lock, and a note each.
+// owed is the file with the note about a NIC: one for each NIC, whoever had it.
+// Two ports of one function share a lock, but have a note each.
 func (j *Journal) owed(r *Record) string {
 	id := r.NIC.Netdev
 	name := id.Key()

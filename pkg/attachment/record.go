@@ -16,8 +16,8 @@ import (
 type Step string
 
 const (
-	// Prepared is written down: the NIC is on the host or in the pod. If it is
-	// elsewhere, somebody else moved it.
+	// Prepared means that the record is written: the NIC is on the host or in
+	// the pod. If it is elsewhere, somebody else moved it.
 	Prepared Step = "prepared"
 	// Attached means that the pod has the NIC.
 	Attached Step = "attached"
@@ -51,7 +51,7 @@ type Record struct {
 	NIC NIC `json:"nic"`
 	// Host is the netdev's state before the move, to be restored.
 	Host netdev.State `json:"host"`
-	// Manager is who on the host configures the netdev whenever it appears.
+	// Manager is what configures the netdev whenever it appears on the host.
 	Manager netmanager.Manager `json:"manager,omitempty"`
 	// Back is when the NIC came back to the host.
 	Back time.Time `json:"back,omitzero"`
@@ -70,7 +70,8 @@ type Record struct {
 	Config json.RawMessage `json:"config,omitempty"`
 }
 
-// A Pod is named in logs and in messages; nothing is decided by it.
+// A Pod is what the runtime says of the pod. The name is for logs and messages;
+// nothing is decided by it.
 type Pod struct {
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name,omitempty"`
@@ -111,7 +112,7 @@ type NIC struct {
 	RDMA *rdma.Device `json:"rdma,omitempty"`
 	// RDMAMoved says that the RDMA device goes with the netdev: exclusive mode.
 	RDMAMoved bool `json:"rdmaMoved,omitempty"`
-	// Soft is the device in software on the netdev that the attachment goes
+	// Soft is the netdev's software RDMA device that the attachment does
 	// without.
 	Soft *rdma.Device `json:"soft,omitempty"`
 }
@@ -129,12 +130,12 @@ func (r *Record) Holder() string {
 }
 
 // managerWait is how long a network manager has to configure a NIC that came
-// back. NetworkManager takes some tenths of a second from the kernel's word on,
-// ifupdown may take seconds, and on a busy host all take longer.
+// back. NetworkManager takes some tenths of a second from the kernel's event
+// on, ifupdown may take seconds, and on a busy host all take longer.
 const managerWait = 20 * time.Second
 
-// Due is when what is owed to a NIC can be settled: a manager has its time. Where
-// the clock has been set back since, that is at once.
+// Due is when what is owed to a NIC can be settled: its manager has had its
+// time. If the clock has been set back since, that is at once.
 func (r *Record) Due() time.Time {
 	if r.Manager == netmanager.None || time.Now().Before(r.Back) {
 		return time.Time{}

@@ -11,9 +11,9 @@ import (
 )
 
 // Refuse remembers that a pod must not get a NIC, whoever asks again: the
-// runtime tries a failed ADD again with a new container ID, though what went
-// wrong lies with the pod itself. Without the pod's UID, which runtimes pass
-// since Kubernetes 1.21, nothing can be remembered.
+// runtime retries a failed ADD with a new container ID, but what went wrong
+// lies with the pod itself. Without the pod's UID, which runtimes pass since
+// Kubernetes 1.21, nothing can be remembered.
 func (j *Journal) Refuse(pod Pod, reason string) error {
 	path := j.refusal(pod)
 	if path == "" {
@@ -35,7 +35,7 @@ func (j *Journal) Refused(pod Pod) (reason string, err error) {
 	if trusted.Transient(err) {
 		return "", fmt.Errorf("look for a refusal: %w", err)
 	}
-	// What else keeps it from being read is no refusal of ours.
+	// Whatever else cannot be read is not a refusal of ours.
 	boot, reason, _ := strings.Cut(string(b), "\n")
 	if boot != j.bootID {
 		return "", nil

@@ -25,9 +25,10 @@ type Returner struct {
 	Who string
 	// Log has the record's NIC and pod as attributes.
 	Log *slog.Logger
-	// Appear has udev take a netdev of the host for one that appears now, under the
-	// name that it has; nil where that may not be done, or ifupdown has configured
-	// the NIC. For one that appeared under the pod's name, udev has no ifupdown run.
+	// Appear has udev treat a netdev of the host as one that appears now, under
+	// the name that it has. It is nil where that is not allowed, or ifupdown
+	// has configured the NIC already. For a NIC that appeared under the pod's
+	// name, udev does not run ifupdown.
 	Appear func(name string) error
 }
 
@@ -37,10 +38,10 @@ type Returner struct {
 // it can be repeated after any failure.
 //
 // The caller holds the NIC's lock, and closes the record when Return succeeds.
-// That is so, too, with nothing to be returned: a virtual netdev that the kernel
-// destroyed with its namespace, or a NIC that is somebody else's by now. A NIC
-// that cannot have its own name on the host has come back: the name is owed. So
-// are its addresses and routes where the host's network manager brings them.
+// It also succeeds if there is nothing to return: a virtual netdev that the
+// kernel destroyed with its namespace, or a NIC that somebody else has now. A
+// NIC whose name another link has counts as returned: the name is owed. So are
+// its addresses and routes if the host's network manager restores them.
 func (w Returner) Return(ctx context.Context, r *Record) error {
 	if !w.Journal.Current(r) {
 		return nil // the reboot brought the NIC back
@@ -110,7 +111,7 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 }
 
 // isManaged tells whether a network manager will configure a NIC that comes
-// back, and must be left to.
+// back, so that we must not.
 func (w Returner) isManaged(r *Record, moved bool) bool {
 	return r.Manager == netmanager.NetworkManager || r.Manager == netmanager.Ifupdown && (moved || w.Appear != nil)
 }
@@ -125,8 +126,9 @@ func (w Returner) announce(r *Record) error {
 }
 
 // Finish does what a Return by the device plugin could not: its container has a
-// read-only /proc/sys, and may not have a NIC appear. ifupdown then must find no
-// addresses. After any other Return there is nothing left to do. The caller holds the NIC's lock, and nobody has the NIC.
+// read-only /proc/sys, and cannot have a NIC appear. The addresses go before it
+// appears, because ifupdown must find none. After any other Return there is
+// nothing left to do. The caller holds the NIC's lock, and nobody has the NIC.
 func (w Returner) Finish(ctx context.Context, r *Record) error {
 	if !w.Journal.Current(r) {
 		return nil
@@ -146,13 +148,13 @@ func (w Returner) Finish(ctx context.Context, r *Record) error {
 	return errors.Join(err, w.Host.DeleteAddresses(link, r.Host.Addresses), w.announce(r))
 }
 
-// dyingWait bounds the wait for the end of a device in software that the kernel
-// deletes in the background (ib_unregister_device_queued).
+// dyingWait bounds the wait for the end of a software RDMA device that the
+// kernel deletes in the background (ib_unregister_device_queued).
 const dyingWait = 200 * time.Millisecond
 
-// remakeSoft makes a device in software again that was on the netdev: the
+// remakeSoft recreates the software RDMA device that was on the netdev: the
 // kernel's drivers delete theirs when a netdev changes namespace (rxe_notify,
-// siw_netdev_event). There is nothing else in one that the host could miss.
+// siw_netdev_event). Such a device has no other state that the host could miss.
 func (w Returner) remakeSoft(ctx context.Context, r *Record) {
 	device := cmp.Or(r.NIC.RDMA, r.NIC.Soft)
 	if device == nil || !device.Soft || device.SoftKind == "" {
@@ -192,8 +194,8 @@ func (w Returner) isSomebodyElses(ctx context.Context, pod *netdev.Namespace, r 
 	return errors.As(err, &taken)
 }
 
-// hostState is what the host gets back. Another card in the slot has another
-// address of its own.
+// hostState is what the host gets back. If there is another card in the slot,
+// it keeps its own address.
 func hostState(r *Record, link netlink.Link) netdev.State {
 	s := r.Host
 	if own := link.Attrs().PermHWAddr.String(); own != r.NIC.Netdev.PermanentMAC && s.MAC == r.NIC.Netdev.PermanentMAC {

@@ -36,18 +36,18 @@ const (
 	lookWait      = 50 * time.Millisecond
 )
 
-// deepAfter is the look from which on namespaces are looked for that no process
-// is in. The way there takes long, and nearly always the kernel is just not yet
-// done with a namespace.
+// deepAfter is how many looks come before those that also search namespaces
+// without a process. Such a search takes long, and nearly always the kernel
+// just is not done with a namespace yet.
 const deepAfter = 6
 
-// ErrOutOfReach says that a NIC is in no namespace that this process can
-// enter, and that it has looked into all of them. A physical one may come back by
-// itself; until then it stays in the journal.
+// ErrOutOfReach says that a NIC is in none of the namespaces that this process
+// found and may enter. A physical one may come back by itself; until then it
+// stays in the journal.
 var ErrOutOfReach = errors.New("the NIC is in no reachable network namespace")
 
 // An elsewhereError says that a NIC is where this attachment cannot have
-// brought it: somebody else has it by now.
+// brought it: somebody else has it now.
 type elsewhereError struct{ path string }
 
 func (e *elsewhereError) Error() string { return "the NIC is in " + e.path }
@@ -81,8 +81,8 @@ func openPod(r *Record) (*netdev.Namespace, error) {
 // errEnded says that a virtual netdev is gone.
 var errEnded = errors.New("the NIC was destroyed with its namespace")
 
-// isVeth tells whether a link of the host is the end of a wire. While it is, so
-// is the other end, wherever the pod put it: the two end together.
+// isVeth tells whether a link of the host is a veth. While it exists, so does
+// its peer, wherever the pod put it: the two are destroyed together.
 func (w Returner) isVeth(index int) (bool, error) {
 	link, err := w.Host.LinkAt(index)
 	if errors.Is(err, unix.ENODEV) {
@@ -92,12 +92,13 @@ func (w Returner) isVeth(index int) (bool, error) {
 }
 
 // find looks for a record's netdev. A place other than pod and host is for the
-// caller to close. A nil link without an error: a virtual netdev that is gone.
+// caller to close. A nil link without an error means a virtual netdev that is
+// gone.
 func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (place *netdev.Namespace, link netlink.Link, err error) {
 	id, wait := r.NIC.Netdev, returnWait
 	hasPeer := id.Kind == "veth" && !id.LowerAway
 	if !id.Physical() && !hasPeer {
-		wait = 0 // it ends with its namespace
+		wait = 0 // it is destroyed with its namespace
 	}
 	place, err = w.search(ctx, wait, pod, func(in *netdev.Namespace) (bool, error) { return w.mayBeIn(r, in) }, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
 		found, err := in.Link(ctx, id, w.Host)
@@ -118,10 +119,11 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 	return place, link, err
 }
 
-// search looks until see finds something: in the pod, on the host, and in all
-// other namespaces. It is an *elsewhereError when that is in one in which,
-// says may, it cannot be this attachment's. It is ErrOutOfReach only after a look
-// into all: what kept this process from one is the error otherwise.
+// search looks until see finds something: in the pod, on the host, and in the
+// other namespaces. The error is an *elsewhereError if it is in one where, as
+// may says, it cannot be this attachment's. It is ErrOutOfReach only if the
+// last look failed in no namespace that this process may enter; otherwise it is
+// that failure.
 func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Namespace, may func(*netdev.Namespace) (bool, error), see sight) (place *netdev.Namespace, err error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -139,7 +141,7 @@ func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Na
 		}
 		looks++
 		var err error
-		// Where a look takes long, there are not that many.
+		// If looks take long, there are not that many.
 		deep := looks > deepAfter || time.Since(begun) >= wait/2
 		place, missed, err = searchElsewhere(ctx, deep, may, see)
 		return place != nil, err
@@ -153,9 +155,9 @@ func (w Returner) search(ctx context.Context, wait time.Duration, pod *netdev.Na
 // A sight tells whether something is in a namespace.
 type sight func(ctx context.Context, in *netdev.Namespace) (found bool, err error)
 
-// searchElsewhere looks in all other namespaces, in which anybody may slow it
-// down. The caller closes the place. What is found nowhere may be in a namespace
-// that it missed, with this error.
+// searchElsewhere looks in the other namespaces, where anybody may slow it
+// down. The caller closes the place. missed is why it could not look into some
+// namespace: what is found nowhere may be there.
 func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace) (bool, error), see sight) (place *netdev.Namespace, missed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, elsewhereWait)
 	defer cancel()
@@ -178,7 +180,7 @@ func searchElsewhere(ctx context.Context, deep bool, may func(*netdev.Namespace)
 		if !mine {
 			return nil, nil, &elsewhereError{ns.Path}
 		}
-		place, err = netdev.OpenNamespace(ns.Path) // ns is closed behind the loop's body
+		place, err = netdev.OpenNamespace(ns.Path) // ns is closed after the loop's body
 		return place, nil, err
 	}
 	return nil, missed, nil
@@ -191,8 +193,9 @@ func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, err
 }
 
 // mayBeIn tells whether a NIC that is in a namespace is still this attachment's
-// to bring back: it is the pod's own, or one that no runtime keeps for a pod, nor
-// is another attachment's, and containers had the NIC.
+// to bring back: the namespace is the pod's own, or containers have had the NIC
+// and it is neither one that a runtime keeps for a pod nor another
+// attachment's.
 func (w Returner) mayBeIn(r *Record, in *netdev.Namespace) (bool, error) {
 	if r.Netns.is(in) && (!in.Sandbox || in.Path == r.Netns.Path) {
 		return true, nil

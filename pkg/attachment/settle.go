@@ -10,13 +10,13 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 )
 
-// SettleDue gives NICs that are on the host what is owed to them, where that is
-// due: their own name, if that is free by now, and what their network manager has
-// not brought. owed are the notes, way is the way back for each. next is when the
+// SettleDue gives NICs that are on the host what is owed to them and due: their
+// own name, if that is free by now, and what their network manager has not
+// restored. owed are the notes, way is the way back for each. next is when the
 // next of them falls due, zero if none does.
 //
-// It is nobody's command, so it waits for no lock, and what fails is a line in the
-// log: the note stays for the next who looks.
+// No command asked for it, so it waits for no lock, and a failure is only
+// logged: the note stays for the next try.
 func SettleDue(ctx context.Context, owed []*Record, way func(*Record) Returner) (next time.Time) {
 	for _, note := range owed {
 		if due := note.Due(); time.Now().Before(due) {
@@ -33,8 +33,8 @@ func SettleDue(ctx context.Context, owed []*Record, way func(*Record) Returner) 
 	return next
 }
 
-// settle is SettleDue for one NIC. The note may be another by the time that the
-// NIC is locked.
+// settle is SettleDue for one NIC. The note may have changed by the time the
+// NIC is locked, so it is read again.
 func (w Returner) settle(ctx context.Context, note *Record) error {
 	lock, err := w.Journal.lockNIC(ctx, 0, note.NIC.Netdev.Key(), note.Host.Name, w.Who)
 	if busy := (*HeldError)(nil); errors.As(err, &busy) {
@@ -64,12 +64,12 @@ func (w Returner) settle(ctx context.Context, note *Record) error {
 	return nil
 }
 
-// settleConfiguration adds what a NIC's network manager has not brought, once.
+// settleConfiguration adds what a NIC's network manager has not restored, once.
 func (w Returner) settleConfiguration(ctx context.Context, r *Record, link netlink.Link) error {
 	if r.Manager == netmanager.None {
 		return nil
 	}
-	// If nobody came by for long, what the NIC has is how it is now configured.
+	// If this comes late, what the NIC has by now is how the host wants it.
 	missing, err := w.Host.AddMissing(ctx, link, r.Host, time.Since(r.Back) > 2*managerWait)
 	if err != nil {
 		return err
