@@ -17,14 +17,15 @@ import (
 // An Address is one that the host put on the netdev to stay. Addresses that the
 // kernel makes by itself (IPv6 link-local and those from router
 // advertisements) come back by themselves and are not recorded, nor are those
-// of limited life: a DHCP client asks for another lease when the netdev is back.
+// with a limited lifetime: a DHCP client asks for another lease when the netdev
+// is back.
 type Address struct {
 	Prefix netip.Prefix `json:"prefix"` // the address with its prefix length
 	Peer   netip.Prefix `json:"peer,omitzero"`
 	Label  string       `json:"label,omitempty"`
 	Scope  int          `json:"scope,omitempty"`
-	// Broadcast is an IPv4 address's: 0.0.0.0 for none, not set for the last
-	// address of the subnet.
+	// Broadcast is an IPv4 address's broadcast address: 0.0.0.0 for none, not
+	// set for the last address of the subnet.
 	Broadcast netip.Addr `json:"broadcast,omitzero"`
 	// NoPrefixRoute: the kernel adds no route to the subnet. NetworkManager asks
 	// for that, and adds the route itself, with a metric. So does a State for an
@@ -60,7 +61,7 @@ func (n *Namespace) addresses(ctx context.Context, link netlink.Link) (lasting [
 	return lasting, temporary, nil
 }
 
-// Addresses lists by which addresses others may talk with the host through a
+// Addresses lists the addresses by which others may reach the host through a
 // link, leased ones included.
 func (n *Namespace) Addresses(ctx context.Context, link netlink.Link) ([]netip.Addr, error) {
 	lasting, temporary, err := n.addresses(ctx, link)
@@ -135,7 +136,7 @@ func (a Address) message(index int) []nl.NetlinkRequestData {
 	return parts
 }
 
-// broadcast is the broadcast address to set, none where there is none.
+// broadcast is the broadcast address to set, invalid if there is none.
 func (a Address) broadcast() netip.Addr {
 	const pointToPoint = 31 // RFC 3021
 	switch {
@@ -163,8 +164,8 @@ func isLinkLocal6(ip net.IP) bool {
 	return ip.To4() == nil && (ip.IsLinkLocalUnicast() || ip.IsMulticast())
 }
 
-// kernelMetric is that of the route to an address's subnet, where nobody says
-// otherwise (IP6_RT_PRIO_ADDRCONF in the kernel).
+// kernelMetric is the metric of the route to an address's subnet, unless
+// somebody sets another (IP6_RT_PRIO_ADDRCONF in the kernel).
 func kernelMetric(p netip.Prefix) int {
 	if p.Addr().Is6() {
 		return 256
@@ -188,7 +189,7 @@ func peer(a netlink.Addr) netip.Prefix {
 	return Prefix(a.Peer)
 }
 
-// broadcast keeps none apart from the one that the kernel would be given.
+// broadcast is an address's broadcast address, with 0.0.0.0 for none.
 func broadcast(a netlink.Addr) netip.Addr {
 	switch {
 	case a.IP.To4() == nil:

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DropAltName takes an alternative name from a link: the kernel renames none to
-// a name that it has besides (dev_change_name).
+// DropAltName removes an alternative name from a link: the kernel does not
+// rename a link to one of its own alternative names (dev_change_name).
 // Equivalent to: `ip link property del dev $link altname $name`.
 func (n *Namespace) DropAltName(link netlink.Link, name string) error {
 	return n.deleteAltNames(link, []string{name})
 }
 
-// addAltNames gives a link alternative names. One that it has got meanwhile is
-// no error: udev names a NIC that appears, too.
+// addAltNames gives a link alternative names. One that it has by now is not an
+// error: udev names a NIC that appears, too.
 func (n *Namespace) addAltNames(link netlink.Link, names []string) error {
 	var errs []error
 	for _, name := range names {
@@ -32,9 +32,10 @@ func (n *Namespace) addAltNames(link netlink.Link, names []string) error {
 	return errors.Join(errs...)
 }
 
-// deleteAltNames takes alternative names from a link: as many in one message as
-// an attribute holds, for a pod may have set five hundred. One that is gone is
-// no error: kernels before 6.6 leave them behind when the link moves.
+// deleteAltNames removes alternative names from a link: as many in one message
+// as an attribute holds, because a pod may have set five hundred. One that is
+// gone is not an error: kernels before 6.6 leave them behind when the link
+// moves.
 func (n *Namespace) deleteAltNames(link netlink.Link, names []string) error {
 	const together = 400 // of 128 bytes each, in 64 KiB
 	var errs []error

@@ -26,8 +26,8 @@ const (
 	sizeofInetDiagCond = 8
 )
 
-// A Connection is a TCP socket's: with somebody, or, if Peer is nobody, one that
-// waits for others at Port.
+// A Connection is a TCP socket: connected to Peer, or, if Peer is not set,
+// listening on Port.
 type Connection struct {
 	Port uint16
 	Peer netip.AddrPort
@@ -40,8 +40,8 @@ func (c Connection) String() string {
 	return fmt.Sprintf("with %s", c.Peer)
 }
 
-// Connections lists with whom the namespace has TCP connections by one of its
-// addresses, and who waits for such at this very one.
+// Connections lists the namespace's TCP connections from one of its addresses,
+// and the sockets that listen on this very address.
 // Equivalent to: `ss -Htn state established state listening src $address`.
 func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]Connection, error) {
 	at := n.NS
@@ -87,8 +87,9 @@ func inetDiagRequest(address netip.Addr) []byte {
 	binary.NativeEndian.PutUint32(request[4:], 1<<tcpEstablished|1<<tcpListen)
 
 	size := sizeofInetDiagOp + sizeofInetDiagCond + address.BitLen()/8
-	// A socket that meets the condition goes on behind it, which is the end of
-	// the program; one that does not is sent further, which is its refusal.
+	// A socket that meets the condition goes on after it, to the end of the
+	// program, and is accepted; one that does not is sent past the end, and is
+	// rejected.
 	program := []byte{inetDiagBCSCond, byte(size)}
 	program = binary.NativeEndian.AppendUint16(program, uint16(size+sizeofInetDiagOp))
 	program = append(program, family, byte(address.BitLen()), 0, 0)

@@ -15,9 +15,10 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
 
-// A Devconf is the netdev's own sysctls. A move gives it the defaults of the
-// namespace that it comes to; what the host had set is set again. The kernel
-// tells them with the link, so that reading them costs next to nothing.
+// A Devconf holds the netdev's own sysctls. A move gives it the defaults of the
+// target namespace; what the host had set is set again. The kernel reports
+// those of IPv4 and IPv6 with the link, so that reading them costs next to
+// nothing.
 type Devconf struct {
 	// IPv4 is net.ipv4.conf.<interface>: the value with index i is
 	// IPV4_DEVCONF_<i+1> of <linux/ip.h>.
@@ -53,7 +54,7 @@ func numbersIn(data []byte) []int32 {
 }
 
 // ipv4Changes is the attribute that makes the IPv4 half of now that of d, nil
-// if it is. It takes NET_ADMIN and no file (inet_set_link_af).
+// if they are equal. It takes NET_ADMIN and no file (inet_set_link_af).
 func (d *Devconf) ipv4Changes(now *Devconf) *nl.RtAttr {
 	const multicastForwarding = 1 // set by a routing daemon, see ip(7)
 	list := attribute(unix.IFLA_INET_CONF)
@@ -91,7 +92,7 @@ func ipv6Names() []string {
 	}
 }
 
-// inSeconds are the values that the kernel tells in milliseconds and takes in
+// inSeconds are the values that the kernel reports in milliseconds and takes in
 // seconds (ipv6_store_devconf, addrconf_sysctl).
 func inSeconds(name string) bool {
 	return slices.Contains([]string{"router_solicitation_interval", "router_solicitation_delay", "router_solicitation_max_interval", "router_probe_interval"}, name)
@@ -152,8 +153,8 @@ func (n *Namespace) readNeighbours(ifName string) (found map[string]string, err 
 	return found, err
 }
 
-// RestoreSysctls sets those of a state's sysctls again that are files: a Restore by
-// a program that may not write them has left them as they were.
+// RestoreSysctls sets those sysctls of a state that are files: a Restore by a
+// program that may not write them has left them unset.
 func (n *Namespace) RestoreSysctls(link netlink.Link, s State) error {
 	answer, err := n.getLink(link.Attrs().Index)
 	if err != nil {

@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LinksElsewhere lists the links of the other namespaces that this one has a
-// number for: the kernel gives one to each namespace that a link of this one moved
-// to, or has its peer in, as a pod's eth0 has; to that when it first tells of the
-// link, so whoever wants all lists this one's links before. It takes NET_ADMIN
-// there, and enters none. (IFLA_TARGET_NETNSID, Linux 5.0. Kernels that do not know it
-// list the links of this namespace; the answer says which it is.)
+// LinksElsewhere lists the links of the other namespaces that have a number
+// (nsid) in this one: the kernel gives one to each namespace in which a link of
+// this one has its peer, such as a pod's eth0, or to which one moved. It does so
+// when it first tells of that link, so whoever wants all of them lists this
+// namespace's links first. It takes NET_ADMIN there, and enters none.
+// (IFLA_TARGET_NETNSID, Linux 5.0. Kernels that do not know it list the links of
+// this namespace; the answer says which it is.)
 func (n *Namespace) LinksElsewhere(ctx context.Context) ([]netlink.Link, error) {
 	numbers, err := n.namespaceNumbers(ctx)
 	if err != nil {

@@ -22,12 +22,12 @@ type ethtool map[string][]byte
 type group struct {
 	name     string
 	get, set uint8
-	// takes are the attributes that the kernel takes and not only tells.
+	// takes are the attributes that the kernel accepts, not only reports.
 	takes []uint16
 	// bits are those of them that are sets of bits.
 	bits []uint16
-	// fixed are those that follow from others unless a number of them, the
-	// first of takes, is 0: a speed that was negotiated.
+	// fixed are those that are negotiated, such as the speed, unless the first
+	// of takes is 0.
 	fixed []uint16
 }
 
@@ -168,7 +168,8 @@ func (n *Namespace) readEthtool(link netlink.Link) (ethtool, error) {
 	return found, nil
 }
 
-// restoreEthtool sets again what differs. What the driver has no more is left.
+// restoreEthtool sets again what differs. What the driver no longer has is left
+// out.
 func (n *Namespace) restoreEthtool(link netlink.Link, want ethtool) error {
 	if len(want) == 0 {
 		return nil
@@ -216,8 +217,9 @@ func (g group) changes(recorded, have map[uint16][]byte) (changes []*nl.RtAttr) 
 	return changes
 }
 
-// bitChanges is the set of bits that makes now the old one, nil if it is: it
-// has those bits only that differ, for the kernel refuses to hear of some.
+// bitChanges is the bitset that turns now into old, nil if they are equal. It
+// has only the bits that differ, because the kernel rejects some even
+// unchanged.
 func bitChanges(old, now []byte) []*nl.RtAttr {
 	was, is := values(old), values(now)
 	value := was[unix.ETHTOOL_A_BITSET_VALUE]

@@ -17,12 +17,13 @@ import (
 
 // AllNamespaces opens, one after another, every network namespace that this
 // process can reach, those of container runtimes first. Each comes once and is
-// closed behind the loop's body. It is the slow way to find a netdev that is in
+// closed after the loop's body. It is the slow way to find a netdev that is in
 // none of the places where it should be.
 //
 // One that cannot be opened comes as an error, unless it ended meanwhile or may
-// not be entered; so does the end of ctx, which ends the loop early. What was
-// not found without an error is in no namespace.
+// not be entered; so does the end of ctx, which ends the loop early. What a
+// deep search without an error did not find is in no namespace that this
+// process may enter.
 //
 // deep is slower still, and finds namespaces in which no process is: those that
 // only a file descriptor of a process holds, or a mount elsewhere.
@@ -50,8 +51,8 @@ func AllNamespaces(ctx context.Context, deep bool) iter.Seq2[*Namespace, error] 
 	}
 }
 
-// distinctNamespaces goes through namespacePaths, with one path of each
-// namespace but for some, by their inodes.
+// distinctNamespaces goes through namespacePaths, with one path for each
+// namespace, and leaves out those with the inodes in but.
 func distinctNamespaces(ctx context.Context, deep bool, but ...uint64) iter.Seq2[string, bool] {
 	return func(yield func(string, bool) bool) {
 		seen := map[uint64]bool{}
@@ -74,9 +75,9 @@ func distinctNamespaces(ctx context.Context, deep bool, but ...uint64) iter.Seq2
 	}
 }
 
-// inodeOf is the inode of the namespace that a file is, 0 if there is none. A
-// process' link says it (ns_get_name in fs/nsfs.c), and to read it takes a third
-// of the time that following it does: a node has thousands of processes.
+// inodeOf is the inode of the namespace that a file stands for, 0 if there is
+// none. A process's link says it (ns_get_name in fs/nsfs.c), and reading that
+// takes a third of the time of following it: a node has thousands of processes.
 func inodeOf(path string) uint64 {
 	text := make([]byte, len("net:[18446744073709551615]"))
 	if n, err := unix.Readlink(path, text); err == nil && isNetworkNamespace(string(text[:n])) {
@@ -90,8 +91,8 @@ func inodeOf(path string) uint64 {
 	return st.Ino
 }
 
-// SandboxNumbered returns the file of the namespace that has a number in this
-// one, if a container runtime made it for a pod; "" if none did.
+// SandboxNumbered returns the file of the namespace with a number (nsid) in
+// this one, if a container runtime made it for a pod; "" if none did.
 func (n *Namespace) SandboxNumbered(number int) (path string, err error) {
 	for path, kept := range namespacePaths(false) {
 		if !kept {
@@ -118,7 +119,7 @@ func (n *Namespace) SandboxNumbered(number int) (path string, err error) {
 }
 
 // isNamedByRuntime tells a pod's namespace from one that a person made with
-// `ip netns`: containerd calls it cni- and a UUID, CRI-O by a UUID, and Docker
+// `ip netns`: containerd names it cni- and a UUID, CRI-O a UUID, and Docker
 // has a folder of its own.
 func isNamedByRuntime(path string) bool {
 	name := filepath.Base(path)
@@ -127,7 +128,7 @@ func isNamedByRuntime(path string) bool {
 }
 
 // namespacePaths goes through the files that may be network namespaces, with
-// whether a runtime keeps them.
+// whether they are where runtimes keep those of pods.
 func namespacePaths(deep bool) iter.Seq2[string, bool] {
 	return func(yield func(string, bool) bool) {
 		// Container runtimes bind-mount the namespaces of pods there, and
@@ -163,8 +164,8 @@ func processNamespaces(yield func(string) bool) {
 	}
 }
 
-// processes are the folders in proc of those that may have a namespace of their
-// own. The kernel's threads have none, and are most of what an idle node has.
+// processes are the /proc folders of the processes that may have a namespace of
+// their own. Kernel threads have none, and are most of what an idle node runs.
 func processes() (folders []string) {
 	proc, err := os.Open("/proc")
 	if err != nil {
@@ -182,8 +183,8 @@ func processes() (folders []string) {
 }
 
 // kernelThreads are the children of kthreadd, which is process 2 unless this is
-// the PID namespace of a container. A program that runs, unlike a thread of the
-// kernel, has a file (proc_exe_link in fs/proc/base.c).
+// the PID namespace of a container. A running program, unlike a kernel thread,
+// has an executable (proc_exe_link in fs/proc/base.c).
 func kernelThreads() map[string]bool {
 	if _, err := os.Readlink("/proc/2/exe"); !errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -196,7 +197,7 @@ func kernelThreads() map[string]bool {
 	return threads
 }
 
-// openNamespaces are those that a process has a file descriptor of.
+// openNamespaces are those that a process has a file descriptor for.
 func openNamespaces(yield func(string) bool) {
 	paths, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, path := range paths {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Feature is something that the running kernel has or has not. It was asked,
-// for its version does not tell: distributions give old versions new features.
+// A Feature is something that the running kernel has or lacks. The kernel is
+// asked, because its version does not tell: distributions backport features.
 type Feature struct {
 	// Name is what it is; Since the version of Linux that brought it.
 	Name, Since string
@@ -40,7 +40,7 @@ func supportedIf(yes bool) Support {
 }
 
 // Features asks the kernel for what netdevs are found and restored by. It
-// changes nothing and takes no privilege.
+// changes nothing and needs no privilege.
 func (n *Namespace) Features(ctx context.Context) ([]Feature, error) {
 	answers, err := n.listLinks(ctx)
 	if err != nil {
@@ -116,8 +116,8 @@ func (n *Namespace) ethtoolMessages() Feature {
 }
 
 // LeftBehind are the alternative names by which this namespace still finds a
-// link that has left it: kernels before 6.6 leave them behind, unless they were
-// given that patch ("net: move altnames together with the netdevice").
+// link that has left it: kernels before 6.6 leave them behind, unless that
+// patch was backported ("net: move altnames together with the netdevice").
 func (n *Namespace) LeftBehind(names []string) (left []string) {
 	for _, name := range names {
 		if link, err := n.linkNamed(name); err != nil || link == nil {

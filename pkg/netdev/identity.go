@@ -108,7 +108,7 @@ func (id Identity) Untold() string {
 	return ""
 }
 
-// A likeness is how much a link is the netdev that is looked for.
+// A likeness is how closely a link matches the netdev that is looked for.
 type likeness int
 
 const (
@@ -119,9 +119,9 @@ const (
 	itself
 )
 
-// compare tells how much a link is the netdev. away is whether its namespace is
-// another one than the host's, and hostID that namespace's number for the
-// host's, -1 if it has none.
+// compare tells how closely a link matches the netdev. away is whether its
+// namespace is another one than the host's, and hostID that namespace's number
+// for the host's, -1 if it has none.
 func (id Identity) compare(link netlink.Link, away bool, hostID int) likeness {
 	if id.Physical() {
 		return id.compareHardware(link.Attrs())
@@ -157,15 +157,15 @@ func (id Identity) compareHardware(a *netlink.LinkAttrs) likeness {
 }
 
 // ToldByMAC tells whether it takes the MAC address to tell the netdev from all
-// others. A VLAN's number is once on its lower netdev, and a netdev is the peer
-// of one veth. Of macvlans there may be several, and whether it is the same peer
-// cannot be told of one that is in a third namespace.
+// others. A VLAN's number is unique on its lower netdev, and a netdev is the
+// peer of one veth. There may be several macvlans, and of a peer in a third
+// namespace it cannot be told whether it is the same.
 func (id Identity) ToldByMAC() bool {
 	return !id.Physical() && id.VLAN == "" && (id.Kind != "veth" || id.LowerAway)
 }
 
-// isOnLower tells whether a virtual link is on the lower device: the number of
-// that is one of the namespace that it is in.
+// isOnLower tells whether a virtual link is on the lower device, whose ifindex
+// is that of the namespace it is in.
 func (id Identity) isOnLower(link netlink.Link, away bool, hostID int) bool {
 	a := link.Attrs()
 	if a.ParentDev != "" || a.ParentIndex != id.Lower || vlanOf(link) != id.VLAN {

@@ -22,10 +22,10 @@ type Change struct {
 }
 
 // Apply sends the change to the kernel as one message. The kernel moves,
-// renames, sets MTU, address and flags of the link under one lock, so
-// that nobody on either side who looks sees a state in between; a netdev is
-// closed and opened once only. Who listens is told of each step, in this order:
-// udev, that it appeared under its old name.
+// renames, sets MTU, address and flags of the link under one lock, so that
+// nobody who looks, on either side, sees a state in between; a netdev is closed
+// and opened only once. Listeners are told of each step, in this order: udev
+// hears that it appeared under its old name.
 //
 // It is not a transaction: when a later part fails the earlier ones stay, and
 // the link may be in the target already (do_setlink in net/core/rtnetlink.c).

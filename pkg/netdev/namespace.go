@@ -25,15 +25,15 @@ import (
 type Namespace struct {
 	NS netns.NsHandle
 	// ID identifies the namespace while it lives: the inode number of its
-	// file in nsfs. The next namespace may have the number of one that ended.
+	// file in nsfs. A later namespace may get the number of one that ended.
 	ID uint64
 	// Cookie is a number that no other namespace has before the next boot, 0
 	// where the kernel gives none (SO_NETNS_COOKIE, Linux 5.14).
 	Cookie uint64
 	// Path is where it was opened.
 	Path string
-	// Sandbox: a container runtime keeps it, as AllNamespaces found out. It is
-	// some pod's.
+	// Sandbox: AllNamespaces found it where container runtimes keep those of
+	// pods.
 	Sandbox bool
 
 	at      netns.NsHandle // NS, or None() where that is the caller's
@@ -64,8 +64,8 @@ func OpenNamespace(path string) (*Namespace, error) {
 	return newNamespace(handle, handle, path)
 }
 
-// CurrentNamespace opens the namespace of the calling process. It takes no
-// privilege: to enter any other one takes CAP_SYS_ADMIN.
+// CurrentNamespace opens the namespace of the calling process. It needs no
+// privilege; entering any other one takes CAP_SYS_ADMIN.
 func CurrentNamespace() (*Namespace, error) {
 	handle, err := netns.Get()
 	if err != nil {
@@ -86,7 +86,7 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 		handle.Close()
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	// A kernel without has no such option.
+	// A kernel without cookies does not have the option.
 	cookie, _ := unix.GetsockoptUint64(route.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	return &Namespace{NS: handle, ID: st.Ino, Cookie: cookie, Path: path, at: at, route: route, ioctls: -1}, nil
 }
@@ -106,9 +106,9 @@ func (n *Namespace) Close() {
 // Do runs f inside the namespace, as In does.
 func (n *Namespace) Do(f func() error) error { return In(n.NS, f) }
 
-// In runs f on an OS thread inside a namespace: for what the kernel decides by
-// the calling thread, such as /proc/sys/net. It is a new thread, unless that is
-// where the caller is, which takes no privilege.
+// In runs f on an OS thread inside a namespace, for what the kernel decides by
+// the calling thread, such as /proc/sys/net. It is a new thread, unless the
+// caller is in that namespace already; that needs no privilege.
 func In(handle netns.NsHandle, f func() error) error {
 	if IsOwn(handle) {
 		return f()
@@ -126,11 +126,11 @@ func IsOwn(handle netns.NsHandle) bool {
 	return own.Equal(handle)
 }
 
-// Complete asks for a list until nothing changed while the kernel wrote it: what
-// such a list leaves out, nobody would restore. It lets others go on in between:
-// several that only ask would keep each other from ever being done. When ctx
-// ends first, or whoever changes it does not stop, the error says that the list
-// kept changing.
+// Complete asks for a list until nothing changed while the kernel wrote it:
+// what an interrupted list leaves out would not be restored. It pauses in
+// between: several callers that only ask would keep each other from ever
+// finishing. If ctx ends first, or the changes do not stop, the error says that
+// the list kept changing.
 func Complete[T any](ctx context.Context, list func() ([]T, error)) (items []T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, completeWait)
 	defer cancel()
@@ -188,9 +188,10 @@ func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (fou
 		return nil, err
 	})
 	// Whoever makes and deletes links without pause must not keep a search from
-	// an end. A list that changed meanwhile has all the links that stay, as the
-	// kernel goes through them by number (rtnl_dump_ifinfo, Linux 6.9; before, it
-	// leaves one out now and then): what is in none of many is not there.
+	// ending. A list that changed meanwhile has all the links that stayed, as
+	// the kernel goes through them by number (rtnl_dump_ifinfo, Linux 6.9;
+	// before, it leaves one out now and then): what is in none of many lists is
+	// not there.
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
@@ -198,8 +199,9 @@ func (n *Namespace) Link(ctx context.Context, id Identity, host *Namespace) (fou
 }
 
 // hostNumber is the number of the host's namespace in this one, here for none,
-// for a netdev that is told by its lower device. The kernel gives one no later
-// than when it tells of a link that is on one of the host's: so ask after that.
+// for a netdev that is identified by its lower device. The kernel assigns one
+// at the latest when it reports a link that is on one of the host's: so ask
+// after that.
 func (n *Namespace) hostNumber(id Identity, host *Namespace) (int, error) {
 	if n.ID == host.ID || id.Physical() {
 		return here, nil
@@ -208,7 +210,7 @@ func (n *Namespace) hostNumber(id Identity, host *Namespace) (int, error) {
 }
 
 // LinkNamed finds a link by its name or one of its alternative names; nil if
-// there is none. One that has left is none, see linkNamed.
+// there is none. One that has left does not count, see linkNamed.
 func (n *Namespace) LinkNamed(name string) (netlink.Link, error) {
 	link, err := n.linkNamed(name)
 	if link == nil || err != nil || !slices.Contains(link.Attrs().AltNames, name) {

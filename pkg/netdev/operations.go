@@ -24,8 +24,8 @@ type operations interface {
 	RuleListFiltered(family int, filter *netlink.Rule, mask uint64) ([]netlink.Rule, error)
 }
 
-// operations opens a socket for them when one is first needed: of most
-// namespaces it is not.
+// operations opens a socket for them when one is first needed; for most
+// namespaces none is.
 func (n *Namespace) operations() (operations, error) {
 	n.opening.Lock()
 	defer n.opening.Unlock()

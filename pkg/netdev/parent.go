@@ -12,11 +12,10 @@ import (
 // busOfDriver is the ParentBus of a netdev whose driver told its bus address.
 const busOfDriver = "driver"
 
-// addParent adds the device below a netdev where the kernel did not tell it by
-// netlink, as those before 5.14 do not, nor its permanent address, as those
-// before 5.6. Its driver does, and where it has nothing to say of its own the
-// kernel answers for it (ethtool_get_drvinfo, ethtool_get_perm_addr in
-// net/ethtool/ioctl.c).
+// addParent adds the device below a netdev, which kernels before 5.14 do not
+// report by netlink, and its permanent address, which those before 5.6 do not.
+// The driver does, and where it has no answer of its own the kernel answers for
+// it (ethtool_get_drvinfo, ethtool_get_perm_addr in net/ethtool/ioctl.c).
 // Equivalent to: `ethtool -i $link` and `ethtool -P $link`.
 func (n *Namespace) addParent(link netlink.Link) {
 	a := link.Attrs()
@@ -35,7 +34,8 @@ func (n *Namespace) addParent(link netlink.Link) {
 	if len(address) == 0 {
 		address = permanentAddress(fd, a.Name)
 	}
-	// The questions were asked by name, and a pod may give names to others.
+	// The questions were asked by name, and a pod may have given the name to
+	// another link.
 	if !n.isNamed(fd, a.Index, a.Name) {
 		return
 	}

@@ -20,7 +20,7 @@ type Program struct {
 	ID   uint32
 	// attach is the hook as the kernel calls it; flag the mode of XDP.
 	attach, flag uint32
-	// link is the BPF link by which the program hangs on a tcx hook, 0 for none.
+	// link is the BPF link that holds the program on a tcx hook, 0 for none.
 	link uint32
 }
 
@@ -65,7 +65,8 @@ func xdpOf(answer []byte) (found []Program) {
 }
 
 // tcxOf asks for the programs on a tcx hook of the calling thread's namespace.
-// A kernel without tcx (before 6.6) has none; who may not ask is told nothing.
+// A kernel without tcx (before 6.6) has none; a process that may not ask sees
+// none.
 func tcxOf(index int, hook uint32) (found []Program) {
 	const most = 64 // BPF_MPROG_MAX
 	programs, links := new([most]uint32), new([most]uint32)
@@ -86,9 +87,9 @@ func tcxOf(index int, hook uint32) (found []Program) {
 	return found
 }
 
-// Detach takes programs off a link of this namespace, also those that a BPF
-// link holds: the kernel calls them busy, for their owner is to take them away.
-// That takes CAP_SYS_ADMIN on the host.
+// Detach takes programs off a link of this namespace, including those that a
+// BPF link holds: the kernel calls them busy, because their owner is to detach
+// them. That takes CAP_SYS_ADMIN on the host.
 func (n *Namespace) Detach(link netlink.Link, programs []Program) error {
 	var errs []error
 	for _, p := range programs {

@@ -28,7 +28,7 @@ type Route struct {
 	Table int `json:"table,omitempty"`
 }
 
-// AnyTable has HasRoute look in all tables. It is the Table of no real Route.
+// AnyTable makes HasRoute look in all tables. It is the Table of no real Route.
 const AnyTable = -1
 
 // routes lists the routes through a link, without those to link-local addresses
@@ -74,9 +74,9 @@ func (n *Namespace) AddRoutes(link netlink.Link, routes []Route) error {
 	return errors.Join(errs...)
 }
 
-// AddRoute adds a route through a link. It does not, without an error, where one
-// to the same destination with the same metric exists, whatever that goes
-// through.
+// AddRoute adds a route through a link. It adds none, and that is not an error,
+// if one to the same destination with the same metric exists, whatever that
+// goes through.
 func (n *Namespace) AddRoute(link netlink.Link, r Route) (added bool, err error) {
 	_, err = n.route.request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r.message(link.Attrs().Index)...)
 	if errors.Is(err, unix.EEXIST) {

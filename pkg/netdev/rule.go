@@ -49,7 +49,7 @@ func (n *Namespace) AddRules(rules []Rule) error {
 	return nil
 }
 
-// DeleteRules takes rules out of the namespace that are still in it. Routes go
+// DeleteRules deletes those rules that are still in the namespace. Routes go
 // with their netdev, rules do not.
 func (n *Namespace) DeleteRules(rules []Rule) error {
 	o, err := n.operations()

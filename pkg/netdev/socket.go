@@ -69,9 +69,10 @@ func newSocket(protocol int) (*socket, error) {
 
 func (s *socket) Close() { _ = unix.Close(s.fd) }
 
-// request sends one message and returns what the kernel answers. Of a list that
-// changed while the kernel wrote it, the error is netlink.ErrDumpInterrupted,
-// and what there is of it comes all the same.
+// request sends one message and returns what the kernel answers. For a list
+// that changed while the kernel wrote it, the error is
+// netlink.ErrDumpInterrupted, and what there is of the list is returned with
+// it.
 func (s *socket) request(command, flags int, parts ...nl.NetlinkRequestData) (answers [][]byte, err error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

@@ -42,7 +42,7 @@ type State struct {
 	Uppers []string `json:"uppers"`
 }
 
-// flags are those of the link's flags that a State keeps, of all that it could.
+// flags are the link flags that the state sets, and which it knows of at all.
 func (s State) flags() (set, which uint32) {
 	for flag, is := range map[uint32]bool{unix.IFF_UP: s.Up, unix.IFF_PROMISC: s.Promiscuous, unix.IFF_ALLMULTI: s.AllMulticast} {
 		which |= flag
@@ -102,8 +102,8 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 }
 
 // comesWithAddress tells whether a route is one that the kernel adds for an
-// address. Its protocol does not tell: who adds such a route in the kernel's
-// stead says that it is the kernel's.
+// address. Its protocol does not tell: whoever adds such a route in place of
+// the kernel says that it is the kernel's.
 func (s State) comesWithAddress(r Route) bool {
 	return r.Table == 0 && r.Protocol == unix.RTPROT_KERNEL && !slices.ContainsFunc(s.Addresses, func(a Address) bool {
 		return a.NoPrefixRoute && a.Prefix.Masked() == r.Dst
@@ -127,8 +127,8 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 //
 // When the recorded name is taken by another link, the netdev still comes
 // back, under the name it has or one that the kernel picks: taken says who has
-// it, and RestoreNames puts it right later. What the driver or the kernel does not
-// take back of the rest is logged: no pod shall wait for it.
+// it, and RestoreNames puts it right later. Whatever else the driver or the
+// kernel does not take back is logged: no pod should wait for it.
 func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, err error) {
 	if from.ID != n.ID {
 		from.deleteUppers(link, slices.Values([]*Namespace{from}), nil, log)
@@ -148,13 +148,13 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if taken != nil {
 		taken.Has = back.Attrs().Name
 	}
-	// What is on it on the host is not the host's: it has just come, or it is down
-	// as the kernel brought it.
+	// What is on top of it is not the host's: the NIC has only just come, or it
+	// is still down as the kernel brought it.
 	if s.Uppers != nil && (from.ID != n.ID || link.Attrs().Flags&net.FlagUp == 0) {
 		n.deleteUppers(back, slices.Values([]*Namespace{n}), s.Uppers, log)
 	}
-	// Now nobody elsewhere can put more on it. To look for what is there takes
-	// about as long as all the rest, so it is done beside that.
+	// Now nobody elsewhere can put more on it. Looking for what is there takes
+	// about as long as all the rest, so it is done in parallel.
 	surveyed := make(chan struct{})
 	go func() {
 		defer close(surveyed)
@@ -194,8 +194,8 @@ func (n *Namespace) RestoreNames(ctx context.Context, link netlink.Link, id Iden
 	return taken, n.addAltNames(link, missing)
 }
 
-// open makes a link that is back what it was and sets it up, if it was: by then
-// all is set that matters to it, and drivers need not open it twice.
+// open restores the settings of a link that is back and sets it up, if it was
+// up: last of all, so that drivers need not open it twice.
 func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *slog.Logger) error {
 	answer, err := n.getLink(back.Attrs().Index)
 	if err != nil {
@@ -240,15 +240,15 @@ func (n *Namespace) restoreSettings(back netlink.Link, s State, answer []byte) e
 	return wrap("set its settings", n.Apply(back.Attrs().Index, Change{Settings: changes}))
 }
 
-// Bare is a state without what is configured on top of the link: whoever does
-// that on this host will.
+// Bare is a state without addresses and routes, which the host's network
+// manager will bring.
 func (s State) Bare() State {
 	s.Addresses, s.Routes = nil, nil
 	return s
 }
 
 // AddMissing adds the addresses and routes of a state that a link of this
-// namespace has not; with ifBare only if it has no address at all. A route to the
+// namespace lacks; with ifBare only if it has no address at all. A route to the
 // same destination is the same, whatever its metric: a network manager may choose
 // another each time. missing says how many there were.
 func (n *Namespace) AddMissing(ctx context.Context, link netlink.Link, s State, ifBare bool) (missing int, err error) {
@@ -280,9 +280,9 @@ func holderOf(link netlink.Link) string {
 	return fmt.Sprintf("another link (%s, ifindex %d)", link.Type(), link.Attrs().Index)
 }
 
-// missingAltNames are the alternative names that a link of this namespace should
-// have and has not. One that another link has by now is owed, as its name may
-// be: it must not keep the attachment from its end.
+// missingAltNames are the alternative names that a link of this namespace
+// should have but lacks. One that another link has by now is owed, as its name
+// may be: it must not keep the attachment from ending.
 func (n *Namespace) missingAltNames(back netlink.Link, s State) (missing []string, taken *NameTaken) {
 	a := back.Attrs()
 	for _, name := range s.AltNames {
@@ -324,11 +324,11 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 	c := Change{Name: name, Alias: &s.Alias}
 	if from.ID != n.ID {
 		c.Namespace = n
-		// The move has the kernel say that the netdev appeared, before the same
-		// message renames it (do_setlink, __dev_change_net_namespace). It shall
-		// appear under its own name: what the host does for a netdev that comes,
-		// it does then, and by the name (sysctl.d, ifupdown, other udev rules).
-		// Where the pod has another link of that name, the move renames it.
+		// On a move the kernel announces the netdev before the same message
+		// renames it (do_setlink, __dev_change_net_namespace). It should appear
+		// under its own name: that is when the host acts on a new netdev, and
+		// by its name (sysctl.d, ifupdown, other udev rules). If the pod has
+		// another link of that name, the move renames it.
 		if name != fallbackName && from.change(a.Index, Change{Name: name}) == nil {
 			c.Name = ""
 		}
@@ -337,8 +337,8 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 		c.MAC = mac
 	}
 	if c.Namespace != nil && a.MTU != s.MTU {
-		// Whoever takes the NIC from the host at once gets it with its own. A
-		// program of the pod's may forbid it: then open comes back to it.
+		// Somebody who takes the NIC from the host at once gets it with its own
+		// MTU. A program of the pod's may forbid that: then open sets it.
 		if c.MTU = s.MTU; from.Apply(a.Index, c) == nil {
 			return nil
 		}
@@ -353,9 +353,9 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 	return n.inSpiteOfUdev(a.Index, c, n.change)
 }
 
-// inSpiteOfUdev makes a change that may rename a link of this namespace: udev gives
-// a NIC that the kernel brought back its name as an alternative one, and may do so
-// at this moment.
+// inSpiteOfUdev makes a change that may rename a link of this namespace: when
+// the kernel brings a NIC back, udev gives it its own name as an alternative
+// one, and may do so at this moment.
 func (n *Namespace) inSpiteOfUdev(index int, c Change, change func(int, Change) error) error {
 	err := change(index, c)
 	if !errors.Is(err, unix.EEXIST) {
@@ -408,14 +408,16 @@ func (n *Namespace) change(index int, c Change) error {
 	return err
 }
 
-// dropAltNames takes the alternative names that the host did not give, and
-// those by which it finds a link by now, from a link that is about to come back:
-// the kernel would not let it in with a name that is taken, nor rename it to one
-// that it has besides (__dev_change_net_namespace, dev_change_name).
+// dropAltNames removes alternative names from a link that is about to come
+// back: those that the host did not give, and those that the host has by now.
+// The kernel would not let the link in with a name that is taken, nor rename it
+// to an alternative name of its own (__dev_change_net_namespace,
+// dev_change_name).
 //
-// Where such names stay behind, the host finds this very link by its own. They
-// are kept: none of them can be taken from it where it is. What a pod has added
-// goes; it would be forgotten in a namespace that ends (default_device_exit_net).
+// On kernels that leave such names behind, the host finds this very link by
+// them, and they stay: they cannot be removed from it where it is. What a pod
+// has added goes; it would be forgotten in a namespace that ends
+// (default_device_exit_net).
 func (n *Namespace) dropAltNames(from *Namespace, link netlink.Link, s State) error {
 	return from.deleteAltNames(link, slices.DeleteFunc(slices.Clone(link.Attrs().AltNames), func(name string) bool {
 		if !slices.Contains(s.AltNames, name) || from.ID == n.ID {

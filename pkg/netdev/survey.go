@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// survey lists the other namespaces that have a link like what is wanted, of all
-// that this process can reach. A node has hundreds, so it opens of each no more
-// than it needs, on a thread that goes from one to the next and ends there.
+// survey lists the other namespaces that have a link like the one wanted, of
+// all that this process can reach. A node has hundreds, so it opens no more of
+// each than it needs, on a thread that goes from one to the next and then ends.
 func (n *Namespace) survey(ctx context.Context, wanted func(answer []byte) bool) (found []string) {
 	done := make(chan struct{})
 	go func() {

@@ -11,7 +11,8 @@ import (
 )
 
 // A Sysctl is a file below /proc/sys, "net/ipv4/conf/net1/arp_ignore", and what
-// to write there. It is no key with dots: a netdev's name may have some.
+// to write there. It is not a key with dots, because a netdev's name may
+// contain some.
 type Sysctl struct{ Path, Value string }
 
 func (s Sysctl) file() string { return "/proc/sys/" + s.Path }
@@ -23,8 +24,8 @@ func (s Sysctl) set() error {
 	return nil
 }
 
-// SetSysctls writes sysctls in the namespace: /proc/sys/net shows that of the
-// thread that opens it.
+// SetSysctls writes sysctls in the namespace: /proc/sys/net shows the one of
+// the thread that opens it.
 func (n *Namespace) SetSysctls(list []Sysctl) error {
 	if len(list) == 0 {
 		return nil
@@ -46,7 +47,7 @@ func (n *Namespace) KeepIPv6(link netlink.Link) error {
 }
 
 // enableIPv6 lets a link have IPv6 addresses. A move resets a netdev's sysctls,
-// and the namespace may keep IPv6 off where nobody asks for it.
+// and the namespace may have IPv6 off by default.
 func (n *Namespace) enableIPv6(link netlink.Link) error {
 	s := Sysctl{"net/ipv6/conf/" + link.Attrs().Name + "/disable_ipv6", "0"}
 	return n.Do(func() error {

@@ -24,7 +24,7 @@ func (u Upper) String() string { return u.Kind + " " + u.Name }
 
 // Uppers lists the netdevs of the namespace that are on top of a link. It asks
 // for all links, of which a node has hundreds, and so reads no more of each
-// than that.
+// than it needs.
 func (n *Namespace) Uppers(ctx context.Context, link netlink.Link) (uppers []Upper, err error) {
 	answers, err := n.listLinks(ctx)
 	if err != nil {
@@ -77,12 +77,12 @@ func stackingOf(answer []byte) stacking {
 const surveyWait = 2 * time.Second
 
 // deleteUppers deletes the netdevs that are on a link of this namespace: they
-// would stay on it when it moves, and who had it would go on to send and
-// receive by it. others are the namespaces to look through; this one may be
-// among them. Those with the names in but stay.
+// would stay on it when it moves, and whoever had it would go on sending and
+// receiving through it. others are the namespaces to look through; this one may
+// be among them. Those with the names in but stay.
 //
-// It takes each list as it comes: a list that others keep changing has all that
-// stay, for the kernel goes through links by number.
+// It takes each list as it comes: a list that others keep changing has all
+// links that stay, because the kernel goes through them by number.
 func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace], but []string, log *slog.Logger) {
 	for other := range others {
 		answers, err := other.dumpLinks()
@@ -115,7 +115,8 @@ func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace],
 }
 
 // uppersElsewhere goes through the namespaces in which something may be on top
-// of a link of this one: those of which a number says so that is not theirs.
+// of a link of this one: those with a link on that ifindex of another
+// namespace.
 func (n *Namespace) uppersElsewhere(ctx context.Context, link netlink.Link) iter.Seq[*Namespace] {
 	return func(yield func(*Namespace) bool) {
 		for _, path := range n.survey(ctx, func(answer []byte) bool {
@@ -153,8 +154,8 @@ func (n *Namespace) UppersElsewhere(ctx context.Context, link netlink.Link) (upp
 	return uppers
 }
 
-// HasPeerIn tells whether a link of this namespace is the end of a wire whose other
-// end is in another one.
+// HasPeerIn tells whether a link of this namespace is a veth whose peer is in
+// another one.
 func (n *Namespace) HasPeerIn(link netlink.Link, other *Namespace) (bool, error) {
 	if link.Type() != "veth" || link.Attrs().NetNsID < 0 {
 		return false, nil
