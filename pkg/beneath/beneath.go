@@ -44,8 +44,8 @@ func Write(dir, path string, content []byte) error {
 	if err := create(folder, name+newSuffix, content); err != nil {
 		return fmt.Errorf("write %s: %w", path+newSuffix, err)
 	}
-	// Whatever takes the name meanwhile: a rename replaces a link, it does not
-	// follow it, and it does not replace a folder.
+	// Whatever has the name by now: a rename replaces a link instead of
+	// following it, and it does not replace a folder.
 	if err := unix.Renameat(int(folder.Fd()), name+newSuffix, int(folder.Fd()), name); err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), unix.Unlinkat(int(folder.Fd()), name+newSuffix, 0))
 	}
@@ -54,7 +54,7 @@ func Write(dir, path string, content []byte) error {
 
 // Remove removes the file path, which must be absolute and below the folder
 // dir, and what an interrupted Write of it left. It removes regular files
-// only. A file that is not there is none to remove.
+// only. A file that is not there is not an error.
 func Remove(dir, path string) error {
 	folder, name, err := open(dir, path, false)
 	if errors.Is(err, unix.ENOENT) {

@@ -15,7 +15,7 @@ import (
 
 var errTooMuch = errors.New("too much output")
 
-// tooMuchError is for a plugin whose answer is larger than any.
+// tooMuchError is for a plugin whose answer is larger than any can be.
 func tooMuchError(path string) error {
 	return fmt.Errorf("plugin %s wrote more than %d KiB to its standard output and was killed", filepath.Base(path), maxAnswer>>10)
 }
@@ -93,8 +93,8 @@ type notFoundError struct{ msg string }
 func (e *notFoundError) Error() string { return e.msg }
 
 // NotFound tells whether there is no such plugin to run: no file of that name,
-// ourselves, or a file that is no program. It did nothing, nor can it have done
-// anything before, unless it was removed since.
+// ourselves, or a file that is not a program. It did nothing, nor can it have
+// done anything before, unless it was removed since.
 func NotFound(err error) bool {
 	var found *notFoundError
 	var start *startError
@@ -108,11 +108,11 @@ func NotFound(err error) bool {
 // RefusedConfig tells whether a plugin ended because it could not read its
 // configuration, so that it cannot have done anything with it at any time.
 //
-// The specification has codes for that. The libraries of which plugins are made
-// use them for what is no JSON or of another version. For all else host-local
-// and static hand on the error of encoding/json and net, with code 999, which
-// they give for a full disk, too. So the whole message must be the one that
-// those two Go packages give; not part of it, for that may be about the
+// The specification has codes for that. The libraries that plugins are made of
+// use them for what is not JSON or is of another version. For everything else
+// host-local and static pass on the error of encoding/json and net with code
+// 999, which they also give for a full disk. So the whole message must be the
+// one that those two Go packages give; a part of it may be about the
 // plugin's own data.
 func RefusedConfig(err error) bool {
 	var said *types.Error

@@ -18,8 +18,8 @@ const (
 	// maxAnswer bounds a plugin's answer. One with a thousand addresses has
 	// some hundred KiB.
 	maxAnswer = 1 << 20
-	// maxLog bounds what is kept of a plugin's standard error: the first
-	// lines, for an event has no place for more, and a program that crashes
+	// maxLog bounds what is kept of a plugin's standard error: the first lines,
+	// because an event has no room for more, and a program that crashes
 	// says why before it prints its stacks.
 	maxLog = 4 << 10
 	// goodbye bounds two waits: for what is left in the pipes when the plugin
@@ -77,7 +77,7 @@ func (e *Exec) try(ctx context.Context, start time.Time, path string, stdin []by
 	case <-ctx.Done():
 		select {
 		case err = <-done:
-		case <-time.After(2 * goodbye): // it is in a system call that SIGKILL does not end
+		case <-time.After(2 * goodbye): // it is in a system call that SIGKILL does not interrupt
 			return nil, endedError(ctx, start, path, "could not be killed")
 		}
 	}
@@ -123,8 +123,8 @@ func run(ctx context.Context, cmd *exec.Cmd, stdin []byte) error {
 	stop := context.AfterFunc(ctx, leash.release)
 	defer stop()
 	// Until now the plugin had the parent death signal only. It gets its
-	// configuration on the leash, so that nothing that it does with that, nor
-	// a child that it has do it, can outlive this process.
+	// configuration once it is on the leash, so that neither what it does with
+	// that, nor a child that does it, can outlive this process.
 	written := make(chan struct{})
 	go func() {
 		defer close(written)

@@ -7,8 +7,8 @@ import (
 	"github.com/containernetworking/cni/pkg/invoke"
 )
 
-// FindInPath looks for a plugin's file. It refuses the file of this program:
-// we would wait for the locks that we hold.
+// FindInPath looks for a plugin's file. It refuses the file of this program,
+// which would wait for the locks that we hold.
 func (e *Exec) FindInPath(plugin string, paths []string) (string, error) {
 	path, err := invoke.FindInPath(plugin, paths)
 	if err != nil {

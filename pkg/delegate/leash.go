@@ -13,9 +13,9 @@ import (
 // report (O_ASYNC, F_SETSIG) to the process group with SIGKILL instead of
 // SIGIO. Closing one end is such an event for the other (pipe_release in
 // fs/pipe.c calls kill_fasync for both sides), and it does not matter which is
-// the first. The kernel remembers the group and not its number (struct pid in
-// f_setown of fs/fcntl.c), so that a leash never meets a stranger who got the
-// number later.
+// closed first. The kernel remembers the group and not its number (struct pid
+// in f_setown of fs/fcntl.c), so that a leash never kills a stranger who got
+// the number later.
 type leash struct {
 	ends [2]int
 	once sync.Once

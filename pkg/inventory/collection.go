@@ -34,8 +34,9 @@ func (c *collection) find(d rdma.Device) *Device {
 	return nil
 }
 
-// hold makes the device of a record what it was on the host before its holder
-// had it. A device that went with its netdev is known from the record only.
+// hold restores the device of a record to what it was on the host before its
+// holder had it. A device that went with its netdev is known from the record
+// only.
 func (c *collection) hold(r *attachment.Record) {
 	before := rdma.Device{Bus: r.NIC.Bus, Address: r.NIC.Address}
 	if r.NIC.RDMA != nil {
@@ -54,9 +55,9 @@ func (c *collection) hold(r *attachment.Record) {
 	d.restore(before, append([]string{r.Host.Name}, before.Netdevs...), r.Host.AltNames)
 }
 
-// recall does the same from memory: for a NIC that somebody moved who keeps no
-// journal, and for one whose record cannot be read. Of bonds and bridges there
-// is nothing in the journal.
+// recall does the same from memory: for a NIC moved by somebody who keeps no
+// journal, and for one whose record cannot be read. The journal has nothing
+// about bonds and bridges.
 func (c *collection) recall(known Device) {
 	d := c.find(known.Device)
 	switch {

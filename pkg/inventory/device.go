@@ -26,7 +26,7 @@ const (
 type Device struct {
 	rdma.Device
 	Place Place
-	// Visible: what the Device says of ports is what is, not what was.
+	// Visible: what the Device says of its ports is current, not remembered.
 	Visible bool
 	// Holder is the attachment that has the device, nil if there is none or
 	// nobody wrote it down.
@@ -77,7 +77,7 @@ func (d *Device) restore(before rdma.Device, netdevs, altNames []string) {
 	if before.LinkType != "" {
 		d.LinkType = before.LinkType
 	}
-	// Without its netdev a Soft-RoCE device says nothing of the NIC below.
+	// Without its netdev a Soft-RoCE device does not tell the NIC below it.
 	if d.Bus == "" {
 		d.Bus, d.Address, d.Vendor, d.DeviceID = before.Bus, before.Address, before.Vendor, before.DeviceID
 		d.Driver, d.NUMANode = before.Driver, before.NUMANode

@@ -1,5 +1,5 @@
-// Package inventory knows which RDMA devices the node has and who holds them:
-// also a device that a pod has, of which the host's own sysfs shows little or
+// Package inventory knows which RDMA devices the node has and who holds them,
+// including those in pods, of which the host's own sysfs shows little or
 // nothing.
 //
 // It puts together what pkg/rdma reads, what the journal of pkg/attachment

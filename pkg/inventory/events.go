@@ -16,7 +16,7 @@ import (
 )
 
 // Watch calls changed whenever something may have changed, until ctx ends: the
-// kernel says so, or the journal is another. What neither tells of is for
+// kernel says so, or the journal changed. What neither shows is left to
 // whoever reads at intervals.
 func (i *Inventory) Watch(ctx context.Context, changed func()) {
 	var running sync.WaitGroup
@@ -65,8 +65,8 @@ func isRDMAEvent(message []byte) bool {
 }
 
 // listen calls changed for each message of a source until ctx ends. A source
-// that cannot be had, as on an older kernel, ends at once: rescans at
-// intervals stay.
+// that is not available, as on an older kernel, ends at once: rescans at
+// intervals remain.
 func (s kernelSource) listen(ctx context.Context, log *slog.Logger, changed func()) {
 	f, err := s.open()
 	if err != nil {
@@ -77,8 +77,8 @@ func (s kernelSource) listen(ctx context.Context, log *slog.Logger, changed func
 }
 
 // longestUevent is in bytes: the kernel makes none longer (UEVENT_BUFFER_SIZE,
-// and the header). Of the other sources only matters that they said something,
-// and what does not fit is cut off.
+// and the header). For the other sources it only matters that they said
+// something, and what does not fit is cut off.
 const longestUevent = 4 << 10
 
 // follow reads an open source, and closes it.

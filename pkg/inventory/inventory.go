@@ -24,8 +24,8 @@ type Options struct {
 	Journal *attachment.Journal
 	// StateDir is where to remember devices.
 	StateDir string
-	// Links lists the host's links: one answer for what sysfs has in a file
-	// each, or not at all. Elsewhere lists those of other namespaces. Either
+	// Links lists the host's links: one answer for what sysfs has in a file per
+	// link, or not at all. Elsewhere lists those of other namespaces. Either
 	// is nil where they cannot be seen.
 	Links, Elsewhere func(context.Context) ([]netlink.Link, error)
 	Log              *slog.Logger
@@ -69,7 +69,8 @@ type Snapshot struct {
 	Held []*attachment.Record
 	// HostLinks are the host's links, none if they could not be seen.
 	HostLinks []netlink.Link
-	// Partial: a device was not all there yet, and nobody will say when it is.
+	// Partial: a device was not complete yet, and nothing will announce when it
+	// is.
 	Partial bool
 }
 
@@ -85,8 +86,8 @@ func (s Snapshot) Stranded() []*attachment.Record {
 	return found
 }
 
-// Read looks at the node. It does not wait for a driver that hangs once ctx
-// has ended; nobody may read again then.
+// Read looks at the node. Once ctx has ended it no longer waits for a driver
+// that hangs; nobody may read again then.
 //
 // What was seen is remembered only if the caller says so, with Remember.
 func (i *Inventory) Read(ctx context.Context) (Snapshot, error) {
@@ -111,12 +112,12 @@ func (i *Inventory) Read(ctx context.Context) (Snapshot, error) {
 // inventory was made of.
 func (i *Inventory) Wait() { i.reading.Wait() }
 
-// Remember keeps what a snapshot says of its devices for later ones, over
-// restarts of the program and for one boot.
+// Remember keeps what a snapshot says of its devices for later ones, across
+// restarts of the program, for one boot.
 func (i *Inventory) Remember(s Snapshot) { i.memory.keep(s.Devices) }
 
-// Forget drops what is remembered of a device that is gone for good. It is back
-// if it ever is seen again. Nobody may read meanwhile.
+// Forget drops what is remembered of a device that is gone for good. It comes
+// back if it is ever seen again. Nobody may read meanwhile.
 func (i *Inventory) Forget(d Device) error {
 	if err := i.memory.drop(d.Key()); err != nil {
 		return fmt.Errorf("write the record of devices: %w", err)
@@ -160,7 +161,7 @@ func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 }
 
 // records returns the attachments of this boot. What cannot be read is logged
-// and left out: the other NICs count all the same.
+// and left out: the other NICs still count.
 func (i *Inventory) records() []*attachment.Record {
 	records, bad, err := i.journal.List()
 	problems := map[string]string{}
@@ -181,9 +182,9 @@ func (i *Inventory) records() []*attachment.Record {
 	})
 }
 
-// takenAway tells whether somebody took a device away that was here, and meant
-// to: fewer virtual functions were asked for, or its function was given to
-// another driver. A NIC that died has neither, and stays known.
+// takenAway tells whether somebody took away a device on purpose: fewer virtual
+// functions were asked for, or its function was given to another driver. For a
+// NIC that died neither holds, and it stays known.
 func (i *Inventory) takenAway(d Device) bool {
 	if d.Soft {
 		return false // the function is another device's
@@ -200,9 +201,9 @@ func (i *Inventory) takenAway(d Device) bool {
 const seekAgain = 5 * time.Minute
 
 // seek looks into other namespaces for the netdevs of RoCE devices that have
-// none here, and of which nobody left a record: host-device moved them before
+// none here, and of which there is no record: host-device moved them before
 // this program first ran. It leaves the host's name in the alias. A pod could
-// write another one there, for the NIC that it holds; it would gain nothing.
+// write another name there, for the NIC that it holds; it would gain nothing.
 func (i *Inventory) seek(ctx context.Context, devices []Device) {
 	lost := func(d Device) bool { return d.Place == OnHost && len(d.Netdevs) == 0 && d.IsRoCE() }
 	found, now := map[string]time.Time{}, time.Now() // what stays sought

@@ -20,9 +20,9 @@ func newLinks(all []netlink.Link) links {
 	return l
 }
 
-// carrier tells whether a link has one. A bond of several lives while one of
-// them does, and with it the RDMA device that the driver makes for all of them
-// on the function of the first.
+// carrier tells whether a link has a carrier, or its bond does: a bond has one
+// while any of its ports has, and with it the RDMA device that the driver makes
+// for all of them on the function of the first.
 func (l links) carrier(link netlink.Link) bool {
 	if hasCarrier(link) {
 		return true

@@ -20,8 +20,8 @@ const (
 )
 
 // A memory is the program's own record of what the host saw of each device,
-// kept over restarts of the program and for one boot: what the selectors chose
-// stays chosen, whoever moved it, and is told apart from what never was there.
+// kept across restarts of the program, for one boot: what the selectors chose
+// stays chosen, whoever moved it, and is told apart from what was never there.
 type memory struct {
 	path   string
 	bootID string
@@ -44,8 +44,8 @@ type remembered struct {
 	Masters  []string `json:"masters,omitempty"`
 }
 
-// openMemory reads the record in a state folder. One that is of another boot,
-// or of no use, is the same as none.
+// openMemory reads the record in a state folder. One of another boot, or one
+// that cannot be used, counts as none.
 func openMemory(stateDir, bootID string, log *slog.Logger) *memory {
 	m := &memory{path: filepath.Join(stateDir, memoryFile), bootID: bootID, log: log}
 	b, err := os.ReadFile(m.path)
@@ -83,7 +83,7 @@ func (m *memory) drop(key string) error {
 	return m.write()
 }
 
-// keep remembers devices, and writes the file if there is news.
+// keep remembers devices, and writes the file if anything changed.
 func (m *memory) keep(devices []Device) {
 	kept := make([]Device, len(devices))
 	for n, d := range devices {

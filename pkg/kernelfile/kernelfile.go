@@ -17,8 +17,9 @@ import (
 // the longest one that is read here is a GID, of 40.
 const longestValue = 256
 
-// Read reads a file without the white space around it. Package os would offer
-// each to the runtime's poller: ten system calls a file where three do.
+// Read reads a file without the white space around it. Package os would
+// register each with the runtime's poller: ten system calls a file instead of
+// three.
 func Read(path string) (string, error) {
 	fd, err := Open(path, 0)
 	if err != nil {

@@ -22,14 +22,14 @@ type charKey struct {
 	device   string
 }
 
-// A charIndex is whose the character devices are. Reading the classes once
+// A charIndex says whose the character devices are. Reading the classes once
 // keeps the inventory linear in the number of devices.
 type charIndex struct {
 	paths map[charKey][]string
 	main  map[string]string // by function, its first device with uverbs
 }
 
-// of is a device's; without an index there are none.
+// of lists a device's character devices; without an index there are none.
 func (c *charIndex) of(function, device string) []string {
 	if c == nil {
 		return nil
@@ -47,9 +47,9 @@ func (c *charIndex) finish() {
 	}
 }
 
-// tellApart marks the devices that sit beside the main one of their function:
-// that is the first with uverbs, and without any the first of all. Two kinds of
-// Soft-RoCE may be on one netdev.
+// tellApart marks the devices that sit beside the main one of their function.
+// The main one is the first with uverbs, or, if none has any, the first of all.
+// Two kinds of software RDMA device may be on one netdev.
 func (c *charIndex) tellApart(devices []Device) {
 	first := map[string]bool{} // functions and netdevs that have a device already
 	for n := range devices {
@@ -70,7 +70,8 @@ func (c *charIndex) tellApart(devices []Device) {
 }
 
 // charDevices reads the uverbs, umad and issm devices of the node. Those
-// without a node below the device root are left out: nobody could open them.
+// without a device node below the device root are left out: nobody could open
+// them.
 func (i *Inventory) charDevices() (*charIndex, error) {
 	for _, f := range []*folder{&i.nodes, &i.verbs, &i.mad} {
 		changed, err := i.look(f)
@@ -170,8 +171,8 @@ const (
 )
 
 // CharDevices asks the kernel for the character devices of a device of this
-// namespace, where sysfs has only the list of those of all devices. Only those
-// below the node's device root count. A move may have renumbered them.
+// namespace; sysfs only lists those of all devices. Only those below the node's
+// device root count. A move may have renumbered them.
 func (n *Namespace) CharDevices(node Node, link Link, d Device) ([]string, error) {
 	var names []string
 	ask := func(kind string, port ...*nl.RtAttr) error {

@@ -40,15 +40,15 @@ type Device struct {
 	Bus     string `json:"bus,omitempty"`
 	Address string `json:"address,omitempty"`
 	// PhysicalFunction is the folder, below the root of sysfs, of the function
-	// that this one is a virtual function of; empty if it is none.
+	// that this one is a virtual function of; empty if it is not one.
 	PhysicalFunction string `json:"physicalFunction,omitempty"`
 	// Soft says that the device is made in software on top of a netdev.
 	Soft bool `json:"soft,omitempty"`
 	// SoftKind is the kernel's name for such devices, "rxe" or "siw".
 	SoftKind string `json:"softKind,omitempty"`
 	// Beside says that the function, or the netdev of a Soft-RoCE device, has
-	// another RDMA device, which is the one that is meant by its address: an
-	// HCA of several planes has one more, for management (Linux 6.11).
+	// another RDMA device, and that its address means that one: an HCA of
+	// several planes has one more, for management (Linux 6.11).
 	Beside bool `json:"beside,omitempty"`
 	// Vendor and DeviceID are the PCI IDs in hexadecimal without "0x":
 	// "15b3", "101d". An auxiliary device has those of its PCI function.
@@ -81,8 +81,8 @@ type Port struct {
 	LinkLayer string `json:"linkLayer"`
 }
 
-// IsRoCE tells whether a port of the device runs on Ethernet. (iWARP devices
-// do too; the kernel gives both the same link layer.)
+// IsRoCE tells whether a port of the device runs on Ethernet. (So do iWARP
+// devices; the kernel gives both the same link layer.)
 func (d Device) IsRoCE() bool {
 	for _, p := range d.Ports {
 		if p.LinkLayer == linkLayerEthernet {
@@ -106,15 +106,15 @@ func (d Device) Key() string {
 	return key
 }
 
-// complete tells whether all of a device is there. The kernel shows it first
-// and its ports some milliseconds later, without a word when they are there.
+// complete tells whether all of a device is there. The kernel shows its ports
+// some milliseconds after the device, and does not announce them.
 func (d Device) complete() bool {
 	for _, p := range d.Ports {
 		if p.LinkLayer == "" {
 			return false
 		}
 	}
-	// Of a function on another bus there is nothing to wait for.
+	// There is nothing to wait for from a function on another bus.
 	function := d.Soft || d.Bus == "" || d.Vendor != "" && d.Driver != ""
 	return len(d.Ports) > 0 && function
 }

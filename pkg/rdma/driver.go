@@ -17,7 +17,7 @@ func (n Node) NetdevDriver(netdev string) string {
 }
 
 // HasSiblings tells whether the function that carries a netdev carries others
-// in this namespace, representors aside: the ports of one function.
+// in this namespace, not counting representors: the ports of one function.
 func (n Node) HasSiblings(netdev string) (bool, error) {
 	names, err := readDir(filepath.Join(n.class("net", netdev), "device", "net"))
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// Features says what the running kernel has of all that these programs use, of
-// netdevs and of RDMA devices. host is the host's namespace.
+// Features says which of the features that these programs use the running
+// kernel has, for netdevs and for RDMA devices. host is the host's namespace.
 func Features(ctx context.Context, host *netdev.Namespace) ([]netdev.Feature, error) {
 	all, err := host.Features(ctx)
 	if err != nil {
@@ -21,7 +21,7 @@ func Features(ctx context.Context, host *netdev.Namespace) ([]netdev.Feature, er
 	return append(all, namespaceSysfs(), exclusiveMode()), nil
 }
 
-// Missing are those that the kernel has not.
+// Missing are those that the kernel lacks.
 func Missing(ctx context.Context, host *netdev.Namespace) (missing []netdev.Feature, err error) {
 	all, err := Features(ctx, host)
 	for _, f := range all {

@@ -13,14 +13,16 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
 
-// An object is an entry of a folder of sysfs. Each has an inode number of its
-// own, also one that comes back under the same name; a renamed one keeps it.
+// An object is an entry of a folder of sysfs. Each has its own inode number,
+// and gets a new one if it goes and comes back under the same name; a renamed
+// one keeps it.
 type object struct {
 	name  string
 	inode uint64
 }
 
-// A folder is read again and again, and nearly always has the same in it.
+// A folder is one that is read again and again, and nearly always has the same
+// in it.
 type folder struct {
 	path    string
 	objects []object // in the order of their names

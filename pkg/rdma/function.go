@@ -10,7 +10,8 @@ import (
 )
 
 // HasFunction tells whether there is a function at an address of a bus, with a
-// driver or without. One that cannot be seen for another reason is there.
+// driver or without. One that cannot be seen for another reason counts as
+// there.
 func (n Node) HasFunction(bus, address string) bool {
 	_, err := os.Lstat(n.functionPath(bus, address))
 	return !errors.Is(err, fs.ErrNotExist)

@@ -14,7 +14,7 @@ import (
 
 // NodeIn returns the node as a network namespace sees it. The kernel shows
 // RDMA devices, and the GIDs of netdevs, through a sysfs of the namespace;
-// this makes one that is mounted nowhere. close ends it.
+// NodeIn makes one that is mounted nowhere; close closes it.
 func NodeIn(ns netns.NsHandle, dev string) (node Node, close func(), err error) {
 	mount := -1
 	// sysfs takes the namespace of the thread that opens it (fsopen(2), Linux 5.2).
@@ -79,7 +79,7 @@ func (n Node) GIDTableSize(d Device) int {
 }
 
 // roceV2GID walks the GID table of a port to the first entry of RoCE v2 that
-// is wanted. What is not in use has a GID of zeros, and no type.
+// is wanted. An entry that is not in use has a GID of zeros, and no type.
 func (n Node) roceV2GID(device, port string, wanted func(gid string) bool) (index int, ok bool) {
 	types := n.class("infiniband", device, "ports", port, "gid_attrs", "types")
 	for i := 0; ; i++ {

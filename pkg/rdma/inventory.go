@@ -12,8 +12,8 @@ import (
 )
 
 // Devices reads every RDMA device that is visible below the sysfs root, in
-// one pass and sorted by name. A node without RDMA has none; that is no error.
-// A device that disappears while it is being read is left out.
+// one pass and sorted by name. A node without RDMA has none; that is not an
+// error. A device that disappears while it is being read is left out.
 func (n Node) Devices() ([]Device, error) { return n.Inventory().Devices() }
 
 // An Inventory reads a node's devices again and again. What cannot change as
@@ -29,7 +29,7 @@ type Inventory struct {
 	mad     folder
 	chars   *charIndex // nil: to be made anew
 	spare   []byte     // to read folders into
-	partial bool       // the last look saw a device that is not all there yet
+	partial bool       // the last look saw a device that is not complete yet
 }
 
 // Inventory starts an inventory of the node.
@@ -41,7 +41,7 @@ func (n Node) Inventory() *Inventory {
 	}
 }
 
-// constant is what does not change of a device.
+// constant is what does not change about a device.
 type constant struct {
 	device   Device
 	function string      // path of its function
@@ -53,11 +53,11 @@ type constant struct {
 	linkType string
 }
 
-// A portState is the paths of what changes of a port.
+// A portState is the paths of what changes about a port.
 type portState struct{ state, physState string }
 
-// Partial tells whether the last look saw a device of which a part was not
-// there yet. Nothing announces the rest: whoever wants it looks again.
+// Partial tells whether the last look saw a device that was not complete yet.
+// Nothing announces the rest: whoever wants it must look again.
 func (i *Inventory) Partial() bool { return i.partial }
 
 // Devices is as the node's.
@@ -108,7 +108,7 @@ func (i *Inventory) read(name string, chars *charIndex) (Device, error) {
 		if known, err = n.constant(name); err != nil {
 			return Device{}, err
 		}
-		// What is not all there is read again, until it is.
+		// What is not complete is read again until it is.
 		if known.device.complete() {
 			i.devices[name] = known
 		} else {
@@ -157,8 +157,8 @@ const virtual = "virtual"
 func (n Node) constant(name string) (*constant, error) {
 	dir := n.class("infiniband", name)
 	// /sys/class/infiniband/mlx5_0 points to
-	// ../../devices/<bus path>/infiniband/mlx5_0: the path itself tells on
-	// what function the device sits, without following a link a component.
+	// ../../devices/<bus path>/infiniband/mlx5_0: the path itself tells which
+	// function the device sits on, without following a link for each component.
 	target, err := os.Readlink(dir)
 	if err != nil {
 		return nil, err
@@ -225,8 +225,8 @@ func (n Node) softParent(dir, nodeGUID string) (function string, netdevs []strin
 	return n.netdevFunction(name), []string{name}
 }
 
-// softKind tells Soft-RoCE from the other device made in software, which is an
-// adapter for iWARP.
+// softKind tells Soft-RoCE from the other kind of software RDMA device, siw,
+// which is an iWARP adapter.
 func (n Node) softKind(dir string) string {
 	if kind, _ := readString(dir, "node_type"); strings.HasSuffix(kind, ": RNIC") {
 		return "siw"
@@ -261,7 +261,7 @@ func (n Node) linkType(d Device) string {
 }
 
 // eui64 turns a MAC address into the node GUID that Soft-RoCE makes of it, in
-// the form of sysfs; "" if mac is none.
+// the form of sysfs; "" if mac is not one.
 func eui64(mac string) string {
 	b := strings.Split(mac, ":")
 	if len(b) != 6 {

@@ -10,12 +10,12 @@ import (
 )
 
 // A Mode is the network namespace mode of the RDMA subsystem, as
-// `rdma system` prints it. It is one for the whole node.
+// `rdma system` prints it. There is one for the whole node.
 type Mode string
 
 const (
-	// Shared lets every namespace see every RDMA device, which cannot be moved.
-	// GIDs follow the netdevs. The kernel's default.
+	// Shared lets every namespace see every RDMA device; devices cannot be
+	// moved. GIDs follow the netdevs. It is the kernel's default.
 	Shared Mode = "shared"
 	// Exclusive keeps an RDMA device in one namespace; it is moved like a netdev.
 	Exclusive Mode = "exclusive"
@@ -25,7 +25,7 @@ const (
 // not loaded.
 var ErrNoSubsystem = errors.New("the kernel has no RDMA subsystem (is ib_core loaded?)")
 
-// SystemMode is Namespace.Mode for those who ask for nothing else.
+// SystemMode is Namespace.Mode for callers that need nothing else.
 func SystemMode() (Mode, error) {
 	n, err := Open(netns.None())
 	if err != nil {
@@ -58,7 +58,7 @@ func (n *Namespace) Mode() (mode Mode, err error) {
 	return mode, nil
 }
 
-// isUnknownCommand tells whether a kernel does not know what it was asked.
+// isUnknownCommand tells whether a kernel does not know the command.
 func isUnknownCommand(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
 }

@@ -32,7 +32,7 @@ func (n *Namespace) Move(link Link, to *Namespace) error {
 	})
 }
 
-// Rename renames a device of this namespace. To give it the name that it has
+// Rename renames a device of this namespace. Giving it the name that it has
 // changes nothing.
 // Equivalent to: `rdma dev set $link name $name`.
 func (n *Namespace) Rename(link Link, name string) error {

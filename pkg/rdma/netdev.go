@@ -58,8 +58,9 @@ func isRepresentorPort(physPortName string) bool {
 	return strings.Contains(tail, "vf") || strings.Contains(tail, "sf")
 }
 
-// Appear has the kernel say again that a netdev appeared, and so udev do what it
-// does then. Equivalent to: `udevadm trigger --action=add /sys/class/net/$netdev`.
+// Appear has the kernel announce a netdev again, so that udev does what it does
+// for a new one. Equivalent to: `udevadm trigger --action=add
+// /sys/class/net/$netdev`.
 func (n Node) Appear(netdev string) error {
 	return os.WriteFile(n.class("net", netdev, "uevent"), []byte("add"), 0)
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // A Link is an RDMA device as NETLINK_RDMA shows it in one namespace: what the
-// operations on it need, and no more. A move keeps it true: the index goes with
-// the device, and the name as far as it is free.
+// operations on it need, and no more. It stays true in a move: the index goes
+// with the device, and so does the name, if it is free.
 type Link struct {
 	Index    uint32
 	Name     string
@@ -34,7 +34,7 @@ type Namespace struct {
 
 // Open opens the RDMA subsystem in a namespace, which must stay open. The error
 // wraps ErrNoSubsystem when the kernel has none. For the caller's own namespace
-// it takes no privilege, as entering any other does.
+// it needs no privilege; entering any other does.
 func Open(ns netns.NsHandle) (*Namespace, error) {
 	at := ns
 	if netdev.IsOwn(ns) {
@@ -54,7 +54,7 @@ func (n *Namespace) Close() {
 	}
 }
 
-// explained says in words what the kernel answers that has no RDMA.
+// explained puts into words what a kernel without RDMA answers.
 func explained(err error) error {
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ECONNREFUSED) {
 		return ErrNoSubsystem
@@ -63,7 +63,8 @@ func explained(err error) error {
 }
 
 // ask sends one of the commands of NETLINK_RDMA and returns the answers. A list
-// that the kernel calls interrupted is asked for again; Linux 7.3 calls none so.
+// that the kernel marks as interrupted is asked for again; Linux 7.3 marks
+// none.
 func (n *Namespace) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
 	return netdev.Complete(context.Background(), func() ([][]byte, error) {
 		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
@@ -79,10 +80,11 @@ func deviceIndex(index uint32) *nl.RtAttr {
 	return nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(index))
 }
 
-// links goes through the devices. The kernel tells of one at a time and counts
-// them (_nldev_get_dumpit): when one of which it has told leaves, it skips
-// another. So a device in a list is there, and one that is in none of two equal
-// lists in a row is not. Only who goes on to the end waits for the second.
+// links goes through the devices. The kernel reports one at a time and counts
+// them (_nldev_get_dumpit): when one that it has reported leaves, it skips
+// another. So a device in a list is there, and one that is in neither of two
+// equal lists in a row is not. Only a caller that goes on to the end waits for
+// the second.
 func (n *Namespace) links() iter.Seq2[Link, error] { return inTwoLists(n.listLinks) }
 
 func inTwoLists(list func() ([]Link, error)) iter.Seq2[Link, error] {
@@ -119,7 +121,7 @@ func (n *Namespace) listLinks() ([]Link, error) {
 }
 
 // Find finds a device in the namespace by its identity. ok is false when it is
-// not there. It is one question where the device's index is known; without it,
+// not there. It is one request if the device's index is known; without it,
 // or when the driver has registered the device anew, the kernel lists them all.
 func (n *Namespace) Find(d Device) (link Link, ok bool, err error) {
 	if d.Index != nil {

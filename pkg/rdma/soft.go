@@ -13,8 +13,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/retry"
 )
 
-// HasSoftDrivers tells whether a driver is loaded that makes devices in
-// software. On a node that has none of them nobody need look for one.
+// HasSoftDrivers tells whether a driver of software RDMA devices is loaded. On
+// a node without one there is no need to look for such devices.
 func (n Node) HasSoftDrivers() bool {
 	for _, module := range []string{"rdma_rxe", "siw"} {
 		if _, err := os.Stat(n.Sys + "/module/" + module); err == nil {
@@ -24,8 +24,8 @@ func (n Node) HasSoftDrivers() bool {
 	return false
 }
 
-// AddSoft makes a device in software on a netdev of this namespace, as somebody
-// made d. One that is there is no error.
+// AddSoft makes a software RDMA device on a netdev of this namespace, as d was
+// made. One that is there already is not an error.
 // Equivalent to: `rdma link add $name type $kind netdev $netdev`.
 func (n *Namespace) AddSoft(d Device, netdev string) error {
 	_, err := n.ask(nl.RDMA_NLDEV_CMD_NEWLINK, unix.NLM_F_ACK,

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// VirtualFunctions is how many virtual functions the function of a netdev has
+// VirtualFunctions is how many virtual functions a netdev's function has
 // now, 0 if it can have none.
 func (n Node) VirtualFunctions(netdev string) (int, error) {
 	content, err := readOptional(filepath.Join(n.class("net", netdev), "device/sriov_numvfs"))

@@ -26,7 +26,7 @@ const (
 
 // A User has queue pairs on a device: a process, or a service of the kernel.
 type User struct {
-	PID     int    // in this process's namespace of PIDs; 0 outside of it
+	PID     int    // in this process's PID namespace; 0 outside of it
 	Service string // "nvme_rdma"; "" for a process
 }
 
@@ -65,7 +65,7 @@ func (n *Namespace) Users(link Link, driver string) ([]User, error) {
 	return users, nil
 }
 
-// queuePairUser names the user of one queue pair; one of the system's own has
+// queuePairUser names the user of one queue pair; the system's own have
 // none.
 func queuePairUser(entry []byte, driver string) (user User, ok bool) {
 	known, system := false, false

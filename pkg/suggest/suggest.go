@@ -1,12 +1,12 @@
 // Package suggest finds the valid word that a user most likely meant.
 //
-// It knows how words are mistyped. It must not know what they are words of.
+// It knows how words are mistyped. It must not know what the words are for.
 package suggest
 
 import "strings"
 
-// Nearest returns the valid word that is nearest to word, in any case. ok is
-// false if none is near enough to be meant: it may differ in a third of its
+// Nearest returns the valid word that is nearest to word, whatever the case. ok
+// is false if none is near enough to be meant: it may differ in a third of its
 // letters, or in two, or be cut short.
 func Nearest(word string, valid []string) (nearest string, ok bool) {
 	closest := 1 + max(2, len(word)/3)

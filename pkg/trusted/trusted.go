@@ -1,4 +1,4 @@
-// Package trusted reads files that root acts upon: it believes only what
+// Package trusted reads files that root acts upon: it trusts only what
 // nobody but root can have written.
 //
 // It knows owners, modes and links. It must not know what is in the files.
@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// An Error says why a file or folder is not to be believed.
+// An Error says why a file or folder is not trusted.
 type Error struct {
 	Path   string
 	What   string // what is wrong with it
@@ -22,12 +22,12 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s %s; %s", e.Path, e.What, e.Advice) }
 
-// othersWrite are the mode bits with which others than the owner may write.
+// othersWrite are the mode bits that let others than the owner write.
 const othersWrite = 0o022
 
 // ReadFile reads a file of at most limit bytes. The file must be a regular one,
-// no link, root's (or the caller's own), and not writable by others: an *Error says what it is
-// instead. A file that is not there is fs.ErrNotExist.
+// not a link, owned by root (or the caller), and not writable by others: an
+// *Error says what it is instead. A file that is not there is fs.ErrNotExist.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	// Without O_NONBLOCK a FIFO would have us wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
@@ -60,16 +60,16 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// Transient tells whether an error of ReadFile says nothing of the file: the
+// Transient tells whether an error of ReadFile says nothing about the file: the
 // process, or the kernel, has no room to open it. Whoever takes such a file for
-// a bad one, or for one that is not there, loses what it says.
+// a bad or a missing one loses what it says.
 func Transient(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
-// CheckDir refuses a folder in which others than root could put files: it must
-// be a folder, no link, root's, and not writable by others. One that is not
-// there is fine: root will make it.
+// CheckDir refuses a folder in which users other than root could put files: it
+// must be a folder, not a link, owned by root (or the caller), and not writable
+// by others. One that is not there is fine: root will make it.
 func CheckDir(path string) error {
 	info, err := os.Lstat(path)
 	switch {

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A FileID tells a file from another one that has, or had, the same path.
-// The zero FileID is that of no file.
+// A FileID tells a file from another that has, or had, the same path. The zero
+// FileID is that of no file.
 type FileID struct {
 	device, inode uint64
-	// modified, because some file systems use inode numbers again at once.
-	// A socket keeps the time at which it was made.
+	// modified, because some file systems reuse inode numbers at once. A socket
+	// keeps the time at which it was made.
 	modified unix.Timespec
 }
 
@@ -37,7 +37,7 @@ func Identify(path string) FileID {
 type Folder struct {
 	Dir string
 	// Every is the pause between looks without an event, 0 for none: inotify
-	// says nothing of what is mounted over a folder, and loses events when
+	// does not report what is mounted over a folder, and loses events when
 	// there are many.
 	Every time.Duration
 	// Relevant tells, by its path, whether a change to a file matters; nil:
