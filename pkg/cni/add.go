@@ -86,17 +86,16 @@ func (o *operation) attach() error {
 	return nil
 }
 
-// sayLeftBehind says what it costs that a kernel has no alternative names that
-// move with their NIC.
+// sayLeftBehind warns where a kernel leaves a NIC's alternative names behind.
 func (o *operation) sayLeftBehind(r *attachment.Record) {
 	if names := o.host.LeftBehind(r.Host.AltNames); len(names) > 0 {
 		o.logFor(r).Info("this kernel (before Linux 6.6) leaves the NIC's alternative names on the host: whoever uses them there gets the pod's NIC", "names", names)
 	}
 }
 
-// refuseSecond refuses an interface that an earlier plugin of the chain has made,
-// as for two NICs in one list: the record of the first is not that of an ADD
-// that was not finished.
+// refuseSecond refuses an interface that an earlier plugin of the chain has
+// made, as with two NICs in one list: the record of the first must not be taken
+// for that of an unfinished ADD.
 func (o *operation) refuseSecond() error {
 	if o.config.PrevResult == nil {
 		return nil
@@ -128,8 +127,8 @@ func (o *operation) closeEarlier() error {
 	return o.release(r)
 }
 
-// claim finds the NIC on the host and locks it. A NIC that is not free is
-// explained by the journal, and freed if its pod is gone.
+// claim finds the NIC on the host and locks it. If the NIC is not free, the
+// journal says why, and the NIC is brought back if its pod is gone.
 func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	sel, err := o.config.selector()
 	if err != nil {
@@ -172,8 +171,8 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	return link, lock, nil
 }
 
-// available returns the NIC if it is on the host and nobody's, after a repair
-// where that is what it takes.
+// available returns the NIC if it is on the host and free, after a repair if it
+// needs one.
 func (o *operation) available(sel selector) (netlink.Link, error) {
 	link, err := sel.find(o.ctx, o.host, o.Node)
 	if err != nil {
@@ -201,8 +200,9 @@ func (o *operation) available(sel selector) (netlink.Link, error) {
 	return link, nil
 }
 
-// repair ends an attachment that a crash or a pod's end without DEL left: no ADD
-// or DEL is at work, for we have the lock. A NIC that its pod has is an error.
+// repair ends an attachment that was left by a crash, or by a pod that ended
+// without a DEL: no ADD or DEL is at work, because we have the lock. A NIC that
+// its pod has is an error.
 func (o *operation) repair(r *attachment.Record, sel selector) error {
 	held, err := o.stillHeld(r)
 	if err != nil {
@@ -321,7 +321,7 @@ func (o *operation) permit(link netlink.Link) error {
 	return o.guardNetdev(link)
 }
 
-// checkRequest refuses what the configuration asks of a NIC that it cannot have.
+// checkRequest refuses what the configuration asks for and this NIC cannot do.
 func (o *operation) checkRequest(link netlink.Link, nic attachment.NIC, state netdev.State) error {
 	if o.config.mac() != nil && nic.Netdev.ToldByMAC() {
 		return invalid(`"runtimeConfig.mac" is %q, and %s is a %s`, "such a link is identified by its MAC address; nothing was changed",
@@ -349,9 +349,9 @@ func (o *operation) checkName(name string, pod *netdev.Namespace) error {
 	return nil
 }
 
-// refusePeer refuses the other end of one of the pod's own interfaces: with both
-// in one namespace the kernel says nothing of another one, by which it could be
-// told from a pair that the pod made.
+// refusePeer refuses the peer of one of the pod's own interfaces: with both in
+// one namespace the kernel no longer names another namespace, which is what
+// tells it from a veth pair that the pod made.
 func (o *operation) refusePeer(link netlink.Link, pod *netdev.Namespace) error {
 	name := link.Attrs().Name
 	is, err := o.host.HasPeerIn(link, pod)
@@ -365,7 +365,7 @@ func (o *operation) refusePeer(link netlink.Link, pod *netdev.Namespace) error {
 }
 
 // moveIn moves the NIC into the pod while the IPAM plugin finds an address, then
-// configures it. What fails is undone by the caller.
+// configures it. On an error the caller undoes it.
 func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.Namespace) (*current.Result, error) {
 	var subsystem *rdma.Namespace // the pod's
 	if r.NIC.RDMA != nil {
@@ -399,7 +399,7 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 		return nil, err
 	}
 	for i, route := range address.Routes {
-		route.Priority = p.routes[i].Priority // as it has become
+		route.Priority = p.routes[i].Priority // the one it got
 	}
 	if r.NIC.RDMA != nil {
 		err := o.settle(r, pod, subsystem, p)
@@ -431,8 +431,8 @@ func (o *operation) refuseGateway(r *attachment.Record, p plan, address *current
 	return nil
 }
 
-// configure gives the netdev in the pod what the plan has, and says so to the
-// neighbours and to Multus.
+// configure gives the netdev in the pod what the plan has, and tells the
+// neighbours and Multus.
 func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link netlink.Link, p plan) error {
 	if r.Rules = p.rules; len(r.Rules) > 0 {
 		// Addresses and routes go with the netdev; rules would stay.
@@ -440,7 +440,7 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.policy.StateDir)
 		}
 	}
-	// What the network says of it is set already, and stays.
+	// A value that the network sets is in place already, and stays.
 	if _, own := o.config.Sysctls["net.ipv6.conf.IFNAME.keep_addr_on_down"]; !own && slices.ContainsFunc(p.addresses, netdev.Address.Is6) {
 		if err := pod.KeepIPv6(link); err != nil {
 			o.logFor(r).Warn("IPv6 addresses will be lost if the link is set down", "err", err)
@@ -463,7 +463,7 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 	return nil
 }
 
-// move brings netdev and RDMA device into the pod, in this order: it is the
+// move brings netdev and RDMA device into the pod, in this order, which is the
 // one that works for RoCE (IPoIB needs the other).
 func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Namespace, subsystem *rdma.Namespace) (netlink.Link, error) {
 	name := r.Host.Name
@@ -472,7 +472,7 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 		return nil, err
 	}
 	if o.config.Force {
-		// A program would go along, and work in the pod.
+		// A program would move along, and run in the pod.
 		programs, err := o.host.Programs(link)
 		if err := errors.Join(err, o.host.Detach(link, programs)); err != nil {
 			return nil, fail(codeMove, name, "detach the host's programs from it", err, "see `ip -d link` and `bpftool net` on the host")
@@ -518,14 +518,14 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	return moved, nil
 }
 
-// goesWithout tells whether an error means that the RDMA device is one in
-// software that the kernel has deleted because its netdev moved, and that the
-// network can do without. Nothing tells that beforehand.
+// goesWithout tells whether an error means that the kernel has deleted a
+// software RDMA device because its netdev moved, and that the network can do
+// without it. Nothing tells that beforehand.
 func (o *operation) goesWithout(r *attachment.Record, err error) bool {
 	return o.config.RDMA == rdmaOptional && r.NIC.RDMA.Soft && errors.Is(err, rdma.ErrNoDevice)
 }
 
-// goWithout makes the attachment one of a netdev alone.
+// goWithout makes it an attachment of the netdev alone.
 func (o *operation) goWithout(r *attachment.Record) error {
 	o.logFor(r).Warn("the pod gets the NIC without its RDMA device: the kernel deleted it when the NIC moved; it is recreated when the NIC returns to the host", "rdma", r.NIC.RDMA.Name)
 	r.NIC.Soft, r.NIC.RDMA, r.NIC.RDMAMoved = r.NIC.RDMA, nil, false
@@ -535,7 +535,7 @@ func (o *operation) goWithout(r *attachment.Record) error {
 	return o.writeDeviceInfo(r) // without it
 }
 
-// createAnew is the advice for what only the kubelet can mend.
+// createAnew is the advice for what only the kubelet can repair.
 const createAnew = "delete the pod and create it again"
 
 func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
@@ -569,8 +569,8 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
 	}
 	if after := r.NIC.RDMA.Uverbs(); after != before {
 		// The kubelet chose the containers' device nodes when it admitted the
-		// pod. It does not choose again when the runtime tries again, and then
-		// the number would stay as it has become.
+		// pod. It does not choose again when the runtime tries again, and the
+		// number would not change back.
 		reason := fmt.Sprintf("the character device of %s is now %s, but the pod's containers get %s; %s", r.Host.Name, after, before, createAnew)
 		return errors.Join(errors.New(reason), o.journal.Refuse(o.pod, reason))
 	}
@@ -581,8 +581,8 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
 }
 
 // undo gives everything back after a failed ADD and returns the error of the
-// ADD, together with what could not be undone. The record stays in that case:
-// DEL, GC or the next ADD try again.
+// ADD, together with what could not be undone. In that case the record stays,
+// and DEL, GC or the next ADD tries again.
 func (o *operation) undo(r *attachment.Record, cause error) error {
 	err := o.release(r)
 	if err == nil {

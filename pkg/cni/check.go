@@ -91,8 +91,8 @@ func (o *operation) checkPod(r *attachment.Record, result *current.Result) error
 	return o.checkRDMA(r, pod, p)
 }
 
-// expectedMTU is what the netdev's MTU must be, 0 for whatever it is: where the
-// network sets none, tuning behind it may, and does not write that into the
+// expectedMTU is what the netdev's MTU must be, 0 for any: where the network
+// sets none, a tuning plugin after it may, and does not write that into the
 // result. Another MTU in the result is a later plugin's, which says what it did.
 func (o *operation) expectedMTU(nic *current.Interface) int {
 	if o.config.MTU == 0 {
@@ -122,8 +122,8 @@ func (o *operation) checkRDMA(r *attachment.Record, pod *netdev.Namespace, p pla
 	return checkGIDs(r, subsystem, node, p)
 }
 
-// noCheck is what Whereabouts answers to every CHECK. It has nothing to say
-// about the pod, so it is no finding.
+// noCheck is what Whereabouts answers to every CHECK. It says nothing about the
+// pod, so it is not a finding.
 const noCheck = "CNI CHECK method is not implemented"
 
 func (o *operation) checkIPAM(r *attachment.Record) error {

@@ -47,32 +47,31 @@ type netConf struct {
 	// RDMA is "required" (the default), "optional" or "none".
 	RDMA string `json:"rdma,omitempty"`
 	// RDMAMode, "shared" or "exclusive", refuses to attach while the node is
-	// in the other mode. Empty: both do.
+	// in the other mode. Empty: either will do.
 	RDMAMode rdma.Mode `json:"rdmaMode,omitempty"`
-	// MTU in bytes for the time in the pod; 0 keeps the host's.
+	// MTU in bytes while the NIC is in the pod; 0 keeps the host's.
 	MTU int `json:"mtu,omitempty"`
 	// KeepAddresses takes the host's addresses and routes on the NIC along into
-	// the pod, in the place of an IPAM plugin.
+	// the pod, instead of an IPAM plugin's.
 	KeepAddresses bool `json:"keepAddresses,omitempty"`
 	// SourceRouting gives the NIC a routing table of its own.
 	SourceRouting sourceRouting `json:"sourceRouting,omitzero"`
 	// Sysctls are set before the netdev comes up: "net.ipv4.conf.IFNAME.<name>".
 	Sysctls map[string]string `json:"sysctls,omitempty"`
-	// RDMADeviceName renames the RDMA device for the time in the pod:
+	// RDMADeviceName renames the RDMA device while it is in the pod:
 	// exclusive mode only.
 	RDMADeviceName string `json:"rdmaDeviceName,omitempty"`
 	// Force moves a NIC that the host needs.
 	Force bool `json:"force,omitempty"`
-	// StateDir is ignored: it is the node's administrator who names the folder
-	// of journal and locks. Two networks with two journals would fight over one
-	// NIC.
+	// StateDir is ignored: the node's administrator names the folder of journal
+	// and locks. Two networks with two journals would fight over one NIC.
 	StateDir string `json:"stateDir,omitempty"`
 
 	RuntimeConfig struct {
 		DeviceID       string `json:"deviceID,omitempty"`
 		DeviceInfoFile string `json:"CNIDeviceInfoFile,omitempty"`
-		// MAC is the address that the pod asks for. What else a runtime passes
-		// is for other plugins.
+		// MAC is the address that the pod asks for. Whatever else a runtime
+		// passes is for other plugins.
 		MAC string `json:"mac,omitempty"`
 	} `json:"runtimeConfig,omitzero"`
 
@@ -81,7 +80,7 @@ type netConf struct {
 }
 
 // parseConfig reads and checks the configuration of an ADD, CHECK or STATUS. It
-// may leave open which NIC it is about: see selector.
+// does not check that the configuration names a NIC: see selector.
 func parseConfig(stdin []byte) (*netConf, error) {
 	c, err := readConfig(stdin)
 	if err != nil {
@@ -97,8 +96,8 @@ func parseConfig(stdin []byte) (*netConf, error) {
 }
 
 // readConfig reads a configuration without asking whether an ADD would accept
-// it: an attachment must end also when it would not today. With an error it
-// returns what could be read all the same, which may be nothing.
+// it: an attachment must end even if an ADD would not accept it today. With an
+// error it still returns what could be read, which may be nothing.
 func readConfig(stdin []byte) (*netConf, error) {
 	c := &netConf{raw: stdin}
 	err := json.Unmarshal(stdin, c)
@@ -119,7 +118,7 @@ func readConfig(stdin []byte) (*netConf, error) {
 	return c, nil
 }
 
-// mistyped says in JSON's words what is of a wrong type.
+// mistyped says in JSON's words which value is of the wrong type.
 func mistyped(e *json.UnmarshalTypeError) error {
 	got := map[string]string{
 		"string": "a string", "array": "a list", "object": "an object", "bool": "true or false",
@@ -181,7 +180,7 @@ func (c *netConf) validate() error {
 // mac is the MAC address that the pod asks for, by the capability "mac". It is
 // nil where it asks for none, or for one that no NIC can have.
 func (c *netConf) mac() net.HardwareAddr {
-	const group = 1 // the bit of the first byte that says that several have it
+	const group = 1 // the bit of the first byte that marks a multicast address
 	mac, err := net.ParseMAC(c.RuntimeConfig.MAC)
 	if err != nil || len(mac) != 6 || mac[0]&group != 0 || bytes.Equal(mac, make([]byte, 6)) {
 		return nil
@@ -192,8 +191,8 @@ func (c *netConf) mac() net.HardwareAddr {
 // oldestVersion is that of a configuration without "cniVersion".
 const oldestVersion = "0.1.0"
 
-// addressIsDue tells whether the configuration is of a version whose results are
-// made of an IPv4 and an IPv6 address, and know no interfaces: 0.1.0 and 0.2.0.
+// addressIsDue tells whether the configuration is of a version whose results
+// consist of an IPv4 and an IPv6 address, without interfaces: 0.1.0 and 0.2.0.
 func (c *netConf) addressIsDue() bool {
 	later, err := version.GreaterThanOrEqualTo(c.CNIVersion, "0.3.0")
 	return err == nil && !later
@@ -209,20 +208,20 @@ const (
 	maxMTU = 65535
 )
 
-// minMTU6 is IPV6_MIN_MTU of <net/ipv6.h>: on a link with less, the kernel has no
-// IPv6 (RFC 8200, section 5).
+// minMTU6 is IPV6_MIN_MTU of <net/ipv6.h>: on a link with less, the kernel
+// disables IPv6 (RFC 8200, section 5).
 const minMTU6 = 1280
 
-// checkKeys refuses keys that mean nothing: a misspelt "mtu" must not go
-// unnoticed until traffic does not pass.
+// checkKeys refuses unknown keys: a misspelt "mtu" must not go unnoticed until
+// traffic fails.
 func checkKeys(stdin []byte) error {
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(stdin, &given); err != nil {
 		return err // readConfig has read it before
 	}
-	// Those that the specification names though nothing here reads them: a
-	// plugin's and a list's, which runtimes and people make one of when there is
-	// one plugin. Keys with a slash are namespaced extensions.
+	// Those that the specification names but nothing here reads: a plugin's,
+	// and a list's, which runtimes and people merge when there is one plugin.
+	// Keys with a slash are namespaced extensions.
 	// Source: CNI specification 1.1.0, section 1.
 	known := append(keysOf(reflect.TypeFor[netConf]()),
 		"args", "ipMasq", "cniVersions", "disableCheck", "disableGC", "loadOnlyInlinedPlugins")

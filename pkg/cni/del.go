@@ -9,7 +9,7 @@ import (
 )
 
 // del ends an attachment. Nothing that is missing is an error: not the
-// namespace, not the NIC, not the record, nor a part of the configuration: the
+// namespace, the NIC, the record, or a part of the configuration, because the
 // record has the one that counts.
 func (p *Plugin) del(args *skel.CmdArgs) error {
 	c, err := readConfig(args.StdinData)
@@ -47,12 +47,12 @@ func (o *operation) detach() error {
 }
 
 // detachUnrecorded is a DEL without a record: a second DEL, or one after an ADD
-// that never came so far. Nothing says that a NIC in the pod is ours, however
+// that never got that far. Nothing says that a NIC in the pod is ours, however
 // much it looks like the configured one: another plugin may have put it there.
-// So none is touched; the address is freed.
+// So no NIC is touched; the address is freed.
 //
-// An IPAM plugin that is not there, or that cannot read the configuration, gave
-// none.
+// An IPAM plugin that is not there, or that cannot read the configuration, has
+// allocated none.
 func (o *operation) detachUnrecorded() error {
 	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()

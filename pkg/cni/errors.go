@@ -29,12 +29,12 @@ const (
 	codeGateway                       // the address is the gateway's
 
 	codeNotAvailable uint = 50 // STATUS: cannot serve an ADD now
-	codeLimited      uint = 51 // STATUS: nor do the pods that have it fare well
+	codeLimited      uint = 51 // STATUS: the pods that have it are affected, too
 )
 
 // fail makes the one error that the runtime, and in the end the person who
-// reads the pod's events, gets to see: what NIC, at which step, why, and what
-// to do about it.
+// reads the pod's events, sees: which NIC, at which step, why, and what to do
+// about it.
 func fail(code uint, nic, step string, err error, advice string) *types.Error {
 	var held *attachment.HeldError
 	if errors.As(err, &held) { // it says what is held, and by whom

@@ -11,8 +11,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 )
 
-// gc releases every attachment of this network that the runtime does not know
-// any more, then lets the IPAM plugin do the same. It goes on after an error
+// gc releases every attachment of this network that the runtime no longer
+// knows, then has the IPAM plugin do the same. It goes on after an error
 // and reports them all.
 func (p *Plugin) gc(args *skel.CmdArgs) error {
 	c, err := readConfig(args.StdinData)
@@ -72,9 +72,9 @@ func (o *operation) collectAddresses() error {
 	return invoke.DelegateGC(ctx, o.config.IPAM.Type, o.config.raw, plugins())
 }
 
-// listsAttachments tells whether the runtime said which attachments are valid, as
-// it must; without, every NIC would leave its pod. null is an empty list: libcni
-// writes one so.
+// listsAttachments tells whether the runtime said which attachments are valid,
+// as it must; otherwise every NIC would leave its pod. null is an empty list:
+// libcni writes it like that.
 // Source: CNI specification 1.1.0, section 2, GC.
 func (c *netConf) listsAttachments() bool {
 	var given map[string]json.RawMessage

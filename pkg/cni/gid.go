@@ -28,7 +28,8 @@ func (o *operation) announce(r *attachment.Record, pod *netdev.Namespace, link n
 }
 
 // settle waits until the addresses are usable for RoCE. subsystem is the pod's.
-// What is late is logged; that the RDMA device did not arrive is an error.
+// A GID table that is late is only logged; an RDMA device that did not arrive
+// is an error.
 func (o *operation) settle(r *attachment.Record, pod *netdev.Namespace, subsystem *rdma.Namespace, p plan) error {
 	var node rdma.Node
 	if len(p.addresses) > 0 {

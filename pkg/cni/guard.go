@@ -14,8 +14,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// guardNetdev refuses a netdev that the host itself needs. "force" is for those
-// who know better.
+// guardNetdev refuses a netdev that the host itself needs, unless "force" is
+// set.
 func (o *operation) guardNetdev(link netlink.Link) error {
 	return o.guard(link, o.carriesTraffic, o.hasMaster, o.servesPod, o.hasUppers, o.hasPrograms, o.isRepresentor, o.hasFunctions)
 }
@@ -30,7 +30,7 @@ func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
 		func(netlink.Link) (string, error) { return o.isInUse(*device) })
 }
 
-// guard asks for reasons against a move: "" is none.
+// guard asks for reasons not to move a link: "" is none.
 func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (string, error)) error {
 	if o.config.Force {
 		return nil
@@ -48,8 +48,8 @@ func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (stri
 }
 
 // carriesTraffic: the default route goes through the NIC, or the only way to
-// the default route's gateway does, or a route through several NICs does, which
-// the kernel would take from the others, too.
+// the default gateway does, or a multipath route does, which the kernel would
+// delete for the other NICs, too.
 func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 	index := link.Attrs().Index
 	routes, err := o.host.MainRoutes(o.ctx)
@@ -93,8 +93,8 @@ func (o *operation) hasMaster(link netlink.Link) (string, error) {
 	return fmt.Sprintf("it is a port of %s %s", master.Type(), master.Attrs().Name), nil
 }
 
-// hasUppers: there are VLANs, macvlans and the like on the NIC, which would
-// lose their ground, those of other pods too.
+// hasUppers: there are VLANs, macvlans and the like on the NIC, perhaps those
+// of other pods, which would lose their lower device.
 func (o *operation) hasUppers(link netlink.Link) (string, error) {
 	uppers, err := o.host.Uppers(o.ctx, link)
 	if err != nil {
@@ -113,8 +113,8 @@ func (o *operation) hasUppers(link netlink.Link) (string, error) {
 	return "", nil
 }
 
-// uppers are the names of what is on top of a NIC: nothing, but if it moves all the
-// same.
+// uppers are the names of what is on top of a NIC. Only with "force" can there
+// be any.
 func (o *operation) uppers(link netlink.Link) ([]string, error) {
 	names := []string{}
 	if !o.config.Force {
@@ -130,7 +130,7 @@ func (o *operation) uppers(link netlink.Link) ([]string, error) {
 	return names, nil
 }
 
-// hasPrograms: XDP or tcx programs work on the NIC's packets. They would go on
+// hasPrograms: XDP or tcx programs see the NIC's packets, and would go on
 // doing so in the pod.
 func (o *operation) hasPrograms(link netlink.Link) (string, error) {
 	programs, err := o.host.Programs(link)
@@ -198,8 +198,8 @@ func (o *operation) isInUse(device rdma.Device) (string, error) {
 }
 
 // isInPod tells whether a process is in another network namespace. In shared
-// mode pods see all RDMA devices, and a program may open those of NICs that it
-// does not have: that must not keep them from others.
+// mode pods see all RDMA devices, and a program may open those of NICs that its
+// pod does not have: that must not keep the NICs from others.
 func (o *operation) isInPod(user rdma.User) bool {
 	var st unix.Stat_t
 	err := unix.Stat(filepath.Join(o.Proc, strconv.Itoa(user.PID), "ns/net"), &st)

@@ -9,9 +9,9 @@ import (
 )
 
 // servesPod: the link is the host's end of another pod's interface. Whoever has
-// it sees, and answers for, that pod's traffic. Its peer is in a namespace that a
-// runtime named, or, as routed networks do (Calico, Cilium), the host has a route
-// to the one address that is behind it.
+// it sees that pod's traffic, and can answer it. Its peer is in a namespace
+// that a runtime named, or, with routed networks (Calico, Cilium), the host has
+// a route through it to a single address.
 func (o *operation) servesPod(link netlink.Link) (string, error) {
 	if link.Type() != "veth" || link.Attrs().NetNsID < 0 {
 		return "", nil
@@ -38,11 +38,11 @@ func (o *operation) servesPod(link netlink.Link) (string, error) {
 	return "", nil
 }
 
-// startSurvey refuses a NIC that something in another namespace is on top of, as
-// an earlier pod may have put it there. The way back deletes such things; this
-// is for a NIC that came another way. To look takes some ten microseconds for
-// each namespace of the node; so it is done beside the other checks, and the
-// function that is returned waits.
+// startSurvey refuses a NIC with something on top of it in another namespace,
+// where an earlier pod may have put it. The way back deletes such things; this
+// is for a NIC that came back another way. Looking takes some ten microseconds
+// for each namespace of the node, so it is done in parallel with the other
+// checks; the returned function waits for the answer.
 func (o *operation) startSurvey(link netlink.Link) (wait func() error) {
 	if o.config.Force {
 		return func() error { return nil }
@@ -65,10 +65,11 @@ func (o *operation) startSurvey(link netlink.Link) (wait func() error) {
 // to answer.
 const surveyTimeout = 500 * time.Millisecond
 
-// startGuardOfAddresses refuses a NIC by whose addresses the host talks with
-// others, or waits for them: the kubelet with the API server, a file system with
-// its storage. To ask takes the kernel some milliseconds, for it goes through all connections;
-// so it is done beside the other checks, and the function that is returned waits.
+// startGuardOfAddresses refuses a NIC with addresses that the host has
+// connections from or listens on: those of the kubelet to the API server, of a
+// file system to its storage. Asking takes some milliseconds, because the
+// kernel goes through all connections, so it is done in parallel with the other
+// checks; the returned function waits for the answer.
 func (o *operation) startGuardOfAddresses(link netlink.Link) (wait func() error) {
 	if o.config.Force {
 		return func() error { return nil }

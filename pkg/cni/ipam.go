@@ -25,22 +25,22 @@ const ipamInPod = "dhcp"
 var errNoAddress = errors.New("the IPAM plugin returned no address")
 
 // Bounds of an IPAM plugin's answer. The kubelet gives all networks of a pod
-// some minutes (runtimeRequestTimeout, twice), and runtimes less to a DEL (CRI-O
-// a minute): who is slower than this will be asked again.
+// some minutes (runtimeRequestTimeout, twice), and runtimes give a DEL less
+// (CRI-O a minute): a plugin that is slower than this will be asked again.
 const (
 	ipamAddTimeout = 35 * time.Second
-	ipamTimeout    = 20 * time.Second // of all other commands
+	ipamTimeout    = 20 * time.Second // for all other commands
 )
 
 // plugins runs IPAM plugins.
 func plugins() *delegate.Exec { return &delegate.Exec{Stderr: os.Stderr} }
 
-// startIPAM asks the IPAM plugin for an address beside the move, so that an
-// ADD takes the longer of the two and not their sum. The function that it
-// returns waits for the answer; moved tells it whether the NIC is in the pod.
+// startIPAM asks the IPAM plugin for an address in parallel with the move, so
+// that an ADD takes the longer of the two and not their sum. The returned
+// function waits for the answer; moved tells it whether the NIC is in the pod.
 func (o *operation) startIPAM() (wait func(moved bool) (*current.Result, error)) {
 	switch o.config.IPAM.Type {
-	case "": // no address, which is no error
+	case "": // no address, which is not an error
 		return func(bool) (*current.Result, error) {
 			return &current.Result{CNIVersion: current.ImplementedSpecVersion}, nil
 		}
@@ -101,8 +101,8 @@ func (o *operation) execIPAMDel(ctx context.Context) error {
 }
 
 // freeAddress frees the address of a record's attachment, with the
-// configuration and the arguments that it was asked for with: the running
-// command may be about another one.
+// configuration and arguments of the ADD: the running command may be about
+// another attachment.
 func (o *operation) freeAddress(ctx context.Context, r *attachment.Record) error {
 	ipam, err := ipamOf(r)
 	if ipam == "" || err != nil {
@@ -136,8 +136,8 @@ func ipamOf(r *attachment.Record) (string, error) {
 
 // freeFailed frees what an IPAM ADD may have taken before it failed, such as
 // one address of two. A plugin that fails here too, as it does when it cannot
-// read its configuration, has nothing to free: the record forgets it, or no
-// DEL could ever close it.
+// read its configuration, is taken to have nothing to free: the record drops
+// the configuration, or no DEL could ever close it.
 func (o *operation) freeFailed(r *attachment.Record) {
 	if err := o.freeAddress(o.ctx, r); err != nil {
 		o.logFor(r).Warn("the IPAM plugin's DEL failed, as its ADD did", "err", err)

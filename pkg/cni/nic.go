@@ -26,10 +26,10 @@ type selector struct {
 
 func (s selector) String() string { return fmt.Sprintf("%s %q", s.key, s.value) }
 
-// selector picks the key that names the NIC. A device ID that is no bus
+// selector picks the key that names the NIC. A device ID that is not a bus
 // address says nothing about a NIC: with a resourceName on the network, Multus
 // passes whatever ID the kubelet allocated, and a shared resource's IDs are
-// "0", "1", … It is ignored where the configuration names the NIC otherwise.
+// "0", "1", … Such an ID is ignored if another key names the NIC.
 func (c *netConf) selector() (selector, error) {
 	for _, s := range []selector{{"device", c.Device}, {"hwaddr", c.HWAddr}, {"kernelpath", c.KernelPath}} {
 		if s.value == "" {
@@ -61,8 +61,7 @@ func (c *netConf) selector() (selector, error) {
 	return selector{}, invalid("nothing names the NIC", `set "device" (or "hwaddr", "kernelpath", "pciBusID")`)
 }
 
-// namesNoNIC tells whether no key of the configuration is set that could name
-// the NIC.
+// namesNoNIC tells whether none of the keys that could name the NIC is set.
 func (c *netConf) namesNoNIC() bool {
 	return cmp.Or(c.Device, c.HWAddr, c.KernelPath, c.RuntimeConfig.DeviceID, c.PCIBusID, c.DeviceID) == ""
 }
@@ -72,8 +71,8 @@ func isMAC(s string) bool {
 	return err == nil
 }
 
-// sameMAC compares addresses, which have several forms: with dashes, with dots,
-// in either case.
+// sameMAC compares addresses, which can be written in several ways: with
+// dashes, with dots, in either case.
 func sameMAC(a, b string) bool {
 	one, err := net.ParseMAC(a)
 	if err != nil {
@@ -167,8 +166,8 @@ func single(links []netlink.Link, what string) (netlink.Link, error) {
 	return nil, fmt.Errorf("several netdevs %s: %s", what, strings.Join(names, ", "))
 }
 
-// isOf tells whether the selector is of a record's NIC: would have found it on
-// the host before the attachment.
+// isOf tells whether the selector means a record's NIC: whether it would have
+// found it on the host before the attachment.
 func (s selector) isOf(r *attachment.Record) bool {
 	switch s.key {
 	case "device":
@@ -224,8 +223,8 @@ func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
 	return nic, nil
 }
 
-// softDevice is the device in software on a netdev, nil if there is none. The
-// move deletes it, also for who wants no RDMA.
+// softDevice is the software RDMA device on a netdev, nil if there is none. The
+// move deletes it even if the network wants no RDMA.
 func (o *operation) softDevice(name string) *rdma.Device {
 	if !o.Node.HasSoftDrivers() {
 		return nil
@@ -241,8 +240,8 @@ func (o *operation) softDevice(name string) *rdma.Device {
 	return &device
 }
 
-// identify reads a NIC's identity, with what the function and the journal know
-// of others on it.
+// identify reads a NIC's identity, and whether other netdevs are known on its
+// function.
 func (o *operation) identify(link netlink.Link) (id netdev.Identity, err error) {
 	id = netdev.IdentityOf(link)
 	id.Alone, err = o.isAlone(link.Attrs().Name, id)

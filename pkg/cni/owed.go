@@ -12,8 +12,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 )
 
-// settleOwed gives NICs that came home what is owed to them by now. It is nobody's
-// command, so nothing of it is an error.
+// settleOwed gives NICs that came back what is owed to them by now. No command
+// asked for it, so it returns no error.
 func (o *operation) settleOwed() {
 	owed, err := o.journal.Owed()
 	if err != nil {
@@ -22,10 +22,10 @@ func (o *operation) settleOwed() {
 	attachment.SettleDue(o.ctx, owed, o.way)
 }
 
-// manager tells who configures a NIC on the host. state gets what is still owed to
-// the NIC: its name, and, while a manager has not had its time, what the host had
-// configured, of which there may be but a half to be seen. settled is to be called
-// when that is written down anew.
+// manager tells who configures a NIC on the host. state gets what is still owed
+// to the NIC: its name, and, until its manager has had its time, what the host
+// had configured, of which only a part may be in place. settled is to be called
+// when the new record has that.
 func (o *operation) manager(link netlink.Link, state *netdev.State) (manager netmanager.Manager, settled func() error, err error) {
 	name := link.Attrs().Name
 	owed, err := o.journal.Owed()
@@ -47,8 +47,8 @@ func (o *operation) manager(link netlink.Link, state *netdev.State) (manager net
 	return o.Managers.Of(name, link.Attrs().Index), func() error { return nil }, nil
 }
 
-// refuseOwedName refuses a name that is a NIC's which does not have it: what has
-// it is not what the network means.
+// refuseOwedName refuses a name that belongs to a NIC which does not have it at
+// present: the link that has it is not the one that the network means.
 func (o *operation) refuseOwedName(sel selector) error {
 	if sel.key != "device" {
 		return nil
@@ -66,7 +66,7 @@ func (o *operation) refuseOwedName(sel selector) error {
 			return fail(codeNICNotFound, sel.value, "find the NIC", err, "try again")
 		}
 		if link == nil || link.Attrs().Name == sel.value || slices.Contains(link.Attrs().AltNames, sel.value) {
-			continue // a pod has it, or there is a note left
+			continue // a pod has it, or the note is a leftover
 		}
 		return fail(codeNICNotFound, sel.value, fmt.Sprintf("the NIC is on the host as %s, because another link has its name", link.Attrs().Name), nil,
 			"rename or remove that link, which `ip link show "+sel.value+"` shows; nothing was changed")

@@ -18,8 +18,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// A plan is what the netdev shall have in the pod. ADD carries it out, CHECK
-// looks whether it still holds; both make it from the same.
+// A plan is what the netdev should have in the pod. ADD carries it out, CHECK
+// looks whether it still holds; both make it from the same input.
 type plan struct {
 	addresses []netdev.Address
 	routes    []netdev.Route
@@ -32,8 +32,8 @@ type sourceRouting struct {
 	On       bool
 	Table    int
 	Priority int
-	// unknown is what was there instead. It is no error of UnmarshalJSON, which
-	// would leave the rest of the configuration unread.
+	// unknown is what was there instead. It is not an error of UnmarshalJSON,
+	// which would leave the rest of the configuration unread.
 	unknown string
 }
 
@@ -57,7 +57,7 @@ func (s *sourceRouting) UnmarshalJSON(b []byte) error {
 
 const (
 	// firstTable and the netdev's ifindex in the pod make its routing table:
-	// no two netdevs of a pod have one, and it stays clear of the kernel's 253
+	// no two netdevs of a pod share one, and it stays clear of the kernel's 253
 	// to 255 for the first 150 netdevs of a pod.
 	firstTable = 100
 	// rulePriority is before the main table's rule.
@@ -69,7 +69,7 @@ const (
 // into a plan.
 func (c *netConf) plan(r *attachment.Record, link netlink.Link, ipam *current.Result) plan {
 	var p plan
-	gateways := map[bool]netip.Addr{} // by: is it IPv4
+	gateways := map[bool]netip.Addr{} // by whether it is IPv4
 	if c.KeepAddresses {
 		p.keep(r.Host)
 	} else {
@@ -107,7 +107,7 @@ func (p *plan) keep(host netdev.State) {
 
 // routeOf translates an IPAM answer's route. One without a gateway goes through
 // the gateway of an address of its family, unless its scope says that there is
-// none on the way.
+// none.
 func routeOf(r *types.Route, gateways map[bool]netip.Addr) netdev.Route {
 	route := netdev.Route{Dst: netdev.Prefix(&r.Dst), Gateway: netdev.Addr(r.GW), Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS}
 	direct := r.Scope != nil && *r.Scope >= unix.RT_SCOPE_LINK
@@ -128,7 +128,7 @@ func routeOf(r *types.Route, gateways map[bool]netip.Addr) netdev.Route {
 
 // routeBySource moves the routes to a table of the netdev's own, adds its
 // subnets and gateways to it, and a rule for each of its addresses: replies
-// leave by the NIC that they belong to, also when several are in one subnet.
+// leave by the NIC that they belong to, even when several are in one subnet.
 func (c *netConf) routeBySource(p *plan, link netlink.Link, gateways map[bool]netip.Addr) {
 	table, priority := c.SourceRouting.Table, c.SourceRouting.Priority
 	if table == 0 {
@@ -190,8 +190,8 @@ func (p plan) apply(ctx context.Context, pod *netdev.Namespace, link netlink.Lin
 	return pod.AddRules(p.rules)
 }
 
-// defaultMetric6 is that of an IPv6 route that names none (IP6_RT_PRIO_USER of
-// <linux/ipv6_route.h>). IPv4 has 0.
+// defaultMetric6 is the metric of an IPv6 route that names none
+// (IP6_RT_PRIO_USER of <linux/ipv6_route.h>). IPv4 has 0.
 const defaultMetric6 = 1024
 
 // maxSameRoutes is how many routes to one destination may be in a pod: more than
@@ -199,17 +199,17 @@ const defaultMetric6 = 1024
 const maxSameRoutes = 256
 
 // addRoute adds a route beside those that other NICs of the pod have to the same
-// destination: with the first metric that is free. What asks for no NIC goes
-// where it went before, and what asks for this one, as RDMA does with a GID of
-// it, finds the way; without the route the kernel would look for a remote
-// destination on the link.
+// destination: with the first metric that is free. Traffic that asks for no NIC
+// goes where it went before, and traffic that asks for this one, as RDMA does
+// with one of its GIDs, finds the way; without the route the kernel would look
+// for a remote destination on the link.
 func addRoute(ctx context.Context, pod *netdev.Namespace, link netlink.Link, r *netdev.Route) error {
 	for range maxSameRoutes {
 		if added, err := pod.AddRoute(link, *r); added || err != nil {
 			return err
 		}
 		if own, err := pod.HasRoute(ctx, link, *r); own || err != nil {
-			return err // the kernel's for an address, or the IPAM plugin says it twice
+			return err // the kernel's for an address, or the IPAM plugin names it twice
 		}
 		if r.Priority == 0 && r.Dst.Addr().Is6() {
 			r.Priority = defaultMetric6
@@ -219,8 +219,8 @@ func addRoute(ctx context.Context, pod *netdev.Namespace, link netlink.Link, r *
 	return fmt.Errorf("add route %s: the pod already has %d routes to this destination", r, maxSameRoutes)
 }
 
-// made keeps of a plan the routes that its ADD made. CHECK has the plan from the
-// result of a whole chain, in which there may be routes of other plugins.
+// made reduces a plan to the routes that its ADD made. CHECK makes the plan
+// from the result of a whole chain, which may have routes of other plugins.
 func (p *plan) made(routes []netdev.Route) {
 	planned := p.routes
 	p.routes = nil

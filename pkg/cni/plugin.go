@@ -27,8 +27,8 @@ type Plugin struct {
 	Managers netmanager.Roots
 	// PolicyFile is the file of the node's administrator.
 	PolicyFile string
-	// Log gets what is not an error of the command: repairs, and things that
-	// the operator should look at.
+	// Log gets what is not an error of the command: repairs, and what the
+	// operator should look at.
 	Log *slog.Logger
 }
 
@@ -54,7 +54,7 @@ type operation struct {
 // begin opens what every command needs. The caller calls end.
 //
 // A policy that cannot be read allows nothing: an ADD will say so. What has to
-// end ends all the same, with what could be read.
+// end still ends, with what could be read.
 func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 	rules, lawless := policy.Load(p.PolicyFile)
 	if trusted.Transient(lawless) { // it may name another state folder
@@ -102,7 +102,7 @@ func (o *operation) way(r *attachment.Record) attachment.Returner {
 	return way
 }
 
-// logFor is the log with what each line about a record says.
+// logFor is the log with the attributes of every line about a record.
 func (o *operation) logFor(r *attachment.Record) *slog.Logger {
 	return o.Log.With("nic", r.Host.Name, "pod", r.Pod.String())
 }

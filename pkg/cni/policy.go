@@ -11,8 +11,9 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
 
-// checkPolicy refuses what the node's administrator does not allow. The names
-// count that the NIC has on the host, before a pod could give it others.
+// checkPolicy refuses what the node's administrator does not allow. What counts
+// are the names that the NIC has on the host, before a pod could give it
+// others.
 func (o *operation) checkPolicy(link netlink.Link) error {
 	a, c := link.Attrs(), o.config
 	_, address := o.Node.NetdevAddress(a.Name)

@@ -16,7 +16,7 @@ import (
 const returnTimeout = 15 * time.Second
 
 // release ends an attachment: NIC to the host, address to the IPAM plugin,
-// record closed. Each part is tried whatever became of the others, and all can
+// record closed. Each part is tried whatever became of the others, and each can
 // be repeated; the record stays until all are done. The caller holds the NIC's
 // lock.
 func (o *operation) release(r *attachment.Record) error {
@@ -26,7 +26,7 @@ func (o *operation) release(r *attachment.Record) error {
 		func() { ipamErr = o.freeAddress(o.ctx, r) },
 	}
 	if ipam, _ := ipamOf(r); ipam == ipamInPod {
-		slices.Reverse(steps) // it sends its release by the interface
+		slices.Reverse(steps) // it sends its release through the interface
 	}
 	for _, step := range steps {
 		step()
@@ -90,7 +90,7 @@ func (o *operation) returnNIC(r *attachment.Record) error {
 }
 
 // isPulled tells whether the node has lost the hardware of a record's NIC.
-// Plugged in again it is on the host, as the driver makes it.
+// When it is plugged in again it is on the host, as the driver makes it.
 func (o *operation) isPulled(r *attachment.Record) bool {
 	return r.NIC.Bus != "" && !o.Node.HasFunction(r.NIC.Bus, r.NIC.Address)
 }
@@ -105,8 +105,8 @@ func joined(errs []error) error {
 	return types.NewError(first.Code, errors.Join(errs...).Error(), "")
 }
 
-// read reads a record. A file that is none is set aside and reported; it stops
-// nothing.
+// read reads a record. A file that is not a record is set aside and reported;
+// it stops nothing.
 func (o *operation) read(id attachment.ID) (*attachment.Record, error) {
 	r, bad, err := o.journal.Read(id)
 	if err != nil {

@@ -60,9 +60,9 @@ func (o *operation) answer(result *current.Result) error {
 }
 
 // inVersion is a result as a configuration of some version may get it. The CNI
-// library translates between the shapes, but lets pass the keys that came with
-// 1.1.0: "mtu", "socketPath" and "pciID" of an interface, and all of a route
-// but its destination and gateway.
+// library converts between the versions, but lets through the keys that came
+// with 1.1.0: "mtu", "socketPath" and "pciID" of an interface, and all of a
+// route but its destination and gateway.
 func inVersion(result *current.Result, configured string) (types.Result, error) {
 	if configured != current.ImplementedSpecVersion {
 		for _, nic := range result.Interfaces {

@@ -19,8 +19,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// status tells whether an ADD could succeed now. A NIC that a pod holds is no
-// reason against: the network works, it is in use.
+// status tells whether an ADD could succeed now. A NIC that a pod holds is not
+// a failure: the network works, it is in use.
 func (p *Plugin) status(args *skel.CmdArgs) error {
 	c, err := parseConfig(args.StdinData)
 	if err != nil {
@@ -92,7 +92,7 @@ func (o *operation) refusalOf(link netlink.Link) (*types.Error, error) {
 }
 
 // statusJournal tells whether the state folder is there for ADD to write to, or
-// could be made. It makes nothing, for it is asked every few seconds.
+// could be made. It makes nothing, because runtimes ask every few seconds.
 func (o *operation) statusJournal() error {
 	dir := o.journal.RecordsDir()
 	for {
@@ -140,8 +140,9 @@ func (o *operation) statusIPAM() error {
 	return fail(codeNotAvailable, "", "ask IPAM plugin "+o.config.IPAM.Type, err, "see the IPAM plugin's own documentation and log")
 }
 
-// lacksCommand tells whether an IPAM plugin knows no such command: it is older
-// than the specification that brought it, which says nothing about its state.
+// lacksCommand tells whether an IPAM plugin does not know a command: it is
+// older than the specification that introduced it, and that says nothing about
+// the plugin's state.
 func lacksCommand(err error, command string) bool {
 	msg := err.Error()
 	return strings.Contains(msg, "unknown CNI_COMMAND: "+command) ||
