@@ -38,17 +38,17 @@ const (
 	exitUsage   = 2 // bad flag or configuration
 )
 
-// startTime is when a start is over, nearly always.
+// startTime is when a start is nearly always over.
 const startTime = time.Second
 
 func main() {
-	// Next to nothing happens at once here. A second processor would be woken
-	// for each event to find nothing to do, and every one that Go sees, of
+	// Next to nothing happens in parallel here. A second processor would be
+	// woken for each event to find nothing to do, and each one that Go sees, of
 	// hundreds on a GPU node, has caches of its own.
 	runtime.GOMAXPROCS(1)
-	// The heap is small and stays so; a node has better uses for memory than
-	// this program has for the time that collecting takes. The start does not
-	// wait for it: it ends before there is anything to collect.
+	// The heap is small and stays so; memory is worth more to a node than the
+	// time that collecting takes is to this program. The start goes without: it
+	// is over before there is anything to collect.
 	time.AfterFunc(startTime, func() { debug.SetGCPercent(25) })
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -145,8 +145,7 @@ type commandLine struct {
 // does.
 const mountedDev = "/host/dev"
 
-// devRoot is the folder that is mounted for the host's device folder, or the
-// one of the machine that this is.
+// devRoot is where the host's /dev is mounted, or else this machine's own.
 func devRoot(mounted string) string {
 	if info, err := os.Stat(mounted); err == nil && info.IsDir() {
 		return mounted

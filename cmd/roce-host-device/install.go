@@ -78,7 +78,7 @@ func owner(dir string) error {
 func place(dir, name string, mode fs.FileMode, content io.Reader) error {
 	// Runtimes list the folder, and do not see what begins with a dot.
 	pattern := "." + name + "-*"
-	// What installs left that were killed in the middle.
+	// What earlier installs left that were killed half-way.
 	stale, _ := filepath.Glob(filepath.Join(dir, pattern))
 	for _, path := range stale {
 		_ = os.Remove(path)

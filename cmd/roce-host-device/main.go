@@ -21,7 +21,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// memoryLimit is in bytes: from there on garbage is collected.
+// memoryLimit is in bytes: above it garbage is collected.
 const memoryLimit = 64 << 20
 
 // buildVersion is set by the linker.
@@ -38,7 +38,7 @@ func main() {
 	}
 	// The process lives for some milliseconds and its heap stays small:
 	// collecting garbage would only cost time. What others make us read is
-	// bounded, but not so that it could not be a lot.
+	// bounded, but it can be a lot.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(memoryLimit)
 	plugin := &cni.Plugin{
@@ -51,7 +51,7 @@ func main() {
 	skel.PluginMainFuncs(plugin.Funcs(), version.All, "roce-host-device "+buildVersion)
 }
 
-// exit ends a command that is none of CNI's.
+// exit ends a command that is not one of CNI's.
 func exit(command string, err error) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "roce-host-device: %s: %v\n", command, err)

@@ -13,8 +13,9 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
-// readPolicy reads and checks a policy that is to be installed. With nil there
-// is none: a ConfigMap that is optional and not there leaves an empty folder.
+// readPolicy reads and checks a policy that is to be installed. nil means that
+// there is none: an optional ConfigMap that does not exist leaves an empty
+// folder.
 func readPolicy(path string) ([]byte, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

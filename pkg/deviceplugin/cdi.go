@@ -24,8 +24,8 @@ func (c cdiFile) path() string {
 	return filepath.Join(c.dir, cdi.GenerateSpecName(offer.CDIVendor, offer.CDIClass)+".json")
 }
 
-// write makes the file say what a spec says. It writes in one step, and only
-// if the file says anything else.
+// write makes the file say what a spec says. It writes in one step, and only if
+// the file says something else.
 func (c cdiFile) write(spec *specs.Spec) error {
 	if len(spec.Devices) == 0 {
 		// A spec without devices is not valid.

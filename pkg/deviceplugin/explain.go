@@ -54,7 +54,7 @@ func Explain(ctx context.Context, o Options, w io.Writer) error {
 	return nil
 }
 
-// explainKernel prints a line for each thing that the kernel has not.
+// explainKernel prints a line for each feature that the kernel lacks.
 func explainKernel(ctx context.Context, w *strings.Builder, host *netdev.Namespace) {
 	missing, err := rdma.Missing(ctx, host)
 	if err != nil {
@@ -174,8 +174,8 @@ func describe(f *config.Error) string {
 }
 
 // Validate checks a configuration file and prints all that is wrong with it,
-// one mistake a line. It returns a ConfigError if anything is, which also says
-// what the program would do with the file.
+// one mistake a line. It returns a ConfigError if anything is wrong, which also
+// says what the program would do with the file.
 func Validate(file string, w io.Writer) error {
 	c, _, err := config.Load(file)
 	var all config.Errors

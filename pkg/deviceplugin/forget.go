@@ -16,9 +16,9 @@ const forgetPath = "POST /forget"
 // longestName is that of a device: the kernel's is 64 bytes.
 const longestName = 256
 
-// A forgetting asks to forget a device that is gone for good, so that it counts
-// and alarms no longer: a NIC that was taken out of the machine looks like one
-// that died.
+// A forgetting asks to forget a device that is gone for good, so that it is no
+// longer counted and alerted on: a NIC that was taken out of the machine looks
+// like one that died.
 type forgetting struct {
 	device string
 	answer chan error
@@ -44,9 +44,9 @@ func (m *manager) serveForget(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// forget forgets the device of a name: of the RDMA device, its address or a
-// netdev. It must be gone, and no pod may have it: the next look would find it
-// again.
+// forget forgets the device with a name, which may be that of the RDMA device,
+// its address or a netdev. It must be gone, and no pod may have it, or the next
+// look would find it again.
 func (m *manager) forget(name string) error {
 	var gone []string
 	for _, d := range m.seen.Devices {

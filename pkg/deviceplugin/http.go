@@ -17,16 +17,16 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 )
 
-// listenAgain is the pause after an address could not be had: another instance
+// listenAgain is the pause after an address was not available: another instance
 // on the node may be about to end.
 const listenAgain = 5 * time.Second
 
 const (
 	// mostConnections bounds what anybody on the node can make this program
-	// hold. A scrape takes one, and who waits for one waits in the kernel.
+	// hold. A scrape takes one, and whoever waits for one waits in the kernel.
 	mostConnections = 32
-	// longestRequest and longestAnswer are more than any takes; who is slower
-	// makes room for others.
+	// longestRequest and longestAnswer are more than any should take; a slower
+	// client makes room for others.
 	longestRequest = 5 * time.Second
 	longestAnswer  = 30 * time.Second
 	longestIdle    = 2 * time.Second
@@ -99,7 +99,8 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 	}
 	if socket := m.options.ProbeSocket; socket != "" {
 		h := handler(m.metrics, m.healthy, m.ready)
-		// Only here: the socket is in a folder of root's, the port is anybody's.
+		// Only here: the socket is in a folder of root's, while anybody can
+		// reach the port.
 		h.HandleFunc(forgetPath, m.serveForget)
 		running.Go(func() { serveHTTP(ctx, "unix", socket, h, m.log) })
 	}
@@ -123,8 +124,9 @@ func (m *manager) healthy() error {
 
 // ready is an error while a pod that asks for a resource could not start: it
 // is not registered, the kubelet does not listen, or containers would not find
-// their devices. While a DaemonSet rolls out it keeps the old instance, and so
-// it is one also while the configuration has a resource that this one leaves out.
+// their devices. In a rolling update it keeps the old instance alive, and so it
+// is one as well while the configuration has a resource that this instance
+// leaves out.
 func (m *manager) ready() error {
 	if err := m.healthy(); err != nil {
 		return err

@@ -22,14 +22,14 @@ const (
 	// coalesce is how long to wait after an event for the others that come
 	// with it: one NIC that moves is a dozen of them.
 	coalesce = 50 * time.Millisecond
-	// busyShare bounds the time spent on rescans while events keep coming, to
-	// one part in so many.
+	// busyShare bounds the time spent on rescans while events keep coming: one
+	// part in busyShare.
 	busyShare = 10
 	// watchAgain is the pause between looks at the configuration without an event.
 	watchAgain = 30 * time.Second
 	// lookAgain is the pause after the node could not be read.
 	lookAgain = 5 * time.Second
-	// restSoon is the pause after a look that saw a part of a device.
+	// restSoon is the pause after a look that saw an incomplete device.
 	restSoon = time.Second
 	// stuck is how long a look may take before the program is unhealthy, and
 	// blind how long looks may fail.
@@ -37,8 +37,8 @@ const (
 	blind = 2 * time.Minute
 )
 
-// A manager keeps the offers true: it looks at the node when something may
-// have changed, and reads the configuration again when that did.
+// A manager keeps the offers true: it looks at the node when something may have
+// changed, and rereads the configuration when it has changed.
 type manager struct {
 	options   Options
 	log       *slog.Logger
@@ -59,7 +59,7 @@ type manager struct {
 	mu      sync.Mutex // guards what probes read
 	config  *configFile
 	entries map[string]*entry
-	busy    time.Time // since when a look is going on, zero if none is
+	busy    time.Time // since when a look has been going on, zero if none is
 	failing failure   // of the looks
 	noCDI   error     // why the CDI spec could not be written
 }
@@ -104,7 +104,7 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		tick, stopTick := after(m.config.PeriodicUpdateInterval)
 		due := m.health.Next()
 		if soon != nil {
-			due = time.Time{} // it will be seen to
+			due = time.Time{} // it is taken care of now
 		}
 		settled, stopSettled := until(due)
 		scan := false
@@ -171,7 +171,7 @@ func poke(c chan<- struct{}) {
 	}
 }
 
-// again is when to look again though nothing happens, 0 if there is no need to.
+// again is when to look again if nothing happens, 0 if there is no need to.
 func (m *manager) again() time.Duration {
 	switch {
 	case m.failing.err != nil:
@@ -183,7 +183,7 @@ func (m *manager) again() time.Duration {
 }
 
 // rescan looks at the node and renews the offers. When the node cannot be
-// read the old ones stay: a failed look is no news of the devices.
+// read the old ones stay: a failed look says nothing about the devices.
 func (m *manager) rescan(ctx context.Context) inventory.Snapshot {
 	m.reportMode()
 	seen, err := m.look(ctx)
@@ -202,7 +202,7 @@ func (m *manager) rescan(ctx context.Context) inventory.Snapshot {
 	return seen
 }
 
-// look reads the inventory, and leaves word that it does. Nobody may look
+// look reads the inventory, and notes since when it does. Nobody may look
 // again once ctx has ended.
 func (m *manager) look(ctx context.Context) (inventory.Snapshot, error) {
 	begin := time.Now()
@@ -317,8 +317,8 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 	}
 	select {
 	case <-free:
-		// Nobody waits for it at the end either: like a CNI operation it may
-		// be interrupted anywhere.
+		// Nobody waits for it when the program ends: like a CNI operation it
+		// may be interrupted anywhere.
 		m.abandoned.Go(func() {
 			next := earlier(m.rescuer.rescue(ctx, found), attachment.SettleDue(ctx, owed, m.rescuer.way))
 			free <- struct{}{}

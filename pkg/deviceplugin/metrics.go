@@ -69,7 +69,7 @@ func newMetrics(version string) *metrics {
 	info.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams, m.allocations, m.allocationTime,
 		m.rescanTime, m.rescanFailures, m.rescues, m.generation, m.mistakes, m.clashes, m.reloadFailures)
-	// There from the start, so that the first one is seen as an increase.
+	// They exist from the start, so that the first one is seen as an increase.
 	m.rescues.WithLabelValues(resultOK)
 	m.rescues.WithLabelValues(resultError)
 	return m
@@ -134,15 +134,15 @@ func (m *metrics) offered(resource string, devices []offer.Candidate, o offer.Of
 }
 
 // forget drops the gauges of a resource that is no longer offered. Counters
-// stay: Prometheus wants them to.
+// stay, as Prometheus wants them to.
 func (m *metrics) forget(resource string) {
 	for _, v := range []*prometheus.GaugeVec{m.devices, m.degraded, m.units} {
 		v.DeletePartialMatch(prometheus.Labels{"resource": resource})
 	}
 }
 
-// text is what Prometheus takes for a label. A pod may have chosen the name: it
-// is any bytes.
+// text is what Prometheus accepts as a label. A pod may have chosen the name,
+// so it may be any bytes.
 func text(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
 
 const (

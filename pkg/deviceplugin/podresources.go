@@ -12,7 +12,7 @@ import (
 
 // holders collects which pod holds each unit, by asking the kubelet at each
 // scrape. It needs the kubelet's pod-resources socket; without it there is
-// nothing to tell.
+// nothing to report.
 type holders struct {
 	client podresources.PodResourcesListerClient
 	// offers tells whether a resource is one of ours.
@@ -45,7 +45,7 @@ func (h *holders) Collect(ch chan<- prometheus.Metric) {
 	defer cancel()
 	list, err := h.client.List(ctx, &podresources.ListPodResourcesRequest{})
 	if err != nil {
-		return // not mounted, or the kubelet is away: no holders to tell of
+		return // not mounted, or the kubelet is away: no holders to report
 	}
 	for _, pod := range list.PodResources {
 		for _, container := range pod.Containers {

@@ -13,7 +13,7 @@ import (
 
 // Probe asks the instance that serves a unix socket for /healthz or /readyz;
 // a bad answer is the error. While a DaemonSet rolls out, two instances share
-// the node's network, and its one port for probes answers for the other one:
+// the node's network, and on its one port for probes the other one may answer:
 // believing that would end the old instance before the new one is registered.
 func Probe(ctx context.Context, socket, path string) error {
 	return ask(ctx, socket, http.MethodGet, path, "")
@@ -34,7 +34,7 @@ func ask(ctx context.Context, socket, method, path, body string) error {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
-	// The host is not asked for: the socket is the address.
+	// The host in the URL does not matter: the socket is the address.
 	request, err := http.NewRequestWithContext(ctx, method, "http://instance/"+strings.TrimPrefix(path, "/"), strings.NewReader(body))
 	if err != nil {
 		return err

@@ -23,8 +23,8 @@ type entry struct {
 const refused = "configuration"
 
 // reload takes a changed configuration. One with a mistake in it is reported
-// once, and the old one stays: it has no less. asked is whether somebody waits
-// for an answer.
+// once, and the old one stays in force. asked is whether somebody waits for an
+// answer.
 func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked bool) {
 	file, err := readConfigFile(m.config.path)
 	switch {
@@ -54,8 +54,8 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 	m.warnGIDs()
 }
 
-// apply puts a configuration in force: what of it can be served. Resources that
-// are in the old one too, in the same mode, keep their sockets.
+// apply puts a configuration in force, as far as it can be served. Resources
+// that are in the old one too, in the same mode, keep their sockets.
 func (m *manager) apply(ctx context.Context, file *configFile) {
 	m.reportFaults(file)
 	m.mu.Lock()
@@ -93,7 +93,7 @@ func (e *entry) end() {
 	}
 }
 
-// offered is the resource with the abilities that it has in a mode.
+// offered is the resource with the abilities that its mode gives it.
 func (e *entry) offered(mode config.Mode) kubelet.Resource {
 	if mode == config.PerDevice {
 		return offer.Preferring{Resource: e.resource}
@@ -101,8 +101,9 @@ func (e *entry) offered(mode config.Mode) kubelet.Resource {
 	return e.resource
 }
 
-// startPlugins starts those that do not run yet and have something to say: a
-// list that is empty because nobody could look takes the kubelet's units away.
+// startPlugins starts those that do not run yet, once there is something to
+// say: a list that is empty because nobody could look would take the kubelet's
+// units away.
 func (m *manager) startPlugins(ctx context.Context, running *sync.WaitGroup) {
 	for _, e := range m.entries {
 		if e.stop != nil || e.reported == nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// reportMode logs in which mode the RDMA subsystem is. Both are good; users ask.
+// reportMode logs which mode the RDMA subsystem is in. Both are fine; users
+// ask.
 func (m *manager) reportMode() {
 	mode, err := rdma.SystemMode()
 	now := string(mode)
@@ -27,7 +28,7 @@ func (m *manager) reportMode() {
 	m.log.Info("RDMA namespace mode", "mode", mode)
 }
 
-// reportKernel logs what the kernel has not that it could be missed for.
+// reportKernel logs the features that the kernel lacks.
 func (m *manager) reportKernel(ctx context.Context) {
 	if m.host == nil {
 		return
@@ -70,7 +71,7 @@ func (m *manager) reportMissing(r config.Resource, missing []string) {
 }
 
 // report logs the devices of a resource: all of them at first, and then each
-// that comes, leaves or is elsewhere.
+// that comes, leaves or moves.
 func (m *manager) report(e *entry, devices []offer.Candidate) {
 	before, now := e.reported, map[string]offer.Candidate{}
 	for _, c := range devices {

@@ -19,19 +19,19 @@ const (
 	rescueLongest = 30 * time.Second
 )
 
-// A rescuer gives a NIC its state on the host back when the kernel, and not
-// the CNI plugin, brought it there: its namespace died without a DEL, and it
-// is on the host down, under its name in the pod.
+// A rescuer restores a NIC's state on the host when the kernel, and not the CNI
+// plugin, brought it there: its namespace died without a DEL, and it is down,
+// under its name in the pod or one that the kernel picked.
 //
-// The record stays, marked as returned, until a DEL, a GC or the NIC's next ADD
-// has freed the address: that is the CNI plugin's part.
+// The record stays, marked as returned, until the CNI plugin has freed the
+// address: by a DEL, a GC or the NIC's next ADD.
 type rescuer struct {
 	host    *netdev.Namespace
 	journal *attachment.Journal
 	log     *slog.Logger
 	// done is told how each rescue ended.
 	done func(error)
-	// failed are those to be tried again, by container and interface.
+	// failed are the rescues to be tried again, by container and interface.
 	failed map[string]failedRescue
 }
 
@@ -42,7 +42,7 @@ type failedRescue struct {
 
 // rescue brings back what is stranded. A CNI operation on the same attachment
 // goes first: after it there may be nothing left to do. next is when there is
-// something to be tried again, the zero time if there is not.
+// something to try again, the zero time if there is not.
 func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) (next time.Time) {
 	before := r.failed
 	r.failed = map[string]failedRescue{}

@@ -37,19 +37,19 @@ type Options struct {
 	// themselves instead.
 	CDIDir string
 	// Reload asks to read the configuration again; nil never does. Changes of
-	// the file are seen without.
+	// the file are noticed anyway.
 	Reload <-chan os.Signal
 }
 
-// A ConfigError says that the configuration cannot be used: trying again
-// without changing it is no use.
+// A ConfigError says that the configuration cannot be used: there is no point
+// in trying again without changing it.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 // Run offers the configured resources to the kubelet until ctx ends, which is
-// no error. Errors come only from the start; afterwards whatever fails is
+// not an error. Errors come only from the start; afterwards whatever fails is
 // logged and tried again.
 func Run(ctx context.Context, o Options) error {
 	file, err := readConfigFile(o.ConfigFile)

@@ -1,6 +1,6 @@
-// Package netmanager knows which program of the host configures a netdev, and
-// does so by itself whenever the netdev appears. It reads what such programs
-// leave below /run or are told below /etc, and asks none of them: no D-Bus.
+// Package netmanager knows which program on the host configures a netdev by
+// itself whenever it appears. It reads the state of such programs below /run
+// and their configuration below /etc, and asks none of them: no D-Bus.
 //
 // It must not know why somebody wants to know: no pods, no journal.
 package netmanager
@@ -15,9 +15,9 @@ import (
 
 // A Manager is such a program, None if it is a person or a script.
 //
-// systemd-networkd is none of them: it makes a netdev what its .network file
-// says whatever it finds there, and takes an address that is there already for
-// its own. The others leave alone what somebody else has begun with.
+// systemd-networkd is not one of them: it makes a netdev what its .network file
+// says, whatever it finds there, and takes an address that is there already as
+// its own. The others leave alone what somebody else has started to configure.
 type Manager string
 
 const (
@@ -27,16 +27,16 @@ const (
 	// for one that somebody else manages ("connected (externally)"), and does
 	// not activate its profile.
 	NetworkManager Manager = "NetworkManager"
-	// Ifupdown fails where an address is there already. udev has it run for what is
-	// allow-hotplug.
+	// Ifupdown fails if an address is there already. udev runs it for
+	// interfaces that are allow-hotplug.
 	Ifupdown Manager = "ifupdown"
 )
 
 // Roots are where the host's folders are: /run and /etc.
 type Roots struct{ Run, Etc string }
 
-// Of tells who configures a link of the host, by its name and ifindex. What cannot
-// be read is not there: without a manager nothing waits for one.
+// Of tells who configures a link of the host, by its name and ifindex. What
+// cannot be read counts as not there: without a manager nothing waits for one.
 func (r Roots) Of(name string, index int) Manager {
 	switch {
 	case hasProfile(filepath.Join(r.Run, "NetworkManager"), index):
@@ -53,7 +53,7 @@ func (r Roots) HasUp(name string) bool {
 	return strings.HasPrefix(string(b), name+"=") || strings.Contains(string(b), "\n"+name+"=")
 }
 
-// isHotplug tells whether ifupdown is at work, and configured to configure a link
+// isHotplug tells whether ifupdown is in use, and set up to configure a link
 // whenever it appears. Whether it did last time does not matter: a NIC may have
 // left too early for it.
 func (r Roots) isHotplug(name string) bool {

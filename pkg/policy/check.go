@@ -10,22 +10,22 @@ import (
 // A Request is what a network asks for with an ADD.
 type Request struct {
 	// Namespace is the pod's Kubernetes namespace; "" if the runtime did not
-	// say, which only the rules of "*" know.
+	// say, to which only the rules of "*" apply.
 	Namespace string
 	NIC       NIC
-	// Force is whether the NIC shall be moved though the host needs it.
+	// Force is whether the NIC should be moved even if the host needs it.
 	Force bool
 	// IPAM is the type of the IPAM plugin, "" for none.
 	IPAM string
-	// Sysctls are the keys as the network has them, with IFNAME in the
-	// interface's place.
+	// Sysctls are the keys as the network has them, with IFNAME in place of the
+	// interface.
 	Sysctls []string
 	// Table and Priority are those of source routing, MTU is in bytes. 0 is not
-	// set: what the plugin then takes is its own choice, and allowed.
+	// set: what the plugin then chooses is allowed.
 	Table, Priority, MTU int
 }
 
-// A NIC is what rules can tell of it, on the host.
+// A NIC is what rules can see of it, on the host.
 type NIC struct {
 	Names   []string // its name first, then the alternative names
 	Address string   // PCI or auxiliary, "" for a virtual link

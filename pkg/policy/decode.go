@@ -47,7 +47,7 @@ func (m Mistakes) Unwrap() []error {
 	return all
 }
 
-// most is how many mistakes are looked for: who made more has the wrong file.
+// most is how many mistakes are looked for: a file with more is the wrong one.
 const most = 100
 
 // A decoder reads the file and collects what is wrong with it.
@@ -126,7 +126,7 @@ func (d *decoder) mistake(at int, format string, args ...any) {
 	d.mistakes = append(d.mistakes, &Mistake{d.file, line, column, fmt.Sprintf(format, args...)})
 }
 
-// policy reads the whole file. What is wrong stays as it is by default.
+// policy reads the whole file. What is wrong keeps its default.
 func (d *decoder) policy() *Policy {
 	p := Default()
 	if len(bytes.TrimSpace(d.data)) == 0 {
@@ -185,7 +185,7 @@ func (d *decoder) object(v value, what string, keys keys) {
 	}
 }
 
-// instead is the end of a message about a word that is none of the valid ones.
+// instead is the end of a message about a word that is not a valid one.
 func instead(word string, valid []string) string {
 	if nearest, ok := suggest.Nearest(word, valid); ok {
 		return fmt.Sprintf("did you mean %q?", nearest)
@@ -194,8 +194,8 @@ func instead(word string, valid []string) string {
 }
 
 // rules says how to read what one level of the file allows. A namespace cannot
-// allow what the whole does not: it would have no effect, and somebody would
-// believe that it has.
+// allow what the whole file does not: it would have no effect, and somebody
+// would believe that it had.
 func (d *decoder) rules(r *rules, whole rules) keys {
 	return keys{
 		"nics":       func(m member) { r.nics = d.nics(m) },
@@ -329,7 +329,7 @@ func (d *decoder) address(s string) (kept, advice string) {
 }
 
 // sysctl reads a pattern for an interface's own sysctls. One that could match
-// none is a mistake, such as one with an interface's name.
+// none of them is a mistake, such as one with an interface's name.
 func (d *decoder) sysctl(s string) (kept, advice string) {
 	const parts, interfacePart = 5, 3 // net.ipv4.conf.<interface>.<name>
 	split := strings.Split(sysctlPath(s), "/")

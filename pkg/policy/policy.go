@@ -19,7 +19,7 @@ import (
 // choose it would choose the policy.
 const File = "/etc/cni/roce-host-device.json"
 
-// What holds where the file says nothing.
+// What applies where the file says nothing.
 const (
 	// DefaultStateDir is the folder of journal and locks.
 	DefaultStateDir = "/var/lib/cni/roce-host-device"
@@ -58,12 +58,12 @@ func Default() *Policy {
 	}
 }
 
-// Load reads the node's policy; without a file it is the default. The file
-// must be root's, not writable by others, and no link.
+// Load reads the node's policy; without a file it is the default. The file must
+// belong to root, not be writable by others, and not be a link.
 //
 // With an error the policy is not nil. It allows nothing, and its folders are
-// those of the file as far as they could be read: what a DEL needs, which has
-// to close its attachment all the same. The error is one line; Mistakes has
+// those of the file as far as they could be read: a DEL needs them, because it
+// must close its attachment all the same. The error is one line; Mistakes has
 // all that is wrong with the content.
 func Load(path string) (*Policy, error) {
 	data, err := trusted.ReadFile(path, maxSize)

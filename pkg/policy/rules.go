@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Bounds that no policy moves.
+// Bounds that no policy changes.
 const (
 	// minMTU is IPv4's (RFC 791), maxMTU the kernel's ETH_MAX_MTU.
 	minMTU = 68
@@ -15,13 +15,13 @@ const (
 	// Tables 253 to 255 are the kernel's own, RT_TABLE_DEFAULT, _MAIN and
 	// _LOCAL; 0 is none, and the number has 32 bits.
 	maxTable = 1<<32 - 1
-	// A rule of priority 32766 leads to the main table. One behind it would
-	// hardly be asked.
+	// A rule of priority 32766 leads to the main table. One after it would
+	// hardly ever be reached.
 	maxEarlyPriority = 32765
 	maxPriority      = 1<<32 - 1
 )
 
-// isKernelTable tells whether a routing table stays the kernel's, whatever the
+// isKernelTable tells whether a routing table is the kernel's own, whatever the
 // bounds.
 func isKernelTable(n int) bool { return 253 <= n && n <= 255 }
 
@@ -89,7 +89,7 @@ func matchAny(patterns []string, s string) bool {
 	})
 }
 
-// A namespace has the rules of the Kubernetes namespaces that match a pattern,
+// A namespace has the rules for the Kubernetes namespaces that match a pattern,
 // which may be a name.
 type namespace struct {
 	pattern string
@@ -99,10 +99,10 @@ type namespace struct {
 // others is the pattern for the namespaces that nothing else matches.
 const others = "*"
 
-// levels returns the rules that hold for a Kubernetes namespace: those for all,
-// and those of the entry with its very name, or else of every pattern that
-// matches, or else of "*". The order of the file says nothing: Helm, for one,
-// sorts it.
+// levels returns the rules that apply to a Kubernetes namespace: those for all,
+// and those of the entry with its exact name, or else of every pattern that
+// matches, or else of "*". The order of the file does not matter: Helm, for
+// one, sorts it.
 func (p *Policy) levels(name string) []rules {
 	var matching, rest []rules
 	for _, n := range p.namespaces {
@@ -125,8 +125,8 @@ func (p *Policy) levels(name string) []rules {
 // part, as in sysctl.d.
 func sysctlPath(key string) string { return strings.ReplaceAll(key, ".", "/") }
 
-// listed is how many entries of a list a message shows: it ends in an event of
-// the pod, and an event has 1024 bytes.
+// listed is how many entries of a list a message shows: it ends up in an event
+// of the pod, and an event has 1024 bytes.
 const listed = 6
 
 // some joins the first entries of a list.

@@ -1,9 +1,9 @@
 // Package selftest tries the CNI plugin on a node's own NICs, as a container
-// runtime would: what the plugin does with hardware that no test of this project
-// has is seen by those who have it.
+// runtime would: those who have hardware that this project's tests do not have
+// see what the plugin does with it.
 //
 // It knows the plugin by its program and by CNI, and not by how it works. The
-// pods are network namespaces of this process, with nothing that would outlive
-// it: whatever ends a test half-way, the kernel takes the NICs back to the host,
-// where the journal says what they were.
+// pods are network namespaces that nothing but this process and the commands it
+// runs keeps alive: whatever ends a test half-way, the kernel takes the
+// hardware back to the host, where the journal says what state it had.
 package selftest

@@ -25,12 +25,12 @@ const (
 
 // A Config is what can be used of a configuration file.
 type Config struct {
-	// PeriodicUpdateInterval is the pause between two looks at the node, for
-	// the case that no event told of a change. 0 turns them off. Default: 60 s.
+	// PeriodicUpdateInterval is the pause between two looks at the node, in
+	// case no event announced a change. 0 turns them off. Default: 60 s.
 	PeriodicUpdateInterval time.Duration
 	// Resources in the order of the file, at least one.
 	Resources []Resource
-	// Faults are what is wrong with the file, or worth a word.
+	// Faults are what is wrong with the file, or worth a note.
 	Faults Errors
 }
 
@@ -39,22 +39,22 @@ type Resource struct {
 	// Name with its prefix, as pods ask for it: "rdma/hca_gpu". The prefix's
 	// default: "rdma".
 	Name string
-	// At is where the resource stands in the file, for messages.
+	// At is where the resource is in the file, for messages.
 	At Position
 	// Mode is what a unit stands for. Default: Shared.
 	Mode Mode
 	// Units is how many units to offer: in all (rdmaHcaMax, default: 0), or of
 	// each device (unitsPerDevice, default: 1).
 	Units int
-	// Selectors choose the devices, one list at least. Exclude takes some out
-	// again. Default: none.
+	// Selectors choose the devices, with at least one list. Exclude takes some
+	// out again. Default: none.
 	Selectors Selectors
 	Exclude   Selectors
 	// CharDevices are the kinds of character devices to give. Default: all in
 	// mode Shared; Uverbs and RDMACM in mode PerDevice.
 	CharDevices []CharDevice
-	// Named tells whether the file names CharDevices: it is a fault if one is
-	// missing that somebody asked for.
+	// Named tells whether the file names CharDevices: only then is a missing
+	// one a fault.
 	Named bool
 	// Env asks for environment variables that describe the devices. Default:
 	// false.
@@ -82,16 +82,16 @@ type CharDevice string
 const (
 	Uverbs CharDevice = "uverbs"  // verbs: what every RDMA program opens
 	Umad   CharDevice = "umad"    // management datagrams
-	Issm   CharDevice = "issm"    // to be a subnet manager
+	Issm   CharDevice = "issm"    // for subnet managers
 	RDMACM CharDevice = "rdma_cm" // connection manager, one for all devices
 )
 
 // A HealthPolicy says what makes a device unhealthy.
 type HealthPolicy string
 
-// With HealthIgnore nothing does; with HealthPresent, the default, that
-// hardware, driver or character device is missing; with HealthLink a port
-// without a link as well.
+// With HealthIgnore nothing does; with HealthPresent, the default, missing
+// hardware, driver or character device; with HealthLink a port without a link
+// as well.
 const (
 	HealthIgnore  HealthPolicy = "ignore"
 	HealthPresent HealthPolicy = "present"
@@ -115,7 +115,7 @@ type Selectors struct {
 	PCIAddresses []string
 	// RDMADevices are shell patterns for names such as mlx5_0.
 	RDMADevices []string
-	// NUMANodes are node numbers, -1 for devices that the kernel knows none of.
+	// NUMANodes are node numbers, -1 for devices without one.
 	NUMANodes []int
 	// IsRoCE is whether the device must run on Ethernet or must not; nil if
 	// either will do.

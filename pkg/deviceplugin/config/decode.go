@@ -23,7 +23,7 @@ func (d *decoder) errorf(at Position, format string, args ...any) {
 	d.fault(d.cost, at, format, args...)
 }
 
-// notef notes what is no mistake.
+// notef notes what is not a mistake.
 func (d *decoder) notef(at Position, format string, args ...any) {
 	d.fault(Nothing, at, format, args...)
 }
@@ -35,8 +35,9 @@ func (d *decoder) fault(cost Cost, at Position, format string, args ...any) {
 // keys says what to do with the value of each valid key.
 type keys map[string]func(member)
 
-// named finds a key as encoding/json does, which k8s-rdma-shared-dev-plugin
-// reads its file with: in any case, if there is none of the very name.
+// named finds a key as encoding/json does, with which
+// k8s-rdma-shared-dev-plugin reads its file: whatever the case, if there is
+// none of the exact name.
 func (k keys) named(name string) (key string, known bool) {
 	if k[name] != nil {
 		return name, true
@@ -100,10 +101,9 @@ func (d *decoder) text(v value, what string) (string, bool) {
 	return v.literal, true
 }
 
-// texts reads a list of strings, each of which must be as check wants it: what
-// it is to be read as, or why it is none. One that is not stays as it is: it
-// matches nothing, as it does not with k8s-rdma-shared-dev-plugin, and a list
-// without it would match more.
+// texts reads a list of strings. check returns how to read each, or what is
+// wrong with it. A wrong one stays as it is: it matches nothing, nor does it
+// with k8s-rdma-shared-dev-plugin, and a list without it would match more.
 func (d *decoder) texts(m member, check func(string) (string, error)) []string {
 	var all []string
 	d.list(m, func(v value) {
@@ -163,8 +163,8 @@ func (d *decoder) boolean(v value, what string) bool {
 	return strings.EqualFold(v.literal, "true")
 }
 
-// maxInterval is in seconds, a year: more is no interval, and much more than
-// time.Duration can be.
+// maxInterval is a year, in seconds: more makes no sense, and much more does
+// not fit into a time.Duration.
 const maxInterval = 365 * 24 * 60 * 60
 
 func (d *decoder) config(v value) *Config {
@@ -202,8 +202,8 @@ func (d *decoder) config(v value) *Config {
 	return c
 }
 
-// unique tells whether there is no resource of the name yet. The kubelet would
-// see one plugin replace the other for ever.
+// unique tells whether there is no resource of that name yet. With two, the
+// kubelet would see one plugin replace the other for ever.
 func (d *decoder) unique(r Resource, first map[string]Position) bool {
 	at, taken := first[r.Name]
 	if taken {

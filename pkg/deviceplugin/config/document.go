@@ -44,9 +44,9 @@ type member struct {
 
 const emptyFile = `the file is empty; it needs an object with "configList"`
 
-// parseDocument reads JSON, which begins with a brace or a bracket, or YAML. JSON has
-// a reader of its own because YAML's tells less of what is wrong with it, and
-// takes much that other readers of the same file would not.
+// parseDocument reads JSON, which begins with a brace or a bracket, or YAML.
+// JSON has a reader of its own because YAML's says less about what is wrong
+// with it, and accepts much that other readers of the same file would not.
 func parseDocument(data []byte) (value, *Error) {
 	trimmed := bytes.TrimSpace(data)
 	switch {

@@ -12,17 +12,19 @@ import (
 // characters.
 type Position struct{ Line, Column int }
 
-// A Cost is what a mistake in a file costs: as little as can be, for one entry
-// must not take a node's other resources away.
+// A Cost is what a mistake in a file costs: as little as possible, because one
+// entry must not take a node's other resources away.
 type Cost int
 
 const (
-	// LeftOut is the resource: a plugin that starts serves the others. What it
-	// should do with the rest of the entry is anybody's guess.
+	// LeftOut: the resource is left out; a plugin that starts serves the
+	// others. What it should do with the rest of the entry is anybody's guess.
 	LeftOut Cost = iota
-	// Ignored is what is wrong, and nothing else means anything else for it.
+	// Ignored: what is wrong is ignored, and the rest means the same without
+	// it.
 	Ignored
-	// Nothing is the cost of what is no mistake, but may be meant otherwise.
+	// Nothing is the cost of what is not a mistake, but may be meant
+	// differently.
 	Nothing
 )
 
@@ -77,7 +79,7 @@ func (e Errors) sort() {
 	})
 }
 
-// suggestion is the end of a message about a word that is none of the valid ones.
+// suggestion is the end of a message about a word that is not a valid one.
 func suggestion(word string, valid []string) string {
 	if meant, ok := suggest.Nearest(word, valid); ok {
 		return fmt.Sprintf("did you mean %q?", meant)

@@ -33,7 +33,7 @@ func (d *decoder) resource(v value) (r Resource, ok bool) {
 			}
 		},
 		"resourcePrefix": func(m member) {
-			// k8s-rdma-shared-dev-plugin takes an empty one for the default.
+			// k8s-rdma-shared-dev-plugin reads an empty one as the default.
 			if m.value.kind == text && m.value.literal == "" {
 				return
 			}
@@ -79,7 +79,7 @@ func (d *decoder) resource(v value) (r Resource, ok bool) {
 }
 
 // mode reads a mode. Files of 2019 say "hca" for what is shared now, and
-// k8s-rdma-shared-dev-plugin reads over it.
+// k8s-rdma-shared-dev-plugin ignores it.
 func (d *decoder) mode(v value) Mode {
 	if v.kind == text && strings.EqualFold(v.literal, "hca") {
 		d.notef(v.at, `"mode" %q comes from an older plugin and is read as %q`, v.literal, Shared)
@@ -182,7 +182,7 @@ func bounded(s, chars string) bool {
 func (d *decoder) selectors(v value) (chosen, excluded Selectors) {
 	keys := d.selectorKeys(&chosen)
 	keys["exclude"] = func(m member) {
-		// An entry that matches nothing leaves a device in that was to be out.
+		// An entry that matches nothing leaves in a device that was to be out.
 		d.unmatched = LeftOut
 		d.object(m.value, `"exclude"`, d.selectorKeys(&excluded))
 		d.unmatched = Ignored
@@ -262,7 +262,8 @@ func (d *decoder) numaNodes(m member) []int {
 	return nodes
 }
 
-// word reads one of a set of words, in any case; "" if it is none.
+// word reads one of a set of words, whatever the case; "" if it is none of
+// them.
 func word[W ~string](d *decoder, v value, what string, valid ...W) W {
 	s, ok := d.text(v, what)
 	if !ok {

@@ -14,7 +14,7 @@ const (
 )
 
 // A backoff gives the pauses between attempts: doubling, and of random length,
-// so that a node's plugins do not all come at once.
+// so that a node's plugins do not all try at once.
 type backoff struct{ pause time.Duration }
 
 // next is between half and all of the current step.

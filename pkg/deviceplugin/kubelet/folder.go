@@ -30,7 +30,7 @@ const (
 )
 
 // A Folder is the kubelet's device-plugins folder. It tells its users that
-// something in it may have changed; what, they see for themselves.
+// something in it may have changed; they look for themselves what.
 type Folder struct {
 	dir   string
 	log   *slog.Logger
@@ -77,7 +77,7 @@ func (f *Folder) path(name string) string { return filepath.Join(f.dir, name) }
 func (f *Folder) kubelet() watch.FileID { return watch.Identify(f.path(kubeletSocket)) }
 
 // RemoveStale removes the sockets that earlier lives of this program left
-// behind. One that answers belongs to a life that still is.
+// behind. One that answers belongs to a program that is still alive.
 func (f *Folder) RemoveStale() {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {

@@ -34,7 +34,7 @@ const (
 	goodLife = 10 * time.Second
 )
 
-// What ends a registration from outside; it says nothing of the next one.
+// What ends a registration from outside; it says nothing about the next one.
 var (
 	errNewKubelet    = errors.New("the kubelet has a new socket")
 	errSocketRemoved = errors.New("our socket was removed")
@@ -101,8 +101,8 @@ func (p *Plugin) awaitKubelet(ctx context.Context) (watch.FileID, bool) {
 	}
 }
 
-// pause waits, but not when there is another kubelet than the one that failed
-// us. It tells whether there is.
+// pause waits, unless there is another kubelet than the one that failed us. It
+// tells whether there is.
 func (p *Plugin) pause(ctx context.Context, d time.Duration, failed watch.FileID) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -204,8 +204,8 @@ func (p *Plugin) attend(ctx context.Context, s *server, kubelet watch.FileID) er
 		switch now := p.folder.kubelet(); {
 		case now == (watch.FileID{}):
 			// Nobody to register with. If only the files were deleted, the
-			// stream needs none and is all there is: a living kubelet makes
-			// no new socket. If the kubelet ended, so does the stream.
+			// stream needs none and is all that there is: a living kubelet
+			// makes no new socket. If the kubelet ended, so does the stream.
 			removed = nil
 		case now != kubelet:
 			return errNewKubelet

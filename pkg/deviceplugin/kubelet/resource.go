@@ -12,7 +12,7 @@ type Resource interface {
 	// Name as pods ask for it: "rdma/hca_gpu".
 	Name() string
 	// Devices is the list for the kubelet, not to be changed, and a channel
-	// that is closed when the list is another.
+	// that is closed when the list changes.
 	Devices() ([]*pluginapi.Device, <-chan struct{})
 	// Allocate says what a container with these devices gets. The answer is not
 	// to be changed.
@@ -21,7 +21,7 @@ type Resource interface {
 
 // A Preferrer is a Resource that would rather see some devices together.
 type Preferrer interface {
-	// Preferred picks size of the available IDs, among them all of must.
+	// Preferred picks size of the available IDs, including all of must.
 	Preferred(available, must []string, size int) ([]string, error)
 }
 

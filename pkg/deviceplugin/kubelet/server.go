@@ -53,7 +53,7 @@ func serve(folder *Folder, r Resource, o Observer, log *slog.Logger) (*server, e
 // that are being answered.
 func (s *server) stop() { s.grpc.Stop() }
 
-// ListAndWatch sends the list, and again whenever it is another one.
+// ListAndWatch sends the list, and sends it again whenever it changes.
 func (s *server) ListAndWatch(_ *pluginapi.Empty, stream grpc.ServerStreamingServer[pluginapi.ListAndWatchResponse]) error {
 	s.observer.StreamOpened(s.resource.Name())
 	defer s.observer.StreamEnded(s.resource.Name())
@@ -96,7 +96,7 @@ func (s *server) allocate(request *pluginapi.AllocateRequest) (*pluginapi.Alloca
 	return response, nil
 }
 
-// refuse answers that a call cannot be done as it is.
+// refuse answers that a call cannot be carried out as it is.
 func (s *server) refuse(err error) error {
 	return status.Error(codes.InvalidArgument, fmt.Sprintf("%s: %s", s.resource.Name(), short(err.Error())))
 }
@@ -134,7 +134,7 @@ func options(r Resource) *pluginapi.DevicePluginOptions {
 	return &pluginapi.DevicePluginOptions{GetPreferredAllocationAvailable: prefers}
 }
 
-// GetPreferredAllocation answers also where the options say that nothing is
+// GetPreferredAllocation answers even if the options say that nothing is
 // preferred: with the first devices, as the kubelet itself would choose.
 func (s *server) GetPreferredAllocation(_ context.Context, request *pluginapi.PreferredAllocationRequest) (*pluginapi.PreferredAllocationResponse, error) {
 	response := &pluginapi.PreferredAllocationResponse{}
@@ -189,6 +189,6 @@ func (s *server) PreStartContainer(context.Context, *pluginapi.PreStartContainer
 	return &pluginapi.PreStartContainerResponse{}, nil
 }
 
-// randomName has 65 bits of chance. The process ID would not do: in a
+// randomName has 65 random bits. The process ID would not do: in a
 // container it is always 1.
 func randomName() string { return strings.ToLower(rand.Text()[:13]) }

@@ -14,7 +14,7 @@ type Clash struct {
 	first, second config.Resource
 }
 
-// Err is the mistake in a configuration file that this is.
+// Err is the clash as a mistake in a configuration file.
 func (c Clash) Err(file string) *config.Error {
 	return &config.Error{File: file, At: c.second.At, Text: fmt.Sprintf(
 		`resources %s (line %d) and %s both select %s; a device can be in one only: narrow the selectors, or use "exclude"`,

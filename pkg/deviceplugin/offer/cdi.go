@@ -11,7 +11,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
-// The kind of our CDI devices is of a vendor of our own, so that no file of
+// The kind of our CDI devices has a vendor of its own, so that no file of
 // another product can be taken for ours.
 const (
 	CDIVendor = "roce-k8s.io"
@@ -19,8 +19,8 @@ const (
 )
 
 // CDINames are the names of devices within our kind, by their keys. No two are
-// the same, and CDI takes each: one that it does not take would cost all others
-// the spec.
+// the same, and CDI accepts each: one that it rejects would invalidate the
+// whole spec.
 type CDINames map[string]string
 
 // NameCDI names the devices chosen for resources.
@@ -41,7 +41,7 @@ func NameCDI(resources []config.Resource, chosen map[string][]inventory.Device) 
 	return names
 }
 
-// cdiName is what a device is called if nothing is in the way.
+// cdiName is what a device is called if that name is free and valid.
 func cdiName(d inventory.Device) string {
 	if d.Soft || d.Address == "" || d.Beside {
 		return d.Name
@@ -49,7 +49,7 @@ func cdiName(d inventory.Device) string {
 	return d.Address
 }
 
-// cdiCharacter makes a character one that CDI takes in a name.
+// cdiCharacter turns a character into one that CDI accepts in a name.
 func cdiCharacter(r rune) rune {
 	if r == '/' || parser.ValidateDeviceName("a"+string(r)+"a") != nil {
 		return '-'
@@ -59,8 +59,8 @@ func cdiCharacter(r rune) rune {
 
 func cdiQualifiedName(name string) string { return CDIVendor + "/" + CDIClass + "=" + name }
 
-// CDISpec has a CDI device for each RDMA device that gives anything, and one
-// for rdma_cm.
+// CDISpec has a CDI device for each RDMA device that has anything to give, and
+// one for rdma_cm.
 func CDISpec(resources []config.Resource, chosen map[string][]inventory.Device, names CDINames, connectionManager bool) *specs.Spec {
 	spec := &specs.Spec{Kind: CDIVendor + "/" + CDIClass}
 	for _, r := range resources {

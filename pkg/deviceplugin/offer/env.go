@@ -41,8 +41,9 @@ func environment(devices []Candidate) map[string]string {
 	}
 	b, err := json.Marshal(described)
 	if err != nil {
-		return nil // strings and numbers: it cannot be
+		return nil // strings and numbers: it cannot fail
 	}
-	// "=" asks for these names; without it mlx5_1 would mean mlx5_10 as well.
+	// "=" asks for exactly these names; without it mlx5_1 would mean mlx5_10 as
+	// well.
 	return map[string]string{"RDMA_DEVICES": string(b), "NCCL_IB_HCA": "=" + strings.Join(names, ",")}
 }

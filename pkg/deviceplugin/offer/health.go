@@ -8,8 +8,8 @@ import (
 )
 
 // SettleTime is how long a device must be well, or ill, before the kubelet
-// hears of it. A move to another namespace takes all character devices away
-// for some tens of milliseconds, a link may flap.
+// hears of it. A move to another namespace takes all character devices away for
+// some tens of milliseconds, and a link may flap.
 const SettleTime = 2 * time.Second
 
 // Ailment says what is wrong with a device, "" if nothing is.
@@ -53,14 +53,14 @@ func noLink(d inventory.Device) string {
 	return why
 }
 
-// Health remembers how devices are, to ignore what passes quickly.
+// Health remembers how devices are, to ignore what soon passes.
 type Health struct {
 	settle time.Duration
 	states map[string]*condition
 }
 
-// A condition is one device's: what was said of it, and since when something
-// else is true.
+// A condition is what was said of one device, and since when something else is
+// true.
 type condition struct {
 	why   string // what is wrong, as last settled; "" if nothing
 	since time.Time
@@ -68,7 +68,7 @@ type condition struct {
 	well  bool // it was well once
 }
 
-// NewHealth starts one that believes what has been so for the time settle.
+// NewHealth starts one that believes what has been true for the time settle.
 func NewHealth(settle time.Duration) *Health {
 	return &Health{settle: settle, states: map[string]*condition{}}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
 
-// modules are the kernel modules that make character devices which a node may
-// well do without, and by which somebody may be surprised.
+// modules are the kernel modules that make those character devices which a node
+// may well lack, to somebody's surprise.
 func modules(kind config.CharDevice) string {
 	if kind == config.RDMACM {
 		return "rdma_ucm"

@@ -16,7 +16,7 @@ import (
 )
 
 // A Candidate is a device that is in a resource, with what an offer needs to
-// know of it.
+// know about it.
 type Candidate struct {
 	inventory.Device
 	Healthy bool
@@ -43,7 +43,7 @@ type grant struct {
 	rank        int    // among the units of one device
 	// response is the answer to Allocate, made when it is first asked for and
 	// not to be changed: with many devices it is large, and most looks at the
-	// node are followed by no Allocate.
+	// node are not followed by an Allocate.
 	response func() *pluginapi.ContainerAllocateResponse
 }
 
@@ -58,11 +58,11 @@ func New(r config.Resource, devices []Candidate, connectionManager bool, names C
 }
 
 // sharedOffer is a pool: any unit gives all devices. IDs are "0" and up, as
-// those of k8s-rdma-shared-dev-plugin, so that the kubelet's checkpoint stays
+// with k8s-rdma-shared-dev-plugin, so that the kubelet's checkpoint stays
 // true when this plugin takes over.
 //
-// Without a device the pool is empty and the node shows the resource with 0.
-// A pool of which no device works keeps its units, all unhealthy: the kubelet
+// Without a device the pool is empty and the node shows the resource with 0. A
+// pool in which no device works keeps its units, all unhealthy: the kubelet
 // refuses new pods either way, but remembers who had which unit.
 func sharedOffer(r config.Resource, devices []Candidate, connectionManager bool, names CDINames) Offer {
 	o := Offer{grants: map[string]*grant{}, env: r.Env}
@@ -155,9 +155,9 @@ func newGrant(r config.Resource, devices []Candidate, connectionManager bool, na
 	return g
 }
 
-// lack says why a container could do nothing with what was collected of
-// devices: none of them is left, or none has what RDMA programs open. rdma_cm
-// alone is no device.
+// lack says why a container could do nothing with what devices give: none of
+// them is left, or none has what RDMA programs open. rdma_cm alone is not
+// enough.
 func lack(r config.Resource, g *grant) string {
 	verbs := slices.ContainsFunc(g.charDevices, func(path string) bool { return kindOf(path) == config.Uverbs })
 	switch {
@@ -198,12 +198,12 @@ func (o Offer) allocate(ids []string) (*pluginapi.ContainerAllocateResponse, err
 		if g == nil {
 			return nil, fmt.Errorf("no device has the ID %q", id)
 		}
-		// A container that starts without its NIC stays so; one that is
-		// refused is made again elsewhere.
+		// A container that starts without its NIC stays without; one that is
+		// refused is created again elsewhere.
 		if g.nothing != "" {
 			return nil, fmt.Errorf("nothing can be given for %q: %s", id, g.nothing)
 		}
-		// All units of a pool have one grant; no need to join it with itself.
+		// All units of a pool share one grant; no need to join it with itself.
 		if !slices.Contains(grants, g) {
 			grants = append(grants, g)
 		}
@@ -241,8 +241,8 @@ func (o Offer) join(grants []*grant) *grant {
 	return all
 }
 
-// finish sorts what was collected, drops what is there twice, and makes the
-// grant ready to answer.
+// finish sorts what was collected, drops duplicates, and makes the grant ready
+// to answer.
 func (g *grant) finish(env bool) {
 	slices.Sort(g.charDevices)
 	g.charDevices = slices.Compact(g.charDevices)

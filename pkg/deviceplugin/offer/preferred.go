@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// A Preferring is a resource whose units differ: it would rather give those
+// A Preferring is a resource whose units differ: it prefers to give those
 // that are near each other.
 type Preferring struct{ *Resource }
 
 // Preferred implements kubelet.Preferrer: devices of one NUMA node, and below
-// one PCIe root port, where that can be.
+// one PCIe root port, where possible.
 func (p Preferring) Preferred(available, must []string, size int) ([]string, error) {
 	return p.Offer().preferred(available, must, size)
 }
@@ -59,7 +59,7 @@ func (o Offer) preferred(available, must []string, size int) ([]string, error) {
 
 // nearest picks n of the free spots: from groups where there is an anchor
 // already, then from the smallest group that has enough, else from the largest
-// ones. level is by what to group.
+// ones. level says what to group by.
 func nearest(free, anchors []spot, n, level int) []spot {
 	if n >= len(free) || level == len(spot{}.near) {
 		return free[:max(0, min(n, len(free)))]

@@ -45,8 +45,8 @@ func (r *Resource) Offer() Offer {
 	return r.offer
 }
 
-// Replace puts another offer in place. The kubelet hears of it only if the
-// list is another: it writes a checkpoint for every message.
+// Replace puts another offer in place. The kubelet hears of it only if the list
+// changes: it writes a checkpoint for every message.
 func (r *Resource) Replace(o Offer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
