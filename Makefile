@@ -16,8 +16,8 @@ CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 build: $(PROGRAMS)
 
-# Always asked: the go command knows best what has changed. Two tags leave out
-# what nobody asks the device plugin for, and more than a quarter of it: gRPC's
+# Always run: the go command knows best what has changed. Two tags leave out
+# what the device plugin does not need, more than a quarter of its size: gRPC's
 # HTTP debug page, and HTTP/2 for the metrics.
 bin/%: FORCE
 	@$(GO) build -trimpath -tags grpcnotrace,nethttpomithttp2 -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o $@ ./cmd/$*
@@ -120,7 +120,7 @@ image:
 	@images/build
 	@cd images/oci && $(GO) vet ./... && $(GO) test ./...
 
-# All want a quiet machine, and write docs/benchmarks.md.
+# All need an idle machine, and write docs/benchmarks.md.
 bench-cni: build
 	@test/bench/cni/run
 
