@@ -97,7 +97,7 @@ func TestAddressesAndRoutesComeBackAsTheHostSetThem(t *testing.T) {
 				return strings.Join(lines, "\n")
 			}
 			ip(kept)
-			// Only this NIC has it on; a move makes the NIC forget.
+			// Only this NIC has it on; a move resets it.
 			must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0))
 			t.Cleanup(func() {
 				must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("0"), 0))
@@ -232,7 +232,7 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 			code   uint
 			say    string
 		}
-		// The kernel has moved the netdev by the time the driver says no.
+		// The kernel has moved the netdev by the time the driver refuses.
 		tests = append(tests, test{"an MTU that the driver refuses", "net1", map[string]any{"mtu": 9600}, 105, "move it into the pod as net1"})
 		if lab.rxe == "patched" {
 			wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
@@ -303,7 +303,7 @@ func TestTheInterfaceMayHaveAnotherNameThatTheHostGaveTheNIC(t *testing.T) {
 	must(t, p.check("alt-"+nic, r.config(nic)))
 	p.del("alt-"+nic, r.config(nic))
 	r.expectHost(before)
-	// When the ADD fails behind the name's change, it is undone like the rest.
+	// When the ADD fails after the name's change, that is undone like the rest.
 	if _, err := p.tryAdd("alt-"+nic, r.config(nic, map[string]any{"sysctls": map[string]any{"net.ipv4.conf.IFNAME.no_such_key": "1"}})); code(err) != 109 {
 		t.Errorf("code %d: %v", code(err), err)
 	}

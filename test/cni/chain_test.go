@@ -52,7 +52,7 @@ func TestCHECKAllowsForWhatALaterPluginChanged(t *testing.T) {
 				_, err := r.cni.AddNetworkList(ctx, l, p.runtimeConf("net1"))
 				must(r, err)
 				must(r, r.cni.CheckNetworkList(ctx, l, p.runtimeConf("net1")))
-				// What no plugin of the chain did is found all the same.
+				// What no plugin of the chain did is still found.
 				p.exec("ip", "addr", "flush", "dev", "net1")
 				if err := r.cni.CheckNetworkList(ctx, l, p.runtimeConf("net1")); code(err) != 111 {
 					r.Errorf("code %d: %v", code(err), err)

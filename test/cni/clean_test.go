@@ -24,7 +24,7 @@ type change struct {
 	row string
 	// commands run in the pod as root; $MATE is a namespace that outlives it.
 	commands string
-	// do is what no command does.
+	// do is for what no command can do.
 	do func(p *pod)
 	// needs are what the machine must have.
 	needs []string
@@ -192,7 +192,7 @@ func everything(t testing.TB, netns, nic string) string {
 // mark comes before each command in what everything returns.
 const mark = "$$ "
 
-// stable takes out of an output what changes by itself.
+// stable removes from an output what changes by itself.
 func stable(out string) string {
 	var objects []map[string]any
 	if json.Unmarshal([]byte(out), &objects) != nil {
@@ -270,7 +270,7 @@ func (p *pod) attachXDP(mode int) {
 	})
 }
 
-// linkProgram does so by a BPF link, which this process holds.
+// linkProgram does so through a BPF link, which this process holds.
 func (p *pod) linkProgram(kind, hook, flags uint32) {
 	p.Helper()
 	program := p.loadProgram(kind, hook)

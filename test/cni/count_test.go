@@ -33,7 +33,7 @@ type devicePlugin struct {
 }
 
 // startDevicePlugin runs rdma-device-plugin with the guide's configuration,
-// but for an interval that lets a test see rescans.
+// except for an interval that lets a test see rescans.
 func (r *rig) startDevicePlugin() *devicePlugin {
 	r.Helper()
 	dir, err := os.MkdirTemp("", "dp") // short: a socket's path has 108 bytes
@@ -53,7 +53,7 @@ func (r *rig) startDevicePlugin() *devicePlugin {
 	return d
 }
 
-// charDevices lists what the kernel says of rxe0 to rxe7, and rdma_cm.
+// charDevices lists what the kernel has for rxe0 to rxe7, and rdma_cm.
 func (r *rig) charDevices() []string {
 	r.Helper()
 	files, err := filepath.Glob("/sys/class/infiniband_*/*/ibdev")
@@ -146,7 +146,7 @@ func TestTheCountStaysTrueWhilePodsHoldTheNICs(t *testing.T) {
 	}
 }
 
-// The swap of the old plugins for ours on a node that runs a pod: host-device
+// The old plugins are replaced by ours on a node that runs a pod: host-device
 // keeps no journal, and the device plugin starts for the first time.
 func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	needLab(t, "")
@@ -155,7 +155,7 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	host, err := netdev.CurrentNamespace()
 	must(t, err)
 	defer host.Close()
-	// The namespace of a pod has its number on the host by way of its eth0.
+	// A pod's namespace has a number (nsid) on the host because of its eth0.
 	run(t, "ip", "link", "add", "cluster0", "type", "veth", "peer", "name", "eth0", "netns", p.name)
 	var states []netdev.State
 	old := map[string]any{"type": "host-device"}

@@ -177,7 +177,7 @@ func TestARDMADeviceOfABondIsLeftWithThePortsThatItServes(t *testing.T) {
 	}
 }
 
-// hasQueuePairs tells whether the kernel knows of queue pairs of a process.
+// hasQueuePairs tells whether the kernel has queue pairs of a process.
 func hasQueuePairs(t testing.TB, process int) bool {
 	t.Helper()
 	return strings.Contains(run(t, "rdma", "resource", "show", "qp"), fmt.Sprintf("pid %d ", process))

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the host sees of a NIC that comes back, udev included, is the NIC under
-// its own name: what it does for a netdev that appears, it does by the name.
+// The host, udev included, sees a NIC that comes back under its own name: what
+// it does for a netdev that appears, it does by the name.
 func TestANICAppearsOnTheHostUnderItsOwnName(t *testing.T) {
 	for name, c := range map[string]struct {
 		inPod string // done in the pod before DEL
@@ -70,8 +70,8 @@ func (r *rig) namesSeen(f func()) (names []string) {
 	}
 }
 
-// onAHostWithAddresses skips the test where the NICs have none: in the lab, of
-// which a test may change nothing. Real hosts are in test/hosts.
+// onAHostWithAddresses skips the test where the NICs have none: in the lab,
+// which a test must not change. Real hosts are in test/hosts.
 func onAHostWithAddresses(t *testing.T) {
 	t.Helper()
 	if inLab() {
@@ -114,8 +114,8 @@ func TestRoutesInOtherTablesComeBackAndRulesStay(t *testing.T) {
 	}
 }
 
-// networkManager writes what NetworkManager would of a NIC whose profile is up.
-// The folder stands for the real one.
+// networkManager writes what NetworkManager would about a NIC whose profile is
+// active. The folder stands for the real one.
 func (r *rig) networkManager(nic string) {
 	r.Helper()
 	const folder = "/run/NetworkManager"
@@ -179,9 +179,9 @@ func TestDELSetsTheSysctlsThatARescueMayNot(t *testing.T) {
 	}
 }
 
-// udev has ifupdown run for a netdev that appears. After a pod's end without DEL,
-// DEL has it appear once more: there must be no address then, and where nobody
-// comes the journal's comes back.
+// udev runs ifupdown for a netdev that appears. After a pod's end without a
+// DEL, DEL has it appear once more: there must be no address then, and if
+// ifupdown does not come, the journal's comes back.
 func TestDELHasIfupdownConfigureANICThatTheKernelBroughtBack(t *testing.T) {
 	onAHostWithAddresses(t)
 	for name, rescued := range map[string]bool{"rescued": true, "as the kernel left it": false} {

@@ -74,7 +74,7 @@ func TestInstallKeepsTheOldProgramOnAFullDisk(t *testing.T) {
 }
 
 // Kubespray gives the folder to a user of its own; root without capabilities
-// fares there as any other user.
+// can do no more there than any other user.
 func TestInstallSaysWhoseAFolderIsThatItMayNotWriteTo(t *testing.T) {
 	pluginPath(t)
 	if os.Getuid() != 0 {

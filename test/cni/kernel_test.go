@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needs skips a test of something that the machine or its kernel has not. With
+// needs skips a test of something that the machine or its kernel lacks. With
 // "kernel" in ROCE_TEST_REQUIRE the kernel must have it all.
 func needs(t testing.TB, need string) {
 	t.Helper()
@@ -74,7 +74,7 @@ func altNamesMove(t testing.TB) bool {
 	return exec.Command("ip", "link", "show", "probed-by-this-name").Run() != nil
 }
 
-// What no question to the kernel tells, an experiment does.
+// Where the kernel cannot be asked, an experiment tells.
 func TestAKernelHasTheRestOfWhatItsVersionBrought(t *testing.T) {
 	if os.Getuid() != 0 {
 		skip(t, "netns", "network namespaces need root")
@@ -108,7 +108,8 @@ func TestANICInAPodIsNotOnTheHostByAnyOfItsNames(t *testing.T) {
 	r.expectClean()
 }
 
-// A name that stayed behind is nobody's on these kernels, and not free either.
+// On these kernels a name that stayed behind belongs to no link, but is not
+// free either.
 func TestANICWhoseNameStayedBehindWithAnotherComesBackAllTheSame(t *testing.T) {
 	r := newRig(t, 2)
 	before, p, other := hostState(t), r.pod(), r.pod()

@@ -221,7 +221,7 @@ func TestWhatCannotBeReadOfAConfigurationStopsNoDEL(t *testing.T) {
 		must(t, err)
 		return b
 	}
-	// No list is no leave to release everything.
+	// A missing list is no permission to release everything.
 	for _, changes := range []map[string]any{{}, {"cni.dev/valid-attachments": "none"}} {
 		if _, err := p.direct("GC", "net1", asJSON(changes)); code(err) != 7 {
 			t.Errorf("GC: code %d: %v", code(err), err)
@@ -523,8 +523,9 @@ func TestWithoutAnyRecordDELTakesNoNIC(t *testing.T) {
 	r.expectHost(before)
 }
 
-// However far a DEL comes with the file descriptors that it has, the NIC is on
-// the host or the attachment is open: what could not be looked at is not empty.
+// However far a DEL gets with the file descriptors that it has, the NIC is on
+// the host or the attachment is still open: what could not be looked at does
+// not count as empty.
 func TestADELThatCannotLookEverywhereEndsNoAttachment(t *testing.T) {
 	if inLab() {
 		t.Skip("for a virtual NIC, which may really be gone")
@@ -585,9 +586,9 @@ func TestALateDELLeavesTheNICToANamespaceThatLooksLikeItsOwn(t *testing.T) {
 	r.expectClean()
 }
 
-// Links on one NIC are alike: kind, lower device and, of VLANs, MAC address. Each
-// pod has its own, and the end of one takes nothing from another, nor from the
-// host.
+// Links on one NIC look alike: kind, lower device and, for VLANs, MAC address.
+// Each pod has its own, and the end of one takes nothing from another, nor from
+// the host.
 func TestLinksOnOneNICAreToldApart(t *testing.T) {
 	kinds := map[string]string{"macvlan": "type macvlan mode bridge"}
 	if inLab() {
@@ -633,7 +634,8 @@ func macIn(state, nic string) string {
 	return ""
 }
 
-// A runtime need not give its namespaces names: cri-dockerd's are a process' own.
+// A runtime need not give its namespaces names: cri-dockerd's are those of a
+// process.
 func TestALateDELLeavesTheNICToAnotherAttachmentsNamespace(t *testing.T) {
 	if inLab() {
 		t.Skip("what another plugin does to a NIC there, it does not undo")

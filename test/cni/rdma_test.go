@@ -55,8 +55,9 @@ func TestInSharedModeTheRDMADeviceStaysVisibleEverywhere(t *testing.T) {
 	r.expectHost(before)
 }
 
-// The kernel gives a moved device the lowest free number. Where a device went
-// away below it, that is another one than the pod's containers were promised.
+// The kernel gives a moved device the lowest free number. If a device with a
+// lower number has gone, that is another one than the pod's containers were
+// promised.
 func TestAPodWithTheWrongDeviceNodesIsRefusedHoweverOftenTheRuntimeTries(t *testing.T) {
 	needLab(t, "exclusive")
 	r := newRig(t, 2)
@@ -204,7 +205,7 @@ func pingpong(one, two *pod, rail int) error {
 	return fmt.Errorf("%w: %s", err, out)
 }
 
-// gidIndex is where Soft-RoCE puts the first IPv4 address: behind the
+// gidIndex is where Soft-RoCE puts the first IPv4 address: after the
 // link-local GID.
 func gidIndex(int) string { return "1" }
 

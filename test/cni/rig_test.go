@@ -129,8 +129,8 @@ func pluginPath(t *testing.T) []string {
 	return dirs
 }
 
-// skip skips a test for want of something. ROCE_TEST_REQUIRE lists what this
-// machine must have: there, a skip is a failure.
+// skip skips a test because something is missing. ROCE_TEST_REQUIRE lists what
+// this machine must have: there, a skip is a failure.
 func skip(t testing.TB, want, reason string) {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("ROCE_TEST_REQUIRE"), ","), want) {

@@ -22,7 +22,7 @@ type death struct {
 }
 
 // killAt runs the plugin and kills it when it is about to make its nth system
-// call that changes something; 0 kills it never. With orphans set the programs
+// call that changes something; 0 never kills it. With orphans set the programs
 // that it started die with it, as when a whole control group is killed;
 // otherwise they go on, as when the plugin alone is.
 func (n *node) killAt(point int, orphans bool, verb string, p pod, config map[string]any) death {

@@ -222,8 +222,8 @@ func find(t testing.TB, plugin string) string {
 	return ""
 }
 
-// skip skips a test for want of something. ROCE_TEST_REQUIRE lists what this
-// machine must have: there, a skip is a failure.
+// skip skips a test because something is missing. ROCE_TEST_REQUIRE lists what
+// this machine must have: there, a skip is a failure.
 func skip(t testing.TB, want, reason string) {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("ROCE_TEST_REQUIRE"), ","), want) {

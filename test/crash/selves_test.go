@@ -18,7 +18,7 @@ import (
 // outlives the plugin that it works for. It is this program under another name.
 const slowIPAM = "slow-ipam"
 
-// thinkingTime is for how long it does nothing, before and after.
+// thinkingTime is how long it does nothing, before and after.
 const thinkingTime = 60 * time.Millisecond
 
 // selves is the folder with this program's other names.

@@ -95,7 +95,7 @@ func (n *node) hostState() []string {
 	return lines
 }
 
-// difference prints what one state has and the other has not, "" if nothing.
+// difference prints what one state has and the other lacks, "" if nothing.
 func difference(want, have []string) string {
 	var lines []string
 	for _, line := range want {
@@ -161,7 +161,7 @@ func on(place, difference string) string {
 	return "on " + place + ":\n" + difference
 }
 
-// join puts the problems that are some on lines of their own.
+// join puts the problems that are not empty on lines of their own.
 func join(problems ...string) string {
 	return strings.Join(slices.DeleteFunc(problems, func(p string) bool { return p == "" }), "\n")
 }

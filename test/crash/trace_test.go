@@ -23,7 +23,7 @@ import (
 const tracedName = "traced"
 
 // changing are the system calls after which another process may find something
-// else than before. Those that Go's runtime makes for itself are not in it.
+// changed. Those that Go's runtime makes for itself are not among them.
 var changing = map[uint64]string{
 	unix.SYS_WRITE: "write", unix.SYS_PWRITE64: "pwrite", unix.SYS_WRITEV: "writev", unix.SYS_FTRUNCATE: "ftruncate",
 	unix.SYS_OPENAT: "open", unix.SYS_CLOSE: "close", unix.SYS_FSYNC: "fsync", unix.SYS_FDATASYNC: "fdatasync", unix.SYS_FLOCK: "flock",
@@ -73,7 +73,8 @@ func (t *tracee) run() {
 		t.Errorf("trace the plugin: %v", err)
 	}
 	for tid, signal := t.pid, 0; ; {
-		// A thread that was killed meanwhile cannot go on; that is no error.
+		// A thread that was killed meanwhile cannot go on; that is not an
+		// error.
 		if err := unix.PtraceCont(tid, signal); err != nil && err != unix.ESRCH {
 			t.Errorf("go on: %v", err)
 		}
@@ -171,7 +172,7 @@ func (t *tracee) change(tid int) string {
 		if strings.HasSuffix(target, "[eventfd]") {
 			return ""
 		}
-	case unix.SYS_CLOSE: // of a lock gives it back
+	case unix.SYS_CLOSE: // closing a lock releases it
 		if !strings.HasPrefix(target, filepath.Join(t.stateDir, "locks")) {
 			return ""
 		}

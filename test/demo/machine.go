@@ -102,7 +102,7 @@ func (s *story) install() error {
 	return nil
 }
 
-// word is the word behind another one.
+// word is the word after another one.
 func word(text, before string) string {
 	words := strings.Fields(text)
 	if i := slices.Index(words, before); i >= 0 && i+1 < len(words) {

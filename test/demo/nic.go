@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A nic is all that is known on the host of a NIC and its RDMA device.
+// A nic is all that the host knows about a NIC and its RDMA device.
 type nic struct {
 	name, pci, mac, rdma string
 	fields               []field
@@ -130,7 +130,7 @@ func parseRDMALinks(out string) []rdmaLink {
 	return links
 }
 
-// ibdev2netdev says the same in the words of the tool that the guide uses.
+// ibdev2netdev says the same in the format of the tool that the guide uses.
 func ibdev2netdev(links []rdmaLink) string {
 	var lines []string
 	for _, l := range links {

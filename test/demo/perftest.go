@@ -20,8 +20,8 @@ type perftest struct {
 	unit       string
 }
 
-// commandLine is the program's, but for the server's address. A lost packet
-// is waited for longer than by default: the machine may be busy.
+// commandLine is the program's, without the server's address. It waits longer
+// for a lost packet than by default: the machine may be busy.
 func (t perftest) commandLine(rail int, e endpoint) string {
 	return fmt.Sprintf("%s -d %s -x %s -n %d -u 18 -p %d", t.program, e.device, e.gid, t.iterations, t.port+rail)
 }
@@ -72,7 +72,7 @@ func (s *perftestServer) ready(ctx context.Context) error {
 }
 
 // measure runs a client and returns the number of interest and all that it
-// printed. Both ends must be content, and the iterations as many as asked for.
+// printed. Both ends must succeed, with as many iterations as requested.
 func (p *pod) measure(ctx context.Context, t perftest, line string, server *perftestServer) (number, out string, err error) {
 	if server == nil {
 		return "", "", fmt.Errorf("%s: not both pods have an RDMA device", t.program)
@@ -121,8 +121,8 @@ func banner(out string) string {
 	return strings.Join(regexp.MustCompile(`(?m)^\*.*\*$`).FindAllString(out, -1), "\n")
 }
 
-// compact expands tabs, and draws the blanks of long lines together:
-// perftest's table is wider than a terminal.
+// compact expands tabs, and collapses the blanks of long lines: perftest's
+// table is wider than a terminal.
 func compact(out string) string {
 	var lines []string
 	for line := range strings.SplitSeq(out, "\n") {

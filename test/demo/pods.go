@@ -47,8 +47,8 @@ func (s *story) thePods(ctx context.Context) error {
 	return err
 }
 
-// attach gives a pod one of its rails and tells of it in one line. The very
-// first one is told in full.
+// attach gives a pod one of its rails and reports it in one line. The very
+// first one is reported in full.
 func (s *story) attach(ctx context.Context, p *pod, rail int) error {
 	network, ifName := p.networks[rail], fmt.Sprintf("net%d", rail+1)
 	first := p == s.pods[0] && rail == 0

@@ -13,7 +13,7 @@ import (
 const shownRail = 6
 
 // traffic runs the tests from pod 2 to pod 1, on one rail after the other.
-// Side by side they are no faster, for each of them keeps a processor busy.
+// In parallel they are no faster, because each of them keeps a processor busy.
 func (s *story) traffic(ctx context.Context) error {
 	s.say("Under software emulation this shows function, not speed: the numbers mean nothing for a real NIC.")
 	server, client := s.pods[0], s.pods[1]

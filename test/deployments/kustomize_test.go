@@ -55,7 +55,7 @@ func TestTheDaemonSetHasNoPrivilegeButNetAdminForRescue(t *testing.T) {
 	}
 }
 
-// A port of a container with the node's network is one of the node: the
+// A port of a container on the node's network is a port of the node: the
 // scheduler would keep the new instance waiting for the old one's.
 func TestAnUpdateNeverLeavesTheNodeWithoutAnInstance(t *testing.T) {
 	for _, dir := range variants {
@@ -78,8 +78,9 @@ func TestAnUpdateNeverLeavesTheNodeWithoutAnInstance(t *testing.T) {
 	}
 }
 
-// A restart helps against a driver that hangs. It does not against a kubelet that
-// is away or a mistake in the configuration, and would take what is served away.
+// A restart helps against a driver that hangs. It does not help against a
+// kubelet that is away or a mistake in the configuration, and would take away
+// what is served.
 func TestOnlyWhatARestartHelpsRestarts(t *testing.T) {
 	for _, dir := range variants {
 		for _, c := range daemonSet(t, kustomize(t, dir)).Spec.Template.Spec.Containers {
@@ -95,8 +96,8 @@ func TestOnlyWhatARestartHelpsRestarts(t *testing.T) {
 	}
 }
 
-// The kernel removes /dev/infiniband with the modules; a container that mounts it
-// keeps a folder that is dead. What it mounts instead it can only look at.
+// The kernel removes /dev/infiniband with the modules; a container that mounts
+// it keeps a dead folder. What it mounts instead it can only look at.
 func TestTheMountOfDevicesOutlivesADriverThatIsLoadedAgain(t *testing.T) {
 	for _, dir := range variants {
 		pod := daemonSet(t, kustomize(t, dir)).Spec.Template.Spec

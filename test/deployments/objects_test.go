@@ -77,7 +77,7 @@ func decode(t *testing.T, manifests []byte) objects {
 	}
 }
 
-// meaning is an object without the accidents of its text.
+// meaning is an object regardless of how its text is written.
 func meaning(t *testing.T, object metav1.Object) any {
 	t.Helper()
 	j, err := json.Marshal(object)

@@ -18,7 +18,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/test/fixtures/snapshot"
 )
 
-// foulName is this program as pods call it: for what no program of a node does.
+// foulName is this program as pods call it: for what no program on a node does.
 const foulName = "foul"
 
 // foul runs one misdeed in the namespace that it is called in.
@@ -154,7 +154,7 @@ func fillWithAltNames(args []string) error {
 }
 
 // hostNumber says that a request is for the host's namespace: eth0 has its peer
-// there, so this one has a number for it.
+// there, so the host has a number (nsid) in this one.
 func hostNumber() (*nl.RtAttr, error) {
 	eth0, err := netlink.LinkByName("eth0")
 	if err != nil {
@@ -234,8 +234,8 @@ func stayPromiscuous(args []string) error {
 	return stay()
 }
 
-// ping is no misdeed: it waits for an echo by a link, which not every machine
-// has a program for.
+// ping is not a misdeed: it waits for an echo through a link, which not every
+// machine has a program for.
 func ping(args []string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 	if err != nil {

@@ -15,14 +15,14 @@ type misdeed struct {
 	// needs is a kind of link that not every kernel makes, or rdma: RDMA devices
 	// that go with their netdevs.
 	needs string
-	// hard: a NIC that is hardware may fare otherwise.
+	// hard: for a NIC that is hardware the outcome may differ.
 	hard bool
 	// slows: the kernel may take longer to end the namespace than a DEL waits. It
 	// says so then, and the runtime tries again.
 	slows bool
 	// ends: a virtual NIC does not survive it.
 	ends bool
-	// stays: the NIC is another pod's now, and none of ours any more.
+	// stays: the NIC is another pod's now, and no longer ours.
 	stays bool
 	// then is what only the node's administrator can undo. The next pod's ADD
 	// does the rest.
@@ -193,10 +193,10 @@ func TestDELUndoesWhateverAPodDid(t *testing.T) {
 	}
 }
 
-// meets tells whether a misdeed is tried with an ending: all are, but in the
-// lab, which is slow. There it is what hardware makes a difference to, and each
-// mode has an ending of its own but for RDMA devices; of a sample each has one
-// ending, in turn.
+// meets tells whether a misdeed is tried with an ending: all are, except in the
+// lab, which is slow. There only those are tried for which hardware makes a
+// difference, each mode with an ending of its own, except for RDMA devices; in
+// a sample each has one ending, in turn.
 func (m misdeed) meets(e ending, turn int) bool {
 	sampled := os.Getenv("ROCE_LAB_SAMPLE") == "" || e.gone == (turn%2 == 0)
 	switch {
@@ -241,7 +241,7 @@ func (n *node) suffer(m misdeed, e ending) bool {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if !n.has(fabric[0]) { // the two ends of a wire end together
+	if !n.has(fabric[0]) { // a veth and its peer are destroyed together
 		if !e.killed && !m.ends {
 			n.Error("the NIC has been destroyed")
 		}

@@ -1,7 +1,7 @@
 // Package hostile_test has pods, networks and other plugins do their worst, and
-// looks whether a NIC was lost: between ADD and DEL a pod with all capabilities
-// in its namespace, before ADD whoever may write a network, and at any time the
-// programs that move links, too.
+// checks whether a NIC was lost: between ADD and DEL a pod with all
+// capabilities in its namespace, before ADD whoever may write a network, and at
+// any time other programs that move links.
 //
 // On any Linux machine veth ends stand in for NICs, in a network namespace that
 // plays the host. In the lab VM the NICs are real PCI devices with real

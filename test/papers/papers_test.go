@@ -1,5 +1,5 @@
-// Package papers holds what is written about the repository, and the
-// configuration of the forge that it lives on, to what is there.
+// Package papers checks what is written about the repository, and the
+// configuration of the forge that it lives on, against what is there.
 package papers
 
 import (
@@ -76,8 +76,8 @@ func anchors(text string) (all []string) {
 	return all
 }
 
-// The architecture names code as `Function` of `file.go`: what is moved or renamed
-// there must be so here.
+// The architecture names code as `Function` of `file.go`: what is moved or
+// renamed there must be updated here.
 func TestTheArchitectureNamesCodeThatIsThere(t *testing.T) {
 	const page = "docs/architecture.md"
 	text := read(t, page)
@@ -146,8 +146,8 @@ func TestTheGuideHasEveryMakeTargetAndNoOther(t *testing.T) {
 	document.Compare(t, page, document.FirstWords(t, filepath.Join(root, page), "| target | takes | what it needs and does |"), targets)
 }
 
-// What the README promises of the CNI plugin, some test with real namespaces has
-// tried.
+// What the README promises of the CNI plugin is tried by some test with real
+// namespaces.
 func TestEveryKeyAndEveryErrorCodeHasATest(t *testing.T) {
 	const page = "README.md"
 	var tests string

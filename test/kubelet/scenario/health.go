@@ -55,8 +55,8 @@ func perDeviceHealth(t *testing.T, k Kubelet) {
 	n.awaitUse(resource, 8)
 }
 
-// healthInStatus is KEP-4680, on by default from 1.36: who watches a pod sees
-// that it is its NIC that is ill.
+// healthInStatus is KEP-4680, on by default from 1.36: whoever watches a pod
+// sees that its NIC is unhealthy.
 func healthInStatus(t *testing.T, k Kubelet) {
 	n := newNode(t, k, 8, perDevice)
 	n.startKubelet()

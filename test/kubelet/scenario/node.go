@@ -15,13 +15,13 @@ import (
 // resource is the one of most tests.
 const resource = "rdma/hca_gpu"
 
-// patience bounds every wait. It is no measure of speed: it must hold on a
-// machine that is busy with something else, and for a kubelet whose race has
-// to be healed by another registration.
+// patience bounds every wait. It is not a measure of speed: it must do on a
+// machine that is busy with something else, and for a kubelet whose race has to
+// be repaired by another registration.
 const patience = 30 * time.Second
 
-// shared is a configuration with a pool of so many units, of which the plugin
-// looks at the devices every second: a simulated tree sends no events.
+// shared is a configuration with a pool of so many units. The plugin looks at
+// the devices every second, because a simulated tree sends no events.
 func shared(units int, more string) string {
 	return fmt.Sprintf(`{"periodicUpdateInterval": 1, "configList": [{"resourceName": "hca_gpu", "rdmaHcaMax": %d,
 		"selectors": {"drivers": ["mlx5_core"]}%s}]}`, units, more)
@@ -98,7 +98,7 @@ func (n *node) pluginArgs() []string {
 	return []string{
 		"--config-file=" + filepath.Join(n.dir, "config.json"), "--kubelet-dir=" + n.dir,
 		"--state-dir=" + filepath.Join(n.dir, "state"), "--sysfs-root=" + n.tree.Sys(), "--dev-root=" + n.tree.Dev(),
-		// The machine's own NICs are none of ours.
+		// The machine's own NICs are not ours.
 		"--rescue=false", "--metrics-address=",
 	}
 }

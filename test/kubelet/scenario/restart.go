@@ -49,8 +49,8 @@ func restartManager(t *testing.T, k Kubelet, times int) {
 }
 
 // pluginRestarts ends the plugin with SIGTERM and starts it again at once. The
-// next life offers another number of units, so that nothing is taken for its
-// own that is a memory of the last.
+// next life offers another number of units, so that what is remembered of the
+// last one is not taken for its own.
 func pluginRestarts(t *testing.T, k Kubelet) {
 	var ends durations
 	restartPlugin(t, k, restarts(t), func(n *node) {
