@@ -24,6 +24,8 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 	macvlan := func() *netlink.Macvlan { return &netlink.Macvlan{LinkAttrs: virtual().LinkAttrs} }
 	moved := IdentityOf(macvlan())
 	moved.AwayIndex = 9
+	wired := virtual()
+	wired.NetNsID = 7 // its other end is in another namespace
 	single := IdentityOf(physical())
 	single.Alone = true
 	unburnt := physical()
@@ -74,6 +76,14 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 		}, false},
 		{"a veth whose peer has that number in a third namespace", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
 			v.Index, v.NetNsID = 9, other
+			return v
+		}, false},
+		{"a veth whose peer is not on the host, wherever", IdentityOf(wired), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.Index, v.NetNsID = 9, other
+			return v
+		}, true},
+		{"one whose peer is on the host, in the place of that", IdentityOf(wired), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.Index, v.NetNsID = 9, host
 			return v
 		}, false},
 		{"another kind on the same lower device", moved, func(_ *netlink.Device, v *netlink.Veth) netlink.Link {

@@ -3,6 +3,8 @@ package netdev
 import (
 	"bytes"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 // What kernels before 5.14 and 5.6 leave out of a link, they tell by ioctl.
@@ -36,6 +38,10 @@ func TestADriverTellsWhereItsNICIsWhenNetlinkDoesNot(t *testing.T) {
 		if id.OnHost(links) != link {
 			t.Errorf("%s is not found by %+v", a.Name, id)
 		}
+		stranger := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: a.Name, Index: a.Index + 1}} // which had the name before
+		if n.addParent(stranger); stranger.ParentDev != "" {
+			t.Errorf("another link is said to be on %s, too", stranger.ParentDev)
+		}
 		a.PermHWAddr = nil // as for another port of the function
 		if told != nil && id.OnHost(links) != nil {
 			t.Errorf("another port is %+v", id)
@@ -43,5 +49,20 @@ func TestADriverTellsWhereItsNICIsWhenNetlinkDoesNot(t *testing.T) {
 	}
 	if !tried {
 		t.Skip("no NIC here whose driver says where it is")
+	}
+}
+
+func TestAnAddressOfZerosIsNone(t *testing.T) {
+	n, err := CurrentNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	fd, err := n.ioctlSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mac := permanentAddress(fd, "lo"); mac != nil {
+		t.Errorf("%s", mac)
 	}
 }

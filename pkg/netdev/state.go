@@ -392,18 +392,23 @@ func (n *Namespace) rename(ctx context.Context, link netlink.Link, name string) 
 
 // change is Apply within the namespace for what some links take only while they
 // are down: another name, before Linux 6.2 (dev_change_name), or another
-// address. Somebody else, such as the host's network manager, may set the link
-// up at any time.
+// address.
 func (n *Namespace) change(index int, c Change) error {
-	err := n.Apply(index, c)
+	return downIfNeedBe(func() error { return n.Apply(index, c) }, func() error { return n.setDown(index) })
+}
+
+// downIfNeedBe makes a change to a link that may have to be down for it. Somebody
+// else, such as the host's network manager, may set the link up at any time.
+func downIfNeedBe(change, setDown func() error) error {
+	err := change()
 	for range 3 {
 		if !errors.Is(err, unix.EBUSY) {
 			break
 		}
-		if err := n.setDown(index); err != nil {
+		if err := setDown(); err != nil {
 			return fmt.Errorf("set down: %w", err)
 		}
-		err = n.Apply(index, c)
+		err = change()
 	}
 	return err
 }
