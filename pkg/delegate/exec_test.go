@@ -215,6 +215,30 @@ func TestHangEndsWithCaller(t *testing.T) {
 
 // A caller that is killed at any moment leaves nothing behind that has seen its
 // configuration.
+// In which order the kernel closes the files of a process that dies is its own
+// business.
+func TestEitherEndOfALeashHolds(t *testing.T) {
+	for end := range 2 {
+		l, err := newLeash()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("sleep", "10")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.hold(cmd.Process.Pid); err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(l.ends[end])
+		if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" {
+			t.Errorf("end %d: %v", end, err)
+		}
+		_ = unix.Close(l.ends[1-end])
+	}
+}
+
 func TestCallerKilledAnyTime(t *testing.T) {
 	nothingLeft(t)
 	const rounds = 60
@@ -363,6 +387,11 @@ func TestFileBusy(t *testing.T) {
 	defer cancel()
 	if _, err = (&Exec{}).ExecPlugin(ctx, plugin, nil, nil); !errors.Is(err, syscall.ETXTBSY) {
 		t.Errorf("got %v", err)
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), 3*busyTries*time.Second)
+	defer cancel()
+	if _, err = (&Exec{}).ExecPlugin(ctx, plugin, nil, nil); !errors.Is(err, syscall.ETXTBSY) || ctx.Err() != nil {
+		t.Errorf("a file that stays busy: %v, %v", err, ctx.Err())
 	}
 	busy.Close()
 }

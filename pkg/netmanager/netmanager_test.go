@@ -35,6 +35,9 @@ func TestTheManagerIsWhoConfiguresTheLinkByItself(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir() // stands for the host's
+			if err := os.Mkdir(filepath.Join(root, "run"), 0o755); err != nil {
+				t.Fatal(err)
+			}
 			for path, content := range c.files {
 				path = filepath.Join(root, path)
 				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -48,5 +51,23 @@ func TestTheManagerIsWhoConfiguresTheLinkByItself(t *testing.T) {
 				t.Errorf("%q, want %q", is, c.want)
 			}
 		})
+	}
+}
+
+func TestWhatIfupdownHasConfiguredIsUp(t *testing.T) {
+	run := t.TempDir()
+	if err := os.Mkdir(filepath.Join(run, "network"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(run, "network/ifstate"), []byte("lo=lo\nxens11np0=x\nens12np0=rail1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"lo": true, "ens12np0": true, "ens11np0": false, "ens1": false, "rail1": false} {
+		if is := (Roots{Run: run}).HasUp(name); is != want {
+			t.Errorf("%s: %v", name, is)
+		}
+	}
+	if (Roots{Run: t.TempDir()}).HasUp("lo") {
+		t.Error("without ifupdown something is up")
 	}
 }

@@ -20,6 +20,18 @@ func TestUntilRepeatsWhatIsNotDone(t *testing.T) {
 	}
 }
 
+func TestPausesGrowToTheLongestAndNoFurther(t *testing.T) {
+	calls, begin := 0, time.Now()
+	_ = retry.Until(t.Context(), time.Millisecond, 4*time.Millisecond, func() (bool, error) {
+		calls++
+		return calls == 14, nil
+	})
+	const least = (1 + 2 + 11*4) * time.Millisecond
+	if took := time.Since(begin); took < least || took > 50*least { // a busy machine takes its time
+		t.Errorf("%d calls took %s, want some more than %s", calls, took, least)
+	}
+}
+
 func TestUntilStopsAtAnError(t *testing.T) {
 	broken, calls := errors.New("broken"), 0
 	err := retry.Until(t.Context(), time.Microsecond, time.Millisecond, func() (bool, error) {

@@ -51,7 +51,8 @@ func (t *test) nicNamed(name string) (nic, error) {
 // candidates are the NICs to try where none was named: those with an RDMA
 // device, first those without an address, which the host itself hardly uses.
 func (t *test) candidates(ctx context.Context) ([]nic, error) {
-	var idle, busy []nic
+	var all []nic
+	states := map[string]netdev.State{}
 	for _, name := range t.Node.HardwareNetdevs() {
 		link, err := t.host.LinkNamed(name)
 		if err != nil {
@@ -67,17 +68,24 @@ func (t *test) candidates(ctx context.Context) ([]nic, error) {
 		if n.device == nil {
 			continue
 		}
-		state, err := t.host.State(ctx, link)
-		if err != nil {
+		if states[name], err = t.host.State(ctx, link); err != nil {
 			return nil, err
 		}
-		if len(state.Addresses) == 0 {
+		all = append(all, n)
+	}
+	return idleFirst(all, states), nil
+}
+
+func idleFirst(all []nic, states map[string]netdev.State) []nic {
+	var idle, busy []nic
+	for _, n := range all {
+		if len(states[n.name].Addresses) == 0 {
 			idle = append(idle, n)
 		} else {
 			busy = append(busy, n)
 		}
 	}
-	return append(idle, busy...), nil
+	return append(idle, busy...)
 }
 
 // A view is all that can be seen of a NIC on the host, by what it is.

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -64,6 +65,21 @@ func TestAFolderIsFollowedThroughItsLives(t *testing.T) {
 		next("a file is made in the folder that took its place")
 		must(t, os.RemoveAll(filepath.Dir(dir)))
 		next("the folder is removed")
+	}
+}
+
+// inotify(7) follows a folder to its new name, and what comes in its place may have
+// its inode number. (Here it is the same folder.)
+func TestAFolderThatWasAwayForAMomentIsWatchedAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	must(t, os.Mkdir(dir, 0o755))
+	next := watched(t, Folder{Dir: dir})
+	next("the start")
+	for i := range 20 {
+		must(t, os.Rename(dir, dir+"-away"))
+		must(t, os.Rename(dir+"-away", dir))
+		next("it moved")
+		settle(t, next, filepath.Join(dir, fmt.Sprint("file", i)))
 	}
 }
 
