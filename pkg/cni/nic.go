@@ -111,6 +111,10 @@ func findMAC(ctx context.Context, host *netdev.Namespace, mac string) (netlink.L
 	if err != nil {
 		return nil, err
 	}
+	return withMAC(links, want)
+}
+
+func withMAC(links []netlink.Link, want net.HardwareAddr) (netlink.Link, error) {
 	var found []netlink.Link
 	for _, link := range links {
 		a := link.Attrs()
@@ -121,7 +125,7 @@ func findMAC(ctx context.Context, host *netdev.Namespace, mac string) (netlink.L
 			found = append(found, link)
 		}
 	}
-	return single(found, "have the address "+mac)
+	return single(found, "have the address "+want.String())
 }
 
 // findBelow finds the netdev of a device folder in sysfs: in net/, or, for a

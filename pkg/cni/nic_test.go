@@ -1,0 +1,29 @@
+package cni
+
+import (
+	"net"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+)
+
+func TestANICIsKnownByItsPermanentAddressBeforeAllThatHaveThatOne(t *testing.T) {
+	burnt, set := net.HardwareAddr{0x94, 0x6d, 0xae, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	nic := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens12np0", HardwareAddr: set, PermHWAddr: burnt}}
+	vlan := func(name string, mac net.HardwareAddr) netlink.Link {
+		return &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: mac}}
+	}
+	for _, tt := range []struct {
+		links []netlink.Link
+		want  string // "" for an error
+	}{
+		{[]netlink.Link{vlan("v1", burnt), nic, vlan("v2", burnt)}, "ens12np0"},
+		{[]netlink.Link{vlan("v1", burnt), vlan("v2", set)}, "v1"},
+		{[]netlink.Link{vlan("v1", burnt), vlan("v2", burnt)}, ""},
+	} {
+		link, err := withMAC(tt.links, burnt)
+		if (err != nil) != (tt.want == "") || err == nil && (link == nil || link.Attrs().Name != tt.want) {
+			t.Errorf("%v, %v, want %q", link, err, tt.want)
+		}
+	}
+}
