@@ -77,6 +77,6 @@ func (w Returner) settleConfiguration(ctx context.Context, r *Record, link netli
 	if missing > 0 {
 		w.Log.Warn("the host's network manager did not restore everything that the NIC had; the rest is restored from the journal", "manager", r.Manager, "missing", missing)
 	}
-	r.Manager, r.Host = netmanager.None, r.Host.Bare()
+	r.Manager = netmanager.None
 	return w.Journal.Owe(r) // the name may be owed for long
 }
