@@ -90,7 +90,6 @@ func (f *Folder) RemoveStale() {
 		conn, err := net.Dial("unix", f.path(e.Name()))
 		if err == nil {
 			_ = conn.Close()
-			continue
 		}
 		if !errors.Is(err, unix.ECONNREFUSED) {
 			continue

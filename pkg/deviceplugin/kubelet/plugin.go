@@ -34,7 +34,7 @@ const (
 	goodLife = 10 * time.Second
 )
 
-// What ends a registration from outside; it says nothing about the next one.
+// What ends a registration from outside.
 var (
 	errNewKubelet    = errors.New("the kubelet has a new socket")
 	errSocketRemoved = errors.New("our socket was removed")
@@ -72,7 +72,7 @@ func (p *Plugin) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(begin) > goodLife || errors.Is(err, errNewKubelet) || errors.Is(err, errSocketRemoved) {
+		if !isFailure(err, time.Since(begin)) {
 			pauses.reset()
 		}
 		pause := pauses.next()
@@ -81,6 +81,11 @@ func (p *Plugin) Run(ctx context.Context) {
 			pauses.reset()
 		}
 	}
+}
+
+// isFailure tells whether the end of a session says something of the next one.
+func isFailure(err error, lived time.Duration) bool {
+	return lived <= goodLife && !errors.Is(err, errNewKubelet) && !errors.Is(err, errSocketRemoved)
 }
 
 // awaitKubelet waits for the kubelet's socket and returns its identity.

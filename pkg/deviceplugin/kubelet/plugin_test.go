@@ -521,6 +521,47 @@ func TestARefusedRegistrationIsTriedAgainOnANewSocket(t *testing.T) {
 	}
 }
 
+// The old kubelet's process may outlive its socket for a while.
+func TestANewKubeletIsRegisteredWithThoughAStreamToTheOldOneLives(t *testing.T) {
+	n := newNode(t)
+	old := n.registrar(nil)
+	n.run(newUnits(name, 8))
+	stream, err := n.dial(n.next(old).Endpoint).ListAndWatch(n.ctx, &pluginapi.Empty{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	n.replaceKubelet()
+	n.next(n.registrar(nil))
+}
+
+// replaceKubelet takes the socket away from a kubelet that goes on.
+func (n *node) replaceKubelet() {
+	n.Helper()
+	if err := os.Rename(filepath.Join(n.sockets(), kubeletSocket), filepath.Join(n.sockets(), "old-kubelet")); err != nil {
+		n.Fatal(err)
+	}
+}
+
+func TestANewKubeletIsNotMadeToWaitForWhatTheOldOneDid(t *testing.T) {
+	n := newNode(t)
+	old := n.registrar(errors.New("not now"))
+	n.run(newUnits(name, 8))
+	for range 6 { // by now a pause has seconds
+		n.next(old)
+	}
+	n.replaceKubelet()
+	young := n.registrar(errors.New("not now"))
+	n.next(young)
+	first := time.Now()
+	n.next(young)
+	if pause := time.Since(first); pause > time.Second {
+		t.Errorf("its second chance came after %s", pause)
+	}
+}
+
 func TestAnyNumberOfStreamsGetEveryChange(t *testing.T) {
 	n := newNode(t)
 	r := n.registrar(nil)
@@ -589,6 +630,19 @@ func TestAPathTooLongForASocketIsExplained(t *testing.T) {
 	}
 }
 
+func TestASessionThatLivedOrEndedFromOutsideHasNotFailed(t *testing.T) {
+	refused := errors.New("the kubelet ended the stream")
+	for _, tt := range []struct {
+		err    error
+		lived  time.Duration
+		failed bool
+	}{{refused, time.Second, true}, {refused, time.Hour, false}, {errNewKubelet, 0, false}, {errSocketRemoved, 0, false}} {
+		if isFailure(tt.err, tt.lived) != tt.failed {
+			t.Errorf("after %s: %v: %v", tt.lived, tt.err, !tt.failed)
+		}
+	}
+}
+
 func TestPausesGrowAndEndSomewhere(t *testing.T) {
 	var b backoff
 	longest := time.Duration(0)
@@ -601,6 +655,17 @@ func TestPausesGrowAndEndSomewhere(t *testing.T) {
 	}
 	if longest < lastPause/2 {
 		t.Errorf("longest pause %s", longest)
+	}
+	early, late := 0, 0
+	for range 100 { // of the plugins of as many nodes
+		if b.next() < lastPause*3/4 {
+			early++
+		} else {
+			late++
+		}
+	}
+	if early < 20 || late < 20 {
+		t.Errorf("%d pauses are in the first half of their time, %d in the second", early, late)
 	}
 }
 
