@@ -112,7 +112,7 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		case <-ctx.Done():
 		case <-m.events:
 			if soon == nil {
-				soon = time.After(max(coalesce, busyShare*last))
+				soon = time.After(restAfter(last))
 			}
 		case <-soon:
 			scan = true
@@ -143,6 +143,10 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		}
 	}
 }
+
+// restAfter is the pause before the next look that an event asks for; the last one
+// took so long.
+func restAfter(last time.Duration) time.Duration { return max(coalesce, busyShare*last) }
 
 // after is a timer that never fires for a duration of 0.
 func after(d time.Duration) (<-chan time.Time, func() bool) {

@@ -52,6 +52,22 @@ func TestResourcesThatDidNotChangeKeepTheirSockets(t *testing.T) {
 	n.wait(k, "rdma/mlx", 8)
 }
 
+func TestAResourceThatIsGoneIsNotToldOf(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0), sysfs.IRDMA(1))
+	n.Write("config.json", mlxAndIntel)
+	k, o := n.kubelet(), n.options()
+	o.MetricsAddress = freeAddress(t)
+	n.startWith(o)
+	n.wait(k, "rdma/intel", 3)
+	told := func(resource string) bool {
+		_, metrics := n.ask(o.MetricsAddress, "/metrics")
+		return strings.Contains(metrics, `_units{health="Healthy",resource="`+resource+`"}`)
+	}
+	n.Until("both are told of", func() bool { return told("rdma/intel") && told("rdma/mlx") })
+	n.Write("config.json", mlxOnly)
+	n.Until("one is", func() bool { return !told("rdma/intel") && told("rdma/mlx") })
+}
+
 func TestAChangedResourceIsOfferedAnewOnItsSocket(t *testing.T) {
 	n := newTestNode(t, sysfs.MLX5(0), sysfs.IRDMA(1))
 	n.Write("config.json", mlxOnly)

@@ -103,6 +103,14 @@ func TestANICThatIsWhereItsRecordSaysIsLeftThere(t *testing.T) {
 	// Nor is one that a DEL was faster with.
 	r := &rescuer{host: host, journal: n.Journal, log: slog.New(slog.DiscardHandler), done: func(error) { t.Error("rescued") }}
 	r.rescue(n.Ctx, []*attachment.Record{record})
+	node.AddNIC(t, host, "net1")
+	link, err := host.LinkNamed("net1")
+	n.Must(err)
+	returned := strandedRecord(link, attachment.Returned)
+	n.Must(n.Journal.Update(returned))
+	seen := *returned
+	seen.Step = attachment.Attached
+	r.rescue(n.Ctx, []*attachment.Record{&seen})
 	n.Must(n.Journal.Remove(attachment.ID{ContainerID: "pod1", IfName: "net1"}))
 	r.rescue(n.Ctx, []*attachment.Record{record})
 }
@@ -145,6 +153,45 @@ func TestARescueThatFailsIsTriedAgainLater(t *testing.T) {
 	}
 }
 
+func TestARescueLeavesTheNICToACNIOperationThatIsAtWork(t *testing.T) {
+	n := newTestNode(t)
+	host := node.NewHost(t)
+	record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
+	n.Must(n.Journal.Write(record))
+	lock, err := n.Journal.LockAttachment(n.Ctx, record.ID(), "a DEL")
+	n.Must(err)
+	defer lock.Unlock()
+	r := &rescuer{host: host, journal: n.Journal, log: n.Log()}
+	ctx, cancel := context.WithTimeout(n.Ctx, 50*time.Millisecond) // it would wait for longer
+	defer cancel()
+	if rescued, err := r.one(ctx, record); rescued || err != nil {
+		t.Errorf("%v, %v", rescued, err)
+	}
+}
+
+// What the kernel brings back is down: what is on it then came with it.
+func TestWhatIsOnANICThatTheHostUsesStays(t *testing.T) {
+	for state, stays := range map[string]bool{"up": true, "down": false} {
+		t.Run(state, func(t *testing.T) {
+			n := newTestNode(t)
+			host := node.NewHost(t)
+			link := node.AddNIC(t, host, "net1")
+			n.Must(netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "mv0", ParentIndex: link.Attrs().Index}}))
+			if state == "up" {
+				n.Must(host.SetUp(link))
+			}
+			record := strandedRecord(link, attachment.Attached)
+			record.Host.Uppers = []string{}
+			n.Must(n.Journal.Write(record))
+			r := &rescuer{host: host, journal: n.Journal, log: n.Log(), done: n.Must}
+			r.rescue(n.Ctx, []*attachment.Record{record})
+			if upper, err := host.LinkNamed("mv0"); err != nil || (upper != nil) != stays {
+				t.Errorf("%v, %v\n%s", upper, err, n.Logs)
+			}
+		})
+	}
+}
+
 func TestANICOfANetworkManagerGetsItsAddressesFromTheJournalOnlyWhenTheManagerHadItsTime(t *testing.T) {
 	for manager, waits := range map[netmanager.Manager]bool{
 		netmanager.None: false, netmanager.NetworkManager: true,
@@ -182,7 +229,16 @@ func TestANICOfANetworkManagerGetsItsAddressesFromTheJournalOnlyWhenTheManagerHa
 			if next := attachment.SettleDue(n.Ctx, owed, r.way); !next.Equal(owed[0].Due()) || addresses() != 0 {
 				t.Errorf("%d addresses, next look %s, due %s", addresses(), next, owed[0].Due())
 			}
+			later := *owed[0]
+			later.Back = time.Now().Add(time.Hour)
+			if next := r.settle(n.Ctx, []*attachment.Record{&later, owed[0], &later}); !next.Equal(owed[0].Due()) { // the first to be due
+				t.Errorf("next look %s, due %s", next, owed[0].Due())
+			}
 			owed[0].Back = time.Now().Add(-time.Minute)
+			r.settle(n.Ctx, owed) // of a note that is another by now, and not due
+			if notes, err := n.Journal.Owed(); err != nil || len(notes) != 1 || addresses() != 0 {
+				t.Fatalf("%d addresses, owed %v, %v", addresses(), notes, err)
+			}
 			n.Must(n.Journal.Owe(owed[0]))
 			if next := attachment.SettleDue(n.Ctx, owed, r.way); !next.IsZero() || addresses() != 1 {
 				t.Errorf("%d addresses, next look %s\n%s", addresses(), next, n.Logs)

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
@@ -185,6 +187,38 @@ func TestADriverThatHangsDoesNotKeepTheProgramFromEnding(t *testing.T) {
 	defer hanging.Close()
 	stop()
 	n.wait(k, "rdma/mlx", 0)
+}
+
+func TestLooksTakeATenthOfTheTimeAtMost(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{0: coalesce, time.Millisecond: coalesce, time.Second: 10 * time.Second} {
+		if rest := restAfter(took); rest != want {
+			t.Errorf("after one of %s, %s", took, rest)
+		}
+	}
+}
+
+func TestALookThatFailsIsRepeatedThoughNotWithoutPause(t *testing.T) {
+	hcas := node.Eight()
+	n := newTestNode(t, hcas...)
+	n.Write("config.json", strings.Replace(perDevice, `Interval": 1`, `Interval": 0`, 1))
+	k := n.kubelet()
+	n.start()
+	n.wait(k, "rdma/rail", 8)
+	n.Must(n.RemoveCharDevices(hcas[0])) // its health is to settle
+	n.Attach(rdma.Shared, hcas[1])       // the journal is watched
+	n.Until("the NIC is in a pod", func() bool { return n.reported(1, inventory.InPod) })
+	class := filepath.Join(n.Sys(), "class/infiniband")
+	n.Must(os.Rename(class, class+"-away"))
+	n.Must(os.WriteFile(class, nil, 0o600))
+	failed := func() int { return strings.Count(n.Logs.String(), "the offers stay as they are") }
+	n.Until("a look has failed", func() bool { return failed() > 0 })
+	time.Sleep(offer.SettleTime)
+	if c := failed(); c > 2 {
+		t.Errorf("%d looks have failed in %s", c, offer.SettleTime)
+	}
+	n.Must(os.Remove(class))
+	n.Must(os.Rename(class+"-away", class))
+	n.wait(k, "rdma/rail", 7) // nothing says that it can be read again
 }
 
 func TestANodeThatCannotBeReadKeepsItsOffers(t *testing.T) {

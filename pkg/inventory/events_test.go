@@ -2,8 +2,11 @@ package inventory
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
@@ -36,11 +39,35 @@ func TestLinksAndDevicesThatChangeAreNoticed(t *testing.T) {
 	<-done
 }
 
+// A burst of events is more than a socket holds: what was lost may have mattered.
+func TestEventsThatWereLostCountAsAChange(t *testing.T) {
+	n := newTestNode(t)
+	host := node.NewHost(t)
+	source := kernelSources()[0]
+	source.relevant = func([]byte) bool { return false }
+	f, err := source.open()
+	n.Must(err)
+	socket, err := f.SyscallConn()
+	n.Must(err)
+	n.Must(socket.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 0) }))
+	n.Must(err)
+	for i := range 10 {
+		node.AddNIC(t, host, fmt.Sprint("ens", i))
+	}
+	ctx, stop := context.WithCancel(n.Ctx)
+	changes := 0
+	source.follow(ctx, f, slog.New(slog.DiscardHandler), func() { changes++; stop() })
+	if changes != 1 {
+		t.Errorf("%d changes", changes)
+	}
+}
+
 func TestUeventsAreNoticedIfTheyAreAboutRDMA(t *testing.T) {
 	for message, want := range map[string]bool{
 		"add@/devices/pci0000:00/0000:08:00.0/infiniband/mlx5_0\x00ACTION=add\x00SUBSYSTEM=infiniband\x00NAME=mlx5_0\x00": true,
 		"remove@/class/infiniband_verbs/uverbs0\x00ACTION=remove\x00SUBSYSTEM=infiniband_verbs\x00":                       true,
 		"bind@/devices/pci0000:00/0000:08:00.0\x00ACTION=bind\x00SUBSYSTEM=pci\x00":                                       true,
+		"add@/devices/virtual/misc/rdma_cm\x00ACTION=add\x00SUBSYSTEM=misc\x00DEVNAME=infiniband/rdma_cm\x00":             true,
 		"add@/devices/virtual/bdi/7:0\x00ACTION=add\x00SUBSYSTEM=bdi\x00":                                                 false,
 	} {
 		if got := isRDMAEvent([]byte(message)); got != want {

@@ -84,3 +84,15 @@ func TestMemoryIsWrittenOnlyWhenThereIsNews(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAMemoryThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	n.Write("state", "a file where the folder should be")
+	i := n.inventory()
+	n.look(i)
+	n.Must(os.Remove(n.State()))
+	n.look(i) // without news
+	if _, err := os.Stat(n.State() + "/device-plugin.json"); err != nil {
+		t.Error(err)
+	}
+}

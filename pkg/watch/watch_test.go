@@ -109,6 +109,17 @@ func TestOnlyRelevantFilesMatter(t *testing.T) {
 	}
 }
 
+func TestAFolderIsTheSameWhateverIsInIt(t *testing.T) {
+	w := follower{dir: t.TempDir()}
+	defer w.close()
+	for n, want := range []bool{true, false, false} {
+		if moved, err := w.follow(); moved != want || err != nil {
+			t.Errorf("look %d: moved %v, error %v", n, moved, err)
+		}
+		must(t, os.WriteFile(filepath.Join(w.dir, fmt.Sprint("file", n)), nil, 0o600))
+	}
+}
+
 func TestWithoutNotificationsTheFolderIsLookedAt(t *testing.T) {
 	next := watched(t, Folder{
 		Dir: t.TempDir(), Every: time.Millisecond,

@@ -135,6 +135,11 @@ func TestADeviceThatStartsIllIsWellAtOnce(t *testing.T) {
 	if got := h.Next(); !got.Equal(now.Add(time.Hour)) {
 		t.Errorf("next at %s", got)
 	}
+	h.Judge("b", "", now)
+	h.Judge("b", "down", now.Add(-time.Minute))
+	if got := h.Next(); !got.Equal(now.Add(time.Hour - time.Minute)) { // whichever comes first
+		t.Errorf("next at %s", got)
+	}
 	h.Forget(map[string]bool{})
 	if len(h.states) != 0 || !h.Next().IsZero() {
 		t.Error("not forgotten")
