@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 func TestADDGivesTheNICAndDELReturnsItAsItWas(t *testing.T) {
@@ -59,6 +61,8 @@ func TestAddressesAndRoutesComeBackAsTheHostSetThem(t *testing.T) {
 		"-6 route add fd00:101::/64 proto kernel metric 101 dev " + nic,
 		"route add 10.100.0.0/16 via 192.168.102.2 src 192.168.103.1 mtu 1400 metric 7 dev " + nic,
 		"route add 10.101.0.0/16 via 172.16.0.9 onlink dev " + nic,
+		"route add 172.20.0.0/16 dev " + nic, // the way to the next one's gateway
+		"route add 10.102.0.0/16 via 172.20.0.9 dev " + nic,
 		"-6 route add fd00:200::/48 via fe80::9 dev " + nic,
 	}
 	// A DHCP client sets all of them again.
@@ -107,6 +111,9 @@ func TestAddressesAndRoutesComeBackAsTheHostSetThem(t *testing.T) {
 			c := r.config(nic, config)
 			p.add("net1", c)
 			must(t, p.check("net1", c))
+			if out := p.exec("ip", "route", "show", "192.168.103.0/24"); c["ipam"] == nil && !strings.Contains(out, "dev net1") {
+				t.Errorf("in the pod the kernel adds the route that somebody added on the host; there is %q", out)
+			}
 			p.del("net1", c)
 			if after := state(); after != before {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
@@ -217,7 +224,7 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		{"a word that rdma does not know", "net1", map[string]any{"rdma": "yes"}, 7, `"rdma" is "yes"; use "required", "optional" or "none"`},
 		{"nothing that names the NIC", "net1", map[string]any{"device": nil}, 7, "nothing names the NIC"},
 		{"a shared resource's device ID and no name", "net1", map[string]any{"device": nil, "pciBusID": "3", "deviceID": "3"}, 7, "neither a PCI nor an auxiliary address"},
-		{"an IPAM plugin that is not there", "net1", map[string]any{"ipam": map[string]any{"type": "no-such-ipam"}}, 108, "no-such-ipam"},
+		{"an IPAM plugin that is not there", "net1", map[string]any{"ipam": map[string]any{"type": "no-such-ipam"}}, 108, "find IPAM plugin no-such-ipam"},
 		{"an IPAM plugin that fails", "net1", map[string]any{"ipam": map[string]any{"type": "host-local", "subnet": "not a subnet"}}, 108, "get an address from host-local"},
 		{"an IPAM answer that cannot be configured", "net1", map[string]any{"ipam": with(r.hostLocal(1), "routes",
 			[]any{map[string]any{"dst": "10.0.0.0/8", "gw": "192.0.2.1"}})}, 109, "add route 10.0.0.0/8 via 192.0.2.1"},
@@ -279,6 +286,24 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 	})
 }
 
+func TestAPodThatWasRefusedStaysRefusedForThisBoot(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config, err := json.Marshal(r.config(rails[0]))
+	must(t, err)
+	must(t, os.Mkdir(filepath.Join(r.stateDir, "refused"), 0o755))
+	for boot, want := range map[string]uint{string(readFile(t, "/proc/sys/kernel/random/boot_id")): 106, "earlier\n": 0} {
+		must(t, os.WriteFile(filepath.Join(r.stateDir, "refused", "1111-aaaa"), []byte(boot+"the number has become another"), 0o600))
+		_, err := p.direct("ADD", "net1", config, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_UID=1111-aaaa")
+		if code(err) != want || want != 0 && !strings.Contains(err.Error(), "the number has become another") {
+			t.Errorf("code %d: %v, want %d", code(err), err, want)
+		}
+	}
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
+	r.expectClean()
+}
+
 func TestTheKeysOfTheSpecificationAreNoUnknownKeys(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
@@ -309,6 +334,21 @@ func TestTheInterfaceMayHaveAnotherNameThatTheHostGaveTheNIC(t *testing.T) {
 	}
 	r.expectHost(before)
 	r.expectClean()
+}
+
+func TestThePolicyKnowsANICByItsAlternativeNames(t *testing.T) {
+	r := newRig(t, 2)
+	if inLab() {
+		t.Skip("its NICs have none")
+	}
+	before, p := hostState(t), r.pod()
+	mounts.Policy(t, `{"nics": [{"names": ["alt-`+rails[0]+`"]}]}`)
+	p.add("net1", r.config(rails[0]))
+	if _, err := p.tryAdd("net2", r.config(rails[1])); code(err) != 7 || !strings.Contains(err.Error(), "the node's policy does not allow NIC") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
 }
 
 func TestTwoNICsInOneListAreRefused(t *testing.T) {

@@ -47,7 +47,12 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 				"it is the host's end of an interface of the pod in /run/netns/cni-" + other},
 			test{"the host's end of a routed pod's interface", []string{"ip netns add " + other, "ip link set sw-" + nic + " netns " + other, "ip route add 198.51.100.7 dev " + nic},
 				[]string{"ip route del 198.51.100.7", "ip -n " + other + " link set sw-" + nic + " netns $$", "ip link set sw-" + nic + " up", "ip netns del " + other},
-				"it is the host's end of an interface of the pod with the address 198.51.100.7"})
+				"it is the host's end of an interface of the pod with the address 198.51.100.7"},
+			// What sysfs would say of NICs that no test has.
+			test{"representor of a virtual function", []string{"mount -t tmpfs class /sys/class/net", "mkdir /sys/class/net/" + nic, "echo c1pf0vf3 >/sys/class/net/" + nic + "/phys_port_name"},
+				[]string{"umount /sys/class/net"}, "it is the representor of a virtual function, port c1pf0vf3"},
+			test{"physical function", []string{"mount -t tmpfs class /sys/class/net", "mkdir -p /sys/class/net/" + nic + "/device", "echo 1 >/sys/class/net/" + nic + "/device/sriov_numvfs"},
+				[]string{"umount /sys/class/net"}, "it is the physical function of 1 virtual ones"})
 	}
 	if inLab() {
 		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
@@ -85,6 +90,48 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The number of a link is one of its namespace.
+func TestANICIsFreeThoughSomethingIsOnALinkElsewhereWithItsNumber(t *testing.T) {
+	r := newRig(t, 1)
+	link, err := netlink.LinkByName(rails[0])
+	must(t, err)
+	other, p := r.pod(), r.pod()
+	other.exec("bash", "-ec", fmt.Sprintf("ip link add x0 index %d type veth peer name x1; ip link add mv0 link x0 type macvlan; ip link set mv0 netns %d", link.Attrs().Index, gettid()))
+	p.add("net1", r.config(rails[0]))
+	p.del("net1", r.config(rails[0]))
+	run(t, "ip", "link", "show", "mv0")
+	run(t, "ip", "link", "del", "mv0")
+}
+
+// A route through a gateway leads to no pod behind the link.
+func TestANICWithARouteToOneAddressThroughAGatewayIsFree(t *testing.T) {
+	if inLab() {
+		t.Skip("for the end of a wire")
+	}
+	r := newRig(t, 1)
+	other, p := r.pod(), r.pod()
+	run(t, "ip", "link", "set", "sw-"+rails[0], "netns", other.name)
+	other.exec("ip", "link", "set", "sw-"+rails[0], "up")
+	run(t, "ip", "route", "add", "198.51.100.7", "via", "192.168.0.9")
+	before := hostState(t)
+	p.add("net1", r.config(rails[0]))
+	p.del("net1", r.config(rails[0]))
+	r.expectHost(before)
+}
+
+func TestWhatTheHostHasOnANICStaysThoughThatIsForcedIntoAPod(t *testing.T) {
+	r := newRig(t, 1)
+	run(t, "ip", "link", "add", "mv0", "link", rails[0], "type", "macvlan")
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0], map[string]any{"force": true})
+	p.add("net1", config)
+	p.exec("ip", "link", "add", "mv1", "link", "net1", "type", "macvlan")
+	p.exec("ip", "link", "set", "mv1", "netns", fmt.Sprint(gettid()))
+	p.del("net1", config)
+	r.expectHost(before) // with the one, without the other
+	run(t, "ip", "link", "del", "mv0")
 }
 
 func TestTheOtherEndOfAPodsOwnInterfaceIsRefusedEvenIfForced(t *testing.T) {

@@ -137,8 +137,14 @@ func (r *rig) overdue() {
 	r.rewrite("owed", "back", time.Now().Add(-21*time.Second).UTC())
 }
 
-// rewrite changes a key of all records in a folder of the state folder.
+// rewrite sets a key of all records in a folder of the state folder.
 func (r *rig) rewrite(folder, key string, value any) {
+	r.Helper()
+	r.change(folder, func(record map[string]any) { record[key] = value })
+}
+
+// change changes all records in a folder of the state folder.
+func (r *rig) change(folder string, change func(record map[string]any)) {
 	r.Helper()
 	paths, err := filepath.Glob(filepath.Join(r.stateDir, folder, "*"))
 	must(r, err)
@@ -150,7 +156,7 @@ func (r *rig) rewrite(folder, key string, value any) {
 		must(r, err)
 		record := map[string]any{}
 		must(r, json.Unmarshal(b, &record))
-		record[key] = value
+		change(record)
 		b, err = json.Marshal(record)
 		must(r, err)
 		must(r, os.WriteFile(path, b, 0o600))
@@ -228,6 +234,9 @@ func TestANICOfANetworkManagerIsLeftToIt(t *testing.T) {
 	attach := func() {
 		p := r.pod()
 		p.add("net1", config)
+		if notes, err := filepath.Glob(filepath.Join(r.stateDir, "owed", "*")); len(notes) != 0 || err != nil {
+			t.Errorf("a pod has it, and on the host it is owed: %v, %v", notes, err)
+		}
 		p.del("net1", config)
 		another()
 		if has := addresses(); has != "" {

@@ -96,6 +96,13 @@ func TestAnIPAMPluginThatNeedsTheNICInThePodIsAskedWhileItIsThere(t *testing.T) 
 	if seen := ipam.file("seen-last"); !strings.Contains(seen, "net1") { // the release of a lease goes out by it
 		t.Errorf("when it was to free the address the pod had, of links that are up: %q", seen)
 	}
+	// So it is not asked at all where the NIC does not come.
+	if _, err := p.tryAdd("net1", r.config(rails[0], config, map[string]any{"sysctls": map[string]any{"net.ipv4.conf.IFNAME.no_such_key": "1"}})); code(err) != 109 {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	if calls := ipam.calls(); !slices.Equal(calls, []string{"ADD", "DEL", "DEL"}) {
+		t.Errorf("it was called for %v", calls)
+	}
 	r.expectHost(before)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -149,6 +150,28 @@ func TestAnADDThatWasKilledIsUndone(t *testing.T) {
 	}
 }
 
+// What its record says is that the NIC is on the host or in the pod: whoever moved it
+// from there knows why.
+func TestAnADDThatWasKilledTakesNothingFromWhereSomebodyBroughtIt(t *testing.T) {
+	if inLab() {
+		t.Skip("what another plugin does to a NIC there, it does not undo")
+	}
+	r := newRig(t, 1)
+	p, config := r.pod(), r.config(rails[0])
+	r.killDuringADD(p, config)
+	process := exec.Command("unshare", "--net", "sleep", "60")
+	must(t, process.Start())
+	defer func() { _, _ = process.Process.Kill(), process.Wait() }()
+	where := fmt.Sprintf("/proc/%d/ns/net", process.Process.Pid)
+	own, err := os.Readlink("/proc/self/task/" + fmt.Sprint(gettid()) + "/ns/net")
+	must(t, err)
+	r.eventually("unshare to make a namespace", func() bool { its, err := os.Readlink(where); return err == nil && its != own })
+	p.exec("ip", "link", "set", "net1", "netns", fmt.Sprint(process.Process.Pid))
+	p.del("net1", config)
+	run(t, "nsenter", "--net="+where, "ip", "link", "show", "net1")
+	r.expectClean()
+}
+
 // killDuringADD kills the plugin while its IPAM plugin is at work and the NIC
 // is on its way or in the pod.
 func (r *rig) killDuringADD(p *pod, config map[string]any) {
@@ -196,20 +219,57 @@ func (r *rig) gc(config map[string]any) {
 }
 
 func TestGCLeavesValidAttachmentsAlone(t *testing.T) {
-	r := newRig(t, 2)
+	r := newRig(t, 3)
 	before, p := hostState(t), r.pod()
-	first, second := r.config(rails[0]), r.config(rails[1], map[string]any{"name": "roce-net1"})
+	first, second, another := r.config(rails[0]), r.config(rails[1], map[string]any{"name": "roce-net1"}), r.config(rails[2])
 	p.add("net1", first)
 	p.add("net2", second)
+	p.add("net3", another) // of another network, whose GC will come
 	first["cni.dev/valid-attachments"] = []any{map[string]any{"containerID": p.id, "ifname": "net2"}}
 	r.gc(first)
 	p.exec("ip", "link", "show", "net2")
+	p.exec("ip", "link", "show", "net3")
 	if out := run(t, "ip", "link"); !strings.Contains(out, rails[0]) || strings.Contains(out, rails[1]+":") {
 		t.Errorf("on the host:\n%s", out)
 	}
 	p.del("net2", second)
+	p.del("net3", another)
 	r.expectHost(before)
 	r.expectClean()
+}
+
+// What GC saw before it had the attachment's lock may have ended since.
+func TestGCThatWaitedForADELLeavesWhatThatLeft(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0])
+	p.add("net1", config)
+	locks, err := filepath.Glob(filepath.Join(r.stateDir, "locks", "attachment-*"))
+	must(t, err)
+	lock, err := os.OpenFile(locks[0], os.O_RDWR, 0)
+	must(t, err)
+	defer lock.Close()
+	must(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	stdin, err := json.Marshal(config)
+	must(t, err)
+	gc := p.command("roce-host-device", "GC", "", append(stdin[:len(stdin)-1], `,"cni.dev/valid-attachments":null}`...))
+	must(t, gc.Start())
+	r.eventually("GC to wait for the lock", func() bool {
+		open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", gc.Process.Pid))
+		return slices.ContainsFunc(open, func(fd string) bool { to, _ := os.Readlink(fd); return filepath.Base(to) == filepath.Base(locks[0]) })
+	})
+	for _, folder := range []string{"attachments", "copies"} {
+		must(t, os.Rename(filepath.Join(r.stateDir, folder), filepath.Join(r.stateDir, folder+"-away")))
+	}
+	must(t, lock.Close())
+	must(t, gc.Wait())
+	p.exec("ip", "link", "show", "net1")
+	for _, folder := range []string{"attachments", "copies"} {
+		must(t, os.RemoveAll(filepath.Join(r.stateDir, folder)))
+		must(t, os.Rename(filepath.Join(r.stateDir, folder+"-away"), filepath.Join(r.stateDir, folder)))
+	}
+	p.del("net1", config)
+	r.expectHost(before)
 }
 
 func TestWhatCannotBeReadOfAConfigurationStopsNoDEL(t *testing.T) {
@@ -482,27 +542,86 @@ func TestADELFindsTheNICThoughTheRecordsAreLost(t *testing.T) {
 	r.expectClean()
 }
 
+// unreachable makes the pod's namespace one that lives, though nobody can tell what
+// its path leads to, until reach.
+func (p *pod) unreachable() (reach func()) {
+	p.Helper()
+	kept := p.netns + "-kept"
+	shell := func(script string) {
+		run(p, "bash", "-ec", strings.NewReplacer("PATH", p.netns, "KEPT", kept).Replace(script))
+	}
+	shell("touch KEPT; mount --bind PATH KEPT; umount PATH; rm PATH; ln -s PATH PATH")
+	return func() { shell("rm PATH; touch PATH; mount --bind KEPT PATH; umount KEPT; rm KEPT") }
+}
+
 func TestADELThatCannotGiveTheNICBackSaysSoAndTheNextOneCan(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
-	config := r.config(rails[0])
+	// Nor can the address be freed: that does not make the NIC one that is back.
+	ipam := r.scriptIPAM("scripted", map[string]string{"ADD": oneAddress, "DEL": `[ -e "$(dirname "$0")/up" ] || { ` + ipamError("the server is down") + `; }`})
+	config := r.config(rails[0], map[string]any{"ipam": map[string]any{"type": "scripted"}})
 	p.add("net1", config)
-	// The namespace lives, but nobody can tell what its path leads to.
-	kept := p.netns + "-kept"
-	shell := func(script string) {
-		run(t, "bash", "-ec", strings.NewReplacer("PATH", p.netns, "KEPT", kept).Replace(script))
-	}
-	shell("touch KEPT; mount --bind PATH KEPT; umount PATH; rm PATH; ln -s PATH PATH")
-	if err := p.tryDel("net1", config); code(err) != 110 || !strings.Contains(err.Error(), rails[0]+": give it back to the host") {
+	reach := p.unreachable()
+	if err := p.tryDel("net1", config); code(err) != 110 || !strings.Contains(err.Error(), rails[0]+": give it back to the host") || !strings.Contains(err.Error(), "the server is down") {
 		t.Errorf("code %d: %v", code(err), err)
 	}
 	if records := r.records(); len(records) != 1 {
 		t.Errorf("records %v", records)
 	}
-	shell("rm PATH; touch PATH; mount --bind KEPT PATH; umount KEPT; rm KEPT")
+	reach()
+	must(t, os.WriteFile(filepath.Join(ipam.dir, "up"), nil, 0o600))
 	p.del("net1", config)
 	r.expectHost(before)
 	r.expectClean()
+}
+
+func TestADELThatCannotGiveBackANICWithoutItsHardwareEndsTheAttachment(t *testing.T) {
+	if inLab() {
+		t.Skip("there one is pulled out")
+	}
+	r := newRig(t, 1)
+	p, config := r.pod(), r.config(rails[0])
+	p.add("net1", config)
+	r.change("attachments", func(record map[string]any) {
+		nic := record["nic"].(map[string]any)
+		nic["bus"], nic["address"] = "pci", "0000:ff:1f.7"
+	})
+	reach := p.unreachable()
+	p.del("net1", config)
+	r.expectClean()
+	reach()
+}
+
+func TestADELOfAnOlderRecordLeavesTheNICToItsHolder(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0])
+	p.add("net1", config)
+	older := *p
+	older.id = "older"
+	b, err := os.ReadFile(r.records()[0])
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(r.stateDir, "attachments", "older@net1.json"), []byte(strings.Replace(string(b), p.id, older.id, 1)), 0o600))
+	older.del("net1", config)
+	p.exec("ip", "link", "show", "net1")
+	p.del("net1", config)
+	r.expectHost(before)
+	r.expectClean()
+}
+
+func TestDELRemovesTheFileThatTellsMultusOfTheDevice(t *testing.T) {
+	r := newRig(t, 1)
+	p, config := r.pod(), r.config(rails[0])
+	p.add("net1", config)
+	file := filepath.Join(policy.DefaultDeviceInfoDir, "roce-test", "device.json")
+	must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(file)) })
+	must(t, os.WriteFile(file, nil, 0o600))
+	r.rewrite("attachments", "deviceInfoFile", file)
+	p.del("net1", config)
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestWithoutAnyRecordDELTakesNoNIC(t *testing.T) {

@@ -165,14 +165,18 @@ func (r *rig) hostLocal(rail int) map[string]any {
 		"subnet": fmt.Sprintf("172.31.%d.0/24", rail), "gateway": fmt.Sprintf("172.31.%d.1", rail)}
 }
 
-// leases are the addresses that the IPAM plugin has given out and not freed.
-func (r *rig) leases() []string {
+// leases are the addresses that the IPAM plugin has given out and not freed. A file
+// with nothing in it is none: host-local was killed between making it and writing
+// in it (backend/disk/backend.go, Reserve), and cannot tell whose it is.
+func (r *rig) leases() (all []string) {
 	files, err := filepath.Glob(filepath.Join(r.stateDir, "ipam", "*", "[0-9]*"))
 	must(r, err)
-	for i := range files {
-		files[i] = filepath.Base(files[i])
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && info.Size() > 0 {
+			all = append(all, filepath.Base(file))
+		}
 	}
-	return files
+	return all
 }
 
 // records are the files of the journal.
