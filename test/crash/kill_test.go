@@ -38,7 +38,7 @@ func (n *node) killAt(point int, orphans bool, verb string, p pod, config map[st
 		defer close(died)
 		r.start(tracedName, true)
 		must(n, r.input.Close())
-		t := &tracee{TB: n, pid: r.pid, stateDir: n.stateDir, point: point, died: died}
+		t := &tracee{TB: n, pid: r.pid, stateDir: n.stateDir, point: point, seen: n.seen, died: died}
 		t.run()
 	}()
 	d := <-died

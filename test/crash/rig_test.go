@@ -45,6 +45,9 @@ type node struct {
 	stateDir string
 	host     netns.NsHandle // the namespace that plays the host
 	addrs    bool           // the NICs have addresses and routes on the host
+	// seen is told of each system call of killAt's that changes something, just before
+	// it is made, in the host's namespace; nil for nobody.
+	seen func(change string)
 }
 
 // newNode gives a test a node. The test stays on its OS thread, whose network
@@ -234,9 +237,16 @@ func skip(t testing.TB, want, reason string) {
 
 func ip(t testing.TB, args ...string) {
 	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
+	output(t, append([]string{"ip"}, args...)...)
+}
+
+func output(t testing.TB, command ...string) string {
+	t.Helper()
+	out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 	}
+	return string(out)
 }
 
 func must(t testing.TB, err error) {

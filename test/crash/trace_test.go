@@ -57,6 +57,7 @@ type tracee struct {
 	pid      int
 	stateDir string
 	point    int // kill there
+	seen     func(change string)
 	death
 	died chan<- death // gets the death of the plugin, before those of its orphans
 }
@@ -118,6 +119,9 @@ func (t *tracee) look(tid int) {
 	change := t.change(tid)
 	if change == "" {
 		return
+	}
+	if t.seen != nil {
+		t.seen(change)
 	}
 	if t.points++; t.points == t.point {
 		t.at = change
