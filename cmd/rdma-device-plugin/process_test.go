@@ -35,7 +35,8 @@ type process struct {
 	log     string // file
 }
 
-// startProcess starts the program behind a command that runs others, if any.
+// startProcess starts the program, through a command that runs others, if any
+// is given.
 func startProcess(t *testing.T, behind ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -46,8 +46,8 @@ func FuzzJournal(f *testing.F) {
 		if bad != nil {
 			t.Fatal(bad[0])
 		}
-		// As JSON, where an empty list and none are one thing, and white space
-		// in the configuration is none.
+		// As JSON, where an empty list and none are the same, and white space
+		// in the configuration does not count.
 		want, err := json.Marshal(r)
 		must(t, err)
 		got, err := json.Marshal(again)

@@ -20,7 +20,8 @@ import (
 const readme = "../../README.md"
 
 func TestTheReadmeHasEveryKeyAndNoOther(t *testing.T) {
-	// Of a plugin's keys in general, it has those that mean something special here.
+	// Of the keys that every plugin has, it lists those that mean something
+	// special here.
 	keys := []string{"ipam", "dns"}
 	for f := range reflect.TypeFor[netConf]().Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

@@ -170,7 +170,7 @@ func TestCancelled(t *testing.T) {
 	if want := "plugin hangs was killed: context canceled"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	// A context that has ended before is no exception.
+	// A context that has ended before makes no difference.
 	if _, _, err = runScript(t, ctx, "exec sleep 100"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -14,8 +14,8 @@ const clashing = `{"periodicUpdateInterval": 1, "configList": [
 {"resourceName": "even", "rdmaHcaMax": 2, "selectors": {"ifNames": ["ens11np0", "ens13np0"]}},
 {"resourceName": "odd", "rdmaHcaMax": 3, "selectors": {"ifNames": ["ens12np0", "ens13np0"]}}]}`
 
-// One file serves many nodes; what only the hardware of this one shows must not
-// take its resources away.
+// One file serves many nodes; a mistake that only this node's hardware shows
+// must not take its resources away.
 func TestADeviceInTwoResourcesStaysWithTheFirstFromTheStart(t *testing.T) {
 	for name, inPods := range map[string][]sysfs.HCA{"on the host": nil, "in a pod": node.Eight()} {
 		t.Run(name, func(t *testing.T) {

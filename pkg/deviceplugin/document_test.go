@@ -35,7 +35,7 @@ func TestTheDocumentHasEveryMetricWithItsTypeAndLabels(t *testing.T) {
 	document.Compare(t, page, documented, code)
 }
 
-// everyMetric has something to tell of each.
+// everyMetric has a value for each metric.
 func everyMetric(t *testing.T) *metrics {
 	t.Helper()
 	m := newMetrics("v1")

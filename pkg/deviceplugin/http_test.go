@@ -202,7 +202,7 @@ func TestManyIdleConnectionsAreNotHeld(t *testing.T) {
 	if held > mostConnections {
 		t.Errorf("%d connections are held at a time", held)
 	}
-	n.Must(Probe(n.Ctx, o.ProbeSocket, "/healthz")) // the kubelet's probe has a door of its own
+	n.Must(Probe(n.Ctx, o.ProbeSocket, "/healthz")) // the kubelet's probe has a socket of its own
 	n.Until("who is idle makes room", func() bool { status, _ := n.ask(o.MetricsAddress, "/healthz"); return status == 200 })
 }
 

@@ -92,7 +92,7 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 		return false, err
 	}
 	defer lock.Unlock()
-	record, _, err := r.journal.Read(seen.ID()) // the inventory tells of bad files
+	record, _, err := r.journal.Read(seen.ID()) // the inventory reports bad files
 	if err != nil {
 		return false, err
 	}

@@ -100,7 +100,7 @@ func TestANICThatIsWhereItsRecordSaysIsLeftThere(t *testing.T) {
 	if found := n.look(n.inventory(host.Links)).Stranded(); len(found) != 0 {
 		t.Errorf("found %v", found)
 	}
-	// Nor is one that a DEL was faster with.
+	// Nor is one that a DEL brought back first.
 	r := &rescuer{host: host, journal: n.Journal, log: slog.New(slog.DiscardHandler), done: func(error) { t.Error("rescued") }}
 	r.rescue(n.Ctx, []*attachment.Record{record})
 	node.AddNIC(t, host, "net1")
@@ -195,7 +195,7 @@ func TestWhatIsOnANICThatTheHostUsesStays(t *testing.T) {
 func TestANICOfANetworkManagerGetsItsAddressesFromTheJournalOnlyWhenTheManagerHadItsTime(t *testing.T) {
 	for manager, waits := range map[netmanager.Manager]bool{
 		netmanager.None: false, netmanager.NetworkManager: true,
-		netmanager.Ifupdown: false, // nobody runs it for a NIC that comes under the pod's name
+		netmanager.Ifupdown: false, // udev does not run it for a NIC that appears under the pod's name
 	} {
 		t.Run(string(manager), func(t *testing.T) {
 			n := newTestNode(t)

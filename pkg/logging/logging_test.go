@@ -32,7 +32,7 @@ func TestWhatWasSaidIsNoNews(t *testing.T) {
 		subject, message string
 		want             bool
 	}{
-		{"a", "", false}, // that all is well is no news
+		{"a", "", false}, // that all is well is not news
 		{"a", "down", true},
 		{"a", "down", false},
 		{"b", "down", true},
@@ -46,6 +46,6 @@ func TestWhatWasSaidIsNoNews(t *testing.T) {
 	}
 	delete(once, "a")
 	if !once.News("a", "gone") {
-		t.Error("what was forgotten is no news")
+		t.Error("what was forgotten is not news")
 	}
 }

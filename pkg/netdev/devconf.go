@@ -71,9 +71,9 @@ func (d *Devconf) ipv4Changes(now *Devconf) *nl.RtAttr {
 	return attribute(unix.IFLA_AF_SPEC, attribute(unix.AF_INET, list))
 }
 
-// ipv6Names are the files of the IPv6 half, by index; "" for what is no setting,
-// and for the MTU: the kernel makes it the link's whenever that comes up
-// (addrconf_notify).
+// ipv6Names are the files of the IPv6 half, by index; "" for what is not a
+// setting, and for the MTU: the kernel makes it the link's whenever that comes
+// up (addrconf_notify).
 func ipv6Names() []string {
 	const temporaryPreferred = "temp_prefer" + "ed_lft" // as the kernel spells it
 	return []string{

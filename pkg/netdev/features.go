@@ -23,7 +23,7 @@ type Feature struct {
 // Support is the kernel's answer.
 type Support string
 
-// The kernel has it or has not; or there is nothing on this machine to ask it
+// The kernel has it or lacks it; or there is nothing on this machine to ask it
 // about, or the process may not ask.
 const (
 	Supported   Support = "yes"

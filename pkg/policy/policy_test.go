@@ -138,14 +138,14 @@ func TestANamespaceNarrowsWhatHoldsForAll(t *testing.T) {
 		{`{"tenant-a": {}, "*": {"nics": []}}`, "", `"nics" of namespace "*" allows no NIC`},
 		{`{"tenant-*": {"nics": []}, "?": {"nics": []}}`, "", ""}, // an unknown namespace is "*"'s alone
 
-		// The very name comes before patterns, patterns before "*", and of
+		// The exact name comes before patterns, patterns before "*", and of
 		// several patterns each must allow it.
 		{`{"*": {"nics": []}, "tenant-*": {"nics": []}, "tenant-a": {"mtu": {"min": 1500}}}`, "tenant-a", ""},
 		{`{"*": {"nics": []}, "tenant-*": {}, "*-a": {}}`, "tenant-a", ""},
 		{`{"tenant-*": {}, "*-a": {"nics": []}}`, "tenant-a", `"nics" of namespace "*-a"`},
 		{`{"*-a": {"nics": []}, "tenant-*": {}}`, "tenant-a", `"nics" of namespace "*-a"`},
 
-		// What holds for all holds for it, too.
+		// What applies to all applies to it, too.
 		{`{"tenant-a": {"nics": [{"names": ["*"]}]}}`, "tenant-a", ""},
 		{`{"tenant-a": {"mtu": {"max": 1500}}}`, "tenant-a", `does not allow MTU 4000: "mtu" of namespace "tenant-a" allows 68 to 1500`},
 

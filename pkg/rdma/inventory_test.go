@@ -163,8 +163,8 @@ func TestADeviceThatIsAwayIsNotThere(t *testing.T) {
 	}
 }
 
-// The kernel prints a Soft-RoCE device's parent by name alone, in whatever
-// namespace that is.
+// The kernel prints a Soft-RoCE device's parent only by name, whatever
+// namespace it is in.
 func TestANetdevThatOnlyBearsTheNameIsNotTheParent(t *testing.T) {
 	nic := sysfs.NIC(0)
 	soft := sysfs.RXE(0, nic)
@@ -314,7 +314,7 @@ func TestADeviceBesideTheMainOneOfItsFunctionIsAnother(t *testing.T) {
 			t.Errorf("%s has %v, asked for alone %v", d.Name, d.CharDevices, chars)
 		}
 	}
-	must(t, tree.TakeRDMA(hca)) // a pod has it; the other is not taken for it
+	must(t, tree.TakeRDMA(hca)) // a pod has it; the other is not mistaken for it
 	devices, err = node.Devices()
 	must(t, err)
 	for _, d := range devices {

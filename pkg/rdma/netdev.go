@@ -40,7 +40,8 @@ func (n Node) Representor(netdev string) (port string, err error) {
 	return port, nil
 }
 
-// isRepresentor is Representor where a netdev that cannot be told is none.
+// isRepresentor is Representor without the error: a netdev that cannot be read
+// does not count as one.
 func (n Node) isRepresentor(netdev string) bool {
 	port, _ := n.Representor(netdev)
 	return port != ""

@@ -13,9 +13,10 @@ func readString(dir, file string) (string, error) {
 	return kernelfile.Read(filepath.Join(dir, file))
 }
 
-// readOptional reads what not every netdev has; it is "" where there is none, or
-// its driver has nothing to say. A file that is there and cannot be opened (a
-// process has so many) says neither yes nor no.
+// readOptional reads a file that not every netdev has; it is "" if there is
+// none, or the driver has nothing to say. An error means that it cannot be
+// opened (a process may have only so many files open), which says neither yes
+// nor no.
 func readOptional(path string) (string, error) {
 	s, err := kernelfile.Read(path)
 	failed := (*fs.PathError)(nil)

@@ -42,7 +42,7 @@ func TestABadEntryCostsItsResourceAtMost(t *testing.T) {
 				t.Errorf("served: %s, want %s", got, test.want)
 			}
 			if mistakes([]byte(file)) == nil {
-				t.Error("it is no mistake")
+				t.Error("it is not a mistake")
 			}
 			if test.want == "good" {
 				if got := served(fmt.Sprintf(`{"configList": [%s]}`, test.entry)); got != "nothing" && name != "a name that is there" {
@@ -53,7 +53,7 @@ func TestABadEntryCostsItsResourceAtMost(t *testing.T) {
 	}
 }
 
-// A list whose entries are all no good must not become the empty list, which
+// A list whose entries are all invalid must not become the empty list, which
 // matches everything.
 func TestAnEntryThatMatchesNothingIsNotDropped(t *testing.T) {
 	c, err := parse("f", []byte(`{"configList": [{"resourceName": "a", "rdmaHcaMax": 1,

@@ -22,8 +22,8 @@ func TestWhatTheOldPluginTakesIsServed(t *testing.T) {
 	if err := json.Unmarshal(text, &cases); err != nil {
 		t.Fatal(err)
 	}
-	// One of two resources is left out: nobody could serve it, or a typo would
-	// be silent.
+	// One of two resources is left out: it cannot be served, or a typo would go
+	// unnoticed.
 	leftOut := map[string]string{
 		"the example of its README":       `"resourcePrefix" is "example_prefix"`, // no kubelet takes the name
 		"more units than a message holds": `"rdmaHcaMax" is 1000000`,
@@ -34,7 +34,7 @@ func TestWhatTheOldPluginTakesIsServed(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			got, err := parse("f", []byte(c.File))
 			if c.Refused != "" {
-				return // what it refuses nobody has
+				return // nobody has what it refuses
 			}
 			if err != nil {
 				t.Fatalf("nothing is served: %v", err)

@@ -152,7 +152,7 @@ func (p *Plugin) session(ctx context.Context, kubelet watch.FileID) error {
 
 // dial connects to the kubelet. Between making its socket, which wakes us, and
 // listening on it, a kubelet that starts refuses connections for a moment: that
-// is no failure yet.
+// is not a failure yet.
 func (p *Plugin) dial(ctx context.Context) (net.Conn, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", p.folder.path(kubeletSocket))

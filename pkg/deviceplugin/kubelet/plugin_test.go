@@ -135,8 +135,8 @@ func (n *node) restart(k *standin.Kubelet) {
 	}
 }
 
-// run starts plugins, and at the end of the test sees that nothing of them
-// goes on.
+// run starts plugins, and at the end of the test checks that nothing of them is
+// left running.
 func (n *node) run(resources ...Resource) []*Plugin {
 	ctx, stop := context.WithCancel(n.ctx)
 	var running sync.WaitGroup

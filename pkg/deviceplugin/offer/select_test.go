@@ -84,10 +84,10 @@ func TestSelectorsChoose(t *testing.T) {
 	}
 }
 
-// A selector that nobody compares with would select everything, or nothing as
-// an exclusion.
+// A selector that is never compared would select everything, or, as an
+// exclusion, nothing.
 func TestEverySelectorLeavesADeviceOutAndSaysWhich(t *testing.T) {
-	d := inventory.Device{} // without a port it is no RoCE
+	d := inventory.Device{} // without a port it is not RoCE
 	for f := range reflect.TypeFor[config.Selectors]().Fields() {
 		var selectors config.Selectors
 		value, yes := reflect.ValueOf(&selectors).Elem().FieldByIndex(f.Index), true
