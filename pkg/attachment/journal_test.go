@@ -82,7 +82,7 @@ func TestWhoReadsARecordReadsItWhole(t *testing.T) {
 	must(t, err)
 	defer reader.Close()
 	r.Network = "another"
-	must(t, j.Update(r)) // in the midst of it
+	must(t, j.Update(r)) // in between
 	if have, err := io.ReadAll(reader); err != nil || string(have) != string(before) {
 		t.Errorf("%v:\n%s", err, have)
 	}
@@ -131,7 +131,8 @@ func TestBadFilesDoNotHideTheOthers(t *testing.T) {
 	must(t, err)
 	must(t, j.Remove(attachment.ID{ContainerID: "c7", IfName: "net1"}))
 	must(t, os.WriteFile(path, []byte(strings.Replace(string(text), `"version": 1`, `"version": 2`, 1)), 0o600))
-	// What is no file at all, and one that others than root could have written.
+	// What is no file at all, and one that users other than root could have
+	// written.
 	must(t, os.Mkdir(filepath.Join(j.RecordsDir(), "folder@net1.json"), 0o755))
 	must(t, unix.Mkfifo(filepath.Join(j.RecordsDir(), "fifo@net1.json"), 0o600))
 	must(t, os.Symlink("c1@net1.json", filepath.Join(j.RecordsDir(), "link@net1.json")))

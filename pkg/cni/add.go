@@ -228,14 +228,15 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 	return attachment.PodAlive(r)
 }
 
-// closeOver ends the NIC's attachments that are over and still have an address:
-// of an earlier boot, or brought back by the rescue. Their DEL may be late, which
-// does not mind, or never come. A thick Multus that is not up reports success of a
-// DEL that it did not make (CmdDel in pkg/server/api/shim.go of 4.2 and 4.3), as of
-// those that follow a reboot; containerd 1.7 makes none for a pod whose ADD it did
-// not see end (stopPodSandbox in pkg/cri/server/sandbox_stop.go); and nobody has
-// a secondary network collect garbage. What fails here is no reason to keep the
-// NIC from its next pod.
+// closeOver ends those of the NIC's attachments that are over but still have an
+// address: of an earlier boot, or brought back by the rescue. Their DEL may
+// come late, which does no harm, or never. A thick Multus that is not up
+// reports success for a DEL that it did not make (CmdDel in
+// pkg/server/api/shim.go of 4.2 and 4.3), such as those that follow a reboot;
+// containerd 1.7 makes none for a pod whose ADD it did not see end
+// (stopPodSandbox in pkg/cri/server/sandbox_stop.go); and no runtime sends a GC
+// to a secondary network. A failure here is no reason to keep the NIC from its
+// next pod.
 func (o *operation) closeOver(link netlink.Link) {
 	records, err := o.records()
 	if err != nil {
@@ -299,7 +300,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err := o.journal.Write(r); err != nil {
 		err = errors.Join(err, o.journal.Remove(r.ID()))
 		return nil, fail(codeJournal, name, "write down what is about to be moved", err,
-			"free or mount the state folder "+o.policy.StateDir+"; nothing was changed")
+			"mount the state folder "+o.policy.StateDir+", or free space on it; nothing was changed")
 	}
 	if err := settled(); err != nil {
 		o.logFor(r).Warn("could not remove the note of what was owed to the NIC", "err", err)
@@ -413,7 +414,7 @@ func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.
 	}
 	r.Step = attachment.Attached
 	if err := o.journal.Update(r); err != nil {
-		return nil, fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "free or mount the state folder "+o.policy.StateDir)
+		return nil, fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "mount the state folder "+o.policy.StateDir+", or free space on it")
 	}
 	return o.result(r, moved, address), nil
 }
@@ -437,7 +438,7 @@ func (o *operation) configure(r *attachment.Record, pod *netdev.Namespace, link 
 	if r.Rules = p.rules; len(r.Rules) > 0 {
 		// Addresses and routes go with the netdev; rules would stay.
 		if err := o.journal.Update(r); err != nil {
-			return fail(codeJournal, r.Host.Name, "write down its rules", err, "free or mount the state folder "+o.policy.StateDir)
+			return fail(codeJournal, r.Host.Name, "write down its rules", err, "mount the state folder "+o.policy.StateDir+", or free space on it")
 		}
 	}
 	// A value that the network sets is in place already, and stays.

@@ -77,8 +77,8 @@ func (o *operation) statusNIC() error {
 	return nil
 }
 
-// refusalOf is how ADD would refuse a NIC on the host for what it is, nil if it
-// would not.
+// refusalOf is the error with which an ADD would refuse this NIC on the host,
+// nil if it would not.
 func (o *operation) refusalOf(link netlink.Link) (*types.Error, error) {
 	if why := netdev.Unfit(link); why != "" {
 		return fail(codeNotAvailable, link.Attrs().Name, why, nil, "name another link"), nil
@@ -106,7 +106,7 @@ func (o *operation) statusJournal() error {
 			err = unix.ENOTDIR
 		}
 		if err != nil {
-			return fail(codeNotAvailable, "", "use the state folder "+o.policy.StateDir, &fs.PathError{Op: "write to", Path: dir, Err: err}, "mount or free it")
+			return fail(codeNotAvailable, "", "use the state folder "+o.policy.StateDir, &fs.PathError{Op: "write to", Path: dir, Err: err}, "mount it, or free space on it")
 		}
 		return nil
 	}

@@ -97,7 +97,7 @@ func (n *Namespace) listsElsewhere() Feature {
 
 func (n *Namespace) cookies() Feature {
 	return Feature{Name: "cookies of network namespaces", Since: "5.14", Support: supportedIf(n.Cookie != 0),
-		Cost: "a pod's namespace is told by its inode number, which a later one may get"}
+		Cost: "a pod's namespace is identified by its inode number, which a later one may get"}
 }
 
 func (n *Namespace) alternativeNames() Feature {

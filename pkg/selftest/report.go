@@ -10,10 +10,10 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// A report is written as the test goes, a line for each step. It is to be sent to
-// others: of itself it has no addresses, and no names but those of devices. What
-// the plugin answers, and how a NIC differs, is told in full, for it is what is
-// to be found out; there may be addresses and pods' names in it.
+// A report is written as the test goes, a line for each step. It is to be sent
+// to others: by itself it has no addresses, and no names but those of devices.
+// What the plugin answers, and how a NIC differs, is reported in full, because
+// that is what is to be found out; it may have addresses and pods' names in it.
 type report struct {
 	w                      io.Writer
 	steps, failed, skipped int
@@ -36,8 +36,8 @@ func (r *report) fact(name, format string, args ...any) {
 	r.line("%-11s %s", name, fmt.Sprintf(format, args...))
 }
 
-// features are lines of the report's head: what the kernel has, what it lacks, and
-// what it could not be asked about.
+// features are lines of the report's head: what the kernel has, what it lacks,
+// and what it could not be asked about.
 func (r *report) features(all []netdev.Feature) {
 	names := map[netdev.Support][]string{}
 	for _, f := range all {
