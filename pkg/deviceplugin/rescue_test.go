@@ -230,12 +230,12 @@ func TestANICOfANetworkManagerGetsItsAddressesFromTheJournalOnlyWhenTheManagerHa
 				t.Errorf("%d addresses, next look %s, due %s", addresses(), next, owed[0].Due())
 			}
 			later := *owed[0]
-			later.Back = time.Now().Add(time.Hour)
-			if next := r.settle(n.Ctx, []*attachment.Record{&later, owed[0], &later}); !next.Equal(owed[0].Due()) { // the first to be due
+			later.Back = time.Now()
+			if next := attachment.SettleDue(n.Ctx, []*attachment.Record{&later, owed[0], &later}, r.way); !next.Equal(owed[0].Due()) { // the first to be due
 				t.Errorf("next look %s, due %s", next, owed[0].Due())
 			}
 			owed[0].Back = time.Now().Add(-time.Minute)
-			r.settle(n.Ctx, owed) // of a note that is another by now, and not due
+			attachment.SettleDue(n.Ctx, owed, r.way) // of a note that is another by now, and not due
 			if notes, err := n.Journal.Owed(); err != nil || len(notes) != 1 || addresses() != 0 {
 				t.Fatalf("%d addresses, owed %v, %v", addresses(), notes, err)
 			}
