@@ -49,16 +49,21 @@ func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (stri
 
 // carriesTraffic: the default route goes through the NIC, or the only way to
 // the default gateway does, or a multipath route does, which the kernel would
-// delete for the other NICs, too.
+// delete for the other NICs, too. The default route of a table for some packets
+// only, such as those with the NIC's own address, does not count.
 func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 	index := link.Attrs().Index
-	routes, err := o.host.MainRoutes(o.ctx)
+	routes, err := o.host.AllRoutes(o.ctx)
+	if err != nil {
+		return "", err
+	}
+	common, err := o.host.CommonTables(o.ctx)
 	if err != nil {
 		return "", err
 	}
 	for _, r := range routes {
 		shared := slices.ContainsFunc(r.MultiPath, func(hop *netlink.NexthopInfo) bool { return hop.LinkIndex == index })
-		switch byDefault := r.Dst == nil || isDefault(r.Dst); {
+		switch byDefault := common[r.Table] && (r.Dst == nil || isDefault(r.Dst)); {
 		case byDefault && (shared || r.LinkIndex == index):
 			return "the host's default route goes through it", nil
 		case shared:
@@ -74,10 +79,11 @@ func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
 }
 
 // isDefault tells whether a route is the default one, or one of the two halves by
-// which VPNs come before it.
+// which VPNs come before it, or goes to all global addresses of IPv6 (RFC 4291,
+// section 2.4; IANA gives out no others).
 func isDefault(n *net.IPNet) bool {
 	ones, _ := n.Mask.Size()
-	return ones <= 1
+	return ones <= 1 || n.String() == "2000::/3"
 }
 
 // hasMaster: the NIC is a port of a bond, a bridge or the like.

@@ -3,9 +3,12 @@ package cni
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // servesPod: the link is the host's end of another pod's interface. Whoever has
@@ -23,7 +26,7 @@ func (o *operation) servesPod(link netlink.Link) (string, error) {
 	if sandbox != "" {
 		return "it is the host's end of an interface of the pod in " + sandbox, nil
 	}
-	routes, err := o.host.MainRoutes(o.ctx)
+	routes, err := o.host.AllRoutes(o.ctx)
 	if err != nil {
 		return "", err
 	}
@@ -83,6 +86,17 @@ func (o *operation) usesAddress(link netlink.Link) (string, error) {
 	addresses, err := o.host.Addresses(o.ctx, link)
 	if err != nil {
 		return "", err
+	}
+	var tunnels []netdev.Tunnel
+	if len(addresses) > 0 {
+		if tunnels, err = o.host.Tunnels(o.ctx); err != nil {
+			return "", err
+		}
+	}
+	for _, t := range tunnels {
+		if slices.Contains(addresses, t.From) {
+			return fmt.Sprintf("%s sends from its address %s", t.Upper, t.From), nil
+		}
 	}
 	for _, a := range addresses {
 		connections, err := o.host.Connections(o.ctx, a)

@@ -53,37 +53,41 @@ func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]Conn
 		return nil, fmt.Errorf("open NETLINK_INET_DIAG: %w", err)
 	}
 	defer socket.Close()
-	answers, err := Complete(ctx, func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_INET_DIAG: {Socket: socket}}
-		req.AddRawData(inetDiagRequest(address))
-		return req.Execute(unix.NETLINK_INET_DIAG, 0)
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil // a kernel without tcp_diag
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the connections of %s: %w", address, err)
+	families := []int{unix.AF_INET6} // its sockets talk IPv4, too
+	if address.Is4() {
+		families = append(families, unix.AF_INET)
 	}
 	var connections []Connection
-	for _, answer := range answers {
-		if c, ok := inetDiagConnection(answer); ok {
-			connections = append(connections, c)
+	for _, family := range families {
+		answers, err := Complete(ctx, func() ([][]byte, error) {
+			req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
+			req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_INET_DIAG: {Socket: socket}}
+			req.AddRawData(inetDiagRequest(family, address))
+			return req.Execute(unix.NETLINK_INET_DIAG, 0)
+		})
+		if errors.Is(err, unix.ENOENT) {
+			continue // a kernel without tcp_diag, or without IPv6
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the connections of %s: %w", address, err)
+		}
+		for _, answer := range answers {
+			if c, ok := inetDiagConnection(answer); ok {
+				connections = append(connections, c)
+			}
 		}
 	}
 	return connections, nil
 }
 
-// inetDiagRequest asks for TCP sockets, connected or listening, with a local address: a
-// struct inet_diag_req_v2, and a program of one instruction by which the kernel
-// leaves out the others (inet_diag_bc_run).
-func inetDiagRequest(address netip.Addr) []byte {
-	family := byte(unix.AF_INET)
-	if address.Is6() {
-		family = unix.AF_INET6
-	}
+// inetDiagRequest asks for a family's TCP sockets, connected or listening, with a
+// local address: a struct inet_diag_req_v2, and a program of one instruction by
+// which the kernel leaves out the others (inet_diag_bc_run). An IPv4 address is
+// also that of an IPv6 socket to which it is mapped, as Go's listeners have it.
+func inetDiagRequest(sockets int, address netip.Addr) []byte {
+	family := byte(family(address))
 	request := make([]byte, sizeofInetDiagReq)
-	request[0], request[1] = family, unix.IPPROTO_TCP
+	request[0], request[1] = byte(sockets), unix.IPPROTO_TCP
 	binary.NativeEndian.PutUint32(request[4:], 1<<tcpEstablished|1<<tcpListen)
 
 	size := sizeofInetDiagOp + sizeofInetDiagCond + address.BitLen()/8

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -88,13 +89,14 @@ func (n *Namespace) AddRoute(link netlink.Link, r Route) (added bool, err error)
 	return true, nil
 }
 
-// MainRoutes lists the routes of the main table, whatever they go through.
-func (n *Namespace) MainRoutes(ctx context.Context) ([]netlink.Route, error) {
-	routes, err := n.listRoutes(ctx, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+// AllRoutes lists the routes of all tables but the kernel's own of local
+// addresses, whatever they go through.
+func (n *Namespace) AllRoutes(ctx context.Context) ([]netlink.Route, error) {
+	routes, err := n.listRoutes(ctx, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("list the routes in %s: %w", n.Path, err)
 	}
-	return routes, nil
+	return slices.DeleteFunc(routes, func(r netlink.Route) bool { return r.Table == unix.RT_TABLE_LOCAL }), nil
 }
 
 // WayTo returns the route that a packet to an address takes.

@@ -65,6 +65,28 @@ func (n *Namespace) DeleteRules(rules []Rule) error {
 	return errors.Join(errs...)
 }
 
+// CommonTables are the routing tables that the namespace asks about any packet, or
+// any of its own: a rule without a condition leads there, or one with an
+// exception.
+func (n *Namespace) CommonTables(ctx context.Context) (map[int]bool, error) {
+	rules, err := n.listRules(ctx, &netlink.Rule{Family: unix.AF_UNSPEC}, 0)
+	if err != nil {
+		return nil, fmt.Errorf("list the rules: %w", err)
+	}
+	common := map[int]bool{}
+	for _, r := range rules {
+		if r.Invert || !isConditional(r) {
+			common[r.Table] = true
+		}
+	}
+	return common, nil
+}
+
+func isConditional(r netlink.Rule) bool {
+	return r.Src != nil || r.Dst != nil || r.IifName != "" && r.IifName != "lo" || r.OifName != "" ||
+		r.Mark != 0 || r.Mask != nil || r.Tos != 0 || r.TunID != 0 || r.IPProto != 0 || r.Sport != nil || r.Dport != nil || r.UIDRange != nil
+}
+
 // HasRule tells whether a rule is there.
 func (n *Namespace) HasRule(ctx context.Context, r Rule) (bool, error) {
 	want := r.netlink()

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -36,6 +37,44 @@ func (n *Namespace) Uppers(ctx context.Context, link netlink.Link) (uppers []Upp
 		}
 	}
 	return uppers, nil
+}
+
+// A Tunnel is a netdev that sends from an address, by whatever NIC has it.
+type Tunnel struct {
+	Upper
+	From netip.Addr
+}
+
+// Tunnels lists those of the namespace that have an address of their own to send
+// from, and no NIC named.
+func (n *Namespace) Tunnels(ctx context.Context) (tunnels []Tunnel, err error) {
+	answers, err := n.listLinks(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
+	}
+	for _, answer := range answers {
+		info := values(values(answer[unix.SizeofIfInfomsg:])[unix.IFLA_LINKINFO])
+		local := localAddresses()[unix.ByteSliceToString(info[nl.IFLA_INFO_KIND])]
+		data := values(info[nl.IFLA_INFO_DATA])
+		for _, kind := range local {
+			if from := Addr(data[kind]); from.IsValid() && !from.IsUnspecified() {
+				tunnels = append(tunnels, Tunnel{stackingOf(answer).Upper, from})
+			}
+		}
+	}
+	return tunnels, nil
+}
+
+// localAddresses are the attributes with the address that a tunnel sends from, by
+// its kind.
+func localAddresses() map[string][]uint16 {
+	ip, gre, vti := []uint16{nl.IFLA_IPTUN_LOCAL}, []uint16{nl.IFLA_GRE_LOCAL}, []uint16{nl.IFLA_VTI_LOCAL}
+	return map[string][]uint16{
+		"vxlan": {nl.IFLA_VXLAN_LOCAL, nl.IFLA_VXLAN_LOCAL6},
+		"ipip":  ip, "sit": ip, "ip6tnl": ip,
+		"gre": gre, "gretap": gre, "ip6gre": gre, "ip6gretap": gre, "erspan": gre, "ip6erspan": gre,
+		"vti": vti, "vti6": vti,
+	}
 }
 
 // A stacking is a netdev and what it is on.

@@ -26,6 +26,13 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			[]string{"ip route del default"}, "the host's default route goes through it"},
 		{"multipath route", []string{"ip route add 198.51.100.0/24 nexthop via 192.168.0.254 dev " + nic + " nexthop via 192.168.1.254 dev " + rails[1]},
 			[]string{"ip route del 198.51.100.0/24"}, "the host's route to 198.51.100.0/24 goes through it and others"},
+		{"multipath route in another table", []string{"ip route add 198.51.100.0/24 table 111 nexthop via 192.168.0.254 dev " + nic + " nexthop via 192.168.1.254 dev " + rails[1]},
+			[]string{"ip route del 198.51.100.0/24 table 111"}, "the host's route to 198.51.100.0/24 goes through it and others"},
+		{"default route of a table that all packets come to", []string{"ip route add default dev " + nic + " table 111", "ip rule add priority 1111 lookup 111"},
+			[]string{"ip rule del priority 1111", "ip route del default table 111"}, "the host's default route goes through it"},
+		{"one that all but some come to", []string{"ip route add default dev " + nic + " table 111", "ip rule add priority 1111 not fwmark 7 lookup 111"},
+			[]string{"ip rule del priority 1111", "ip route del default table 111"}, "the host's default route goes through it"},
+		{"all of IPv6", []string{"ip -6 route add 2000::/3 dev " + nic}, []string{"ip -6 route del 2000::/3"}, "the host's default route goes through it"},
 		{"the way to the default gateway", []string{"ip route add 198.51.100.1 dev " + nic, "ip route add default via 198.51.100.1 dev " + rails[1] + " onlink"},
 			[]string{"ip route del default", "ip route del 198.51.100.1"}, "the host reaches its default gateway 198.51.100.1 through it"},
 		{"port of a bridge", []string{"ip link add br0 type bridge", "ip link set " + nic + " master br0"}, []string{"ip link del br0"}, "it is a port of bridge br0"},
@@ -57,7 +64,7 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 	if inLab() {
 		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
 		tests[0].free = append(tests[0].free, "ip addr del 192.168.0.1/24 dev "+nic)
-		for i := 1; i <= 2; i++ {
+		for i := 1; i <= 3; i++ {
 			tests[i].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic, "ip addr add 192.168.1.1/24 dev " + rails[1]}, tests[i].need...)
 			tests[i].free = append(tests[i].free, "ip addr del 192.168.0.1/24 dev "+nic, "ip addr del 192.168.1.1/24 dev "+rails[1])
 		}
@@ -171,12 +178,29 @@ func TestANICByWhoseAddressTheHostTalksWithOthersIsRefused(t *testing.T) {
 	must(t, err)
 	accepted, err := l.Accept()
 	must(t, err)
-	defer accepted.Close()
 	must(t, l.Close())
 	refused("with 192.168.0.1:")
+	must(t, accepted.Close())
+	must(t, c.Close())
+	// One socket for IPv6 and IPv4, as Go's own and those of most servers.
+	l, err = net.Listen("tcp", ":0")
+	must(t, err)
+	c, err = net.Dial("tcp", fmt.Sprintf("192.168.0.1:%d", l.Addr().(*net.TCPAddr).Port))
+	must(t, err)
+	accepted, err = l.Accept()
+	must(t, err)
+	refused("with 192.168.0.1:")
+	must(t, l.Close())
+	must(t, accepted.Close())
+	must(t, c.Close())
+	run(t, "ip", "link", "add", "vx0", "type", "vxlan", "id", "7", "local", "192.168.0.1", "dstport", "4789")
+	if _, err := p.tryAdd("net1", r.config(rails[0])); code(err) != 112 || !strings.Contains(err.Error(), rails[0]+": vxlan vx0 sends from its address 192.168.0.1") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	run(t, "ip", "link", "del", "vx0")
 	p.add("net1", r.config(rails[0], map[string]any{"force": true}))
 	p.del("net1", r.config(rails[0]))
-	must(t, c.Close())
+	r.expectHost(before)
 }
 
 func TestANICWithAProgramOfTheHostsIsRefusedUnlessForced(t *testing.T) {
