@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -16,44 +17,117 @@ import (
 // A Route goes through the netdev. A State has those of all tables, without the
 // ones that the kernel adds for an address.
 type Route struct {
-	Dst      netip.Prefix `json:"dst"`
-	Gateway  netip.Addr   `json:"gateway,omitzero"`
-	Source   netip.Addr   `json:"source,omitzero"`
-	Priority int          `json:"priority,omitempty"`
-	Scope    int          `json:"scope,omitempty"`
-	Protocol int          `json:"protocol,omitempty"`
-	MTU      int          `json:"mtu,omitempty"`
-	AdvMSS   int          `json:"advmss,omitempty"`
-	OnLink   bool         `json:"onlink,omitempty"`
+	Dst netip.Prefix `json:"dst"`
+	// Gateway may be of the other family: IPv4 by an IPv6 neighbour.
+	Gateway  netip.Addr `json:"gateway,omitzero"`
+	Source   netip.Addr `json:"source,omitzero"`
+	Priority int        `json:"priority,omitempty"`
+	Scope    int        `json:"scope,omitempty"`
+	Protocol int        `json:"protocol,omitempty"`
+	MTU      int        `json:"mtu,omitempty"`
+	AdvMSS   int        `json:"advmss,omitempty"`
+	OnLink   bool       `json:"onlink,omitempty"`
 	// Table is the routing table, 0 for main.
 	Table int `json:"table,omitempty"`
+
+	// Type is RTN_LOCAL and so on, 0 for unicast.
+	Type int `json:"type,omitempty"`
+	// TOS and From narrow the packets that it is for, From those of IPv6.
+	TOS  int          `json:"tos,omitempty"`
+	From netip.Prefix `json:"from,omitzero"`
+	// Rest are attributes as the kernel wrote them: see restOfRoute. With
+	// metrics among them, MTU and AdvMSS only repeat those.
+	Rest []byte `json:"rest,omitempty"`
 }
 
 // AnyTable makes HasRoute look in all tables. It is the Table of no real Route.
 const AnyTable = -1
 
+// restOfRoute are the attributes that a route takes as it tells them.
+func restOfRoute() []uint16 {
+	const timeToLive = 26 // RTA_TTL_PROPAGATE
+	return []uint16{unix.RTA_METRICS, unix.RTA_FLOW, unix.RTA_PREF, unix.RTA_ENCAP_TYPE, unix.RTA_ENCAP, timeToLive}
+}
+
 // routes lists the routes through a link, without those to link-local addresses
 // and the kernel's own table of local ones.
-func (n *Namespace) routes(ctx context.Context, link netlink.Link) (routes []Route, err error) {
-	a := link.Attrs()
-	list, err := n.listRoutes(ctx, &netlink.Route{LinkIndex: a.Index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+func (n *Namespace) routes(ctx context.Context, link netlink.Link) ([]Route, error) {
+	routes, err := n.routesThrough(ctx, link)
+	return slices.DeleteFunc(routes, func(r Route) bool {
+		return isLinkLocal6(r.Dst.Addr().AsSlice()) || r.Table == unix.RT_TABLE_LOCAL
+	}), err
+}
+
+// routesThrough lists the routes through a link and no other.
+func (n *Namespace) routesThrough(ctx context.Context, link netlink.Link) (routes []Route, err error) {
+	answers, err := n.list(ctx, unix.RTM_GETROUTE, &nl.RtMsg{})
 	if err != nil {
-		return nil, fmt.Errorf("list the routes through %s: %w", a.Name, err)
+		return nil, fmt.Errorf("list the routes through %s: %w", link.Attrs().Name, err)
 	}
-	for _, r := range list {
-		if r.Dst == nil || isLinkLocal6(r.Dst.IP) || r.Table == unix.RT_TABLE_LOCAL {
-			continue
+	for _, answer := range answers {
+		if r, index := routeIn(answer); index == link.Attrs().Index {
+			routes = append(routes, r)
 		}
-		if r.Table == unix.RT_TABLE_MAIN {
-			r.Table = 0
-		}
-		routes = append(routes, Route{
-			Dst: Prefix(r.Dst), Gateway: Addr(r.Gw), Source: Addr(r.Src), Priority: r.Priority,
-			Scope: int(r.Scope), Protocol: int(r.Protocol), MTU: r.MTU, AdvMSS: r.AdvMSS,
-			OnLink: r.Flags&unix.RTNH_F_ONLINK != 0, Table: r.Table,
-		})
 	}
 	return routes, nil
+}
+
+// routeIn reads a route and the ifindex of the only link that it goes through, 0
+// if there is none.
+func routeIn(answer []byte) (r Route, index int) {
+	if len(answer) < unix.SizeofRtMsg {
+		return r, 0
+	}
+	msg := nl.DeserializeRtMsg(answer)
+	attributes, err := nl.ParseRouteAttr(answer[unix.SizeofRtMsg:])
+	everywhere := map[uint8]netip.Addr{unix.AF_INET: netip.IPv4Unspecified(), unix.AF_INET6: netip.IPv6Unspecified()}[msg.Family]
+	if err != nil || !everywhere.IsValid() || msg.Flags&unix.RTM_F_CLONED != 0 {
+		return r, 0
+	}
+	r = Route{
+		Dst: netip.PrefixFrom(everywhere, int(msg.Dst_len)), Scope: int(msg.Scope), Protocol: int(msg.Protocol),
+		OnLink: msg.Flags&unix.RTNH_F_ONLINK != 0, Table: int(msg.Table), TOS: int(msg.Tos),
+	}
+	if msg.Type != unix.RTN_UNICAST {
+		r.Type = int(msg.Type)
+	}
+	for _, a := range attributes {
+		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+		case unix.RTA_DST:
+			r.Dst = netip.PrefixFrom(Addr(a.Value), int(msg.Dst_len))
+		case unix.RTA_SRC:
+			r.From = netip.PrefixFrom(Addr(a.Value), int(msg.Src_len))
+		case unix.RTA_OIF:
+			index = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.RTA_GATEWAY:
+			r.Gateway = Addr(a.Value)
+		case unix.RTA_VIA: // struct rtvia: family, address
+			r.Gateway = Addr(a.Value[min(2, len(a.Value)):])
+		case unix.RTA_PREFSRC:
+			r.Source = Addr(a.Value)
+		case unix.RTA_PRIORITY:
+			r.Priority = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.RTA_TABLE:
+			r.Table = int(binary.NativeEndian.Uint32(a.Value))
+		case unix.RTA_METRICS:
+			metrics := values(a.Value)
+			r.MTU, r.AdvMSS = metric(metrics[unix.RTAX_MTU]), metric(metrics[unix.RTAX_ADVMSS])
+		}
+		if slices.Contains(restOfRoute(), a.Attr.Type&^unix.NLA_F_NESTED) && slices.ContainsFunc(a.Value, func(b byte) bool { return b != 0 }) {
+			r.Rest = append(r.Rest, nl.NewRtAttr(int(a.Attr.Type), a.Value).Serialize()...)
+		}
+	}
+	if r.Table == unix.RT_TABLE_MAIN {
+		r.Table = 0
+	}
+	return r, index
+}
+
+func metric(value []byte) int {
+	if len(value) != 4 {
+		return 0
+	}
+	return int(binary.NativeEndian.Uint32(value))
 }
 
 // AddRoutes adds routes through a link. Where one to the same destination with
@@ -116,24 +190,22 @@ func (n *Namespace) WayTo(address net.IP) (netlink.Route, error) {
 	return ways[0], nil
 }
 
-// HasRoute tells whether a route is there.
+// HasRoute tells whether a route is there, with whatever metric.
 func (n *Namespace) HasRoute(ctx context.Context, link netlink.Link, r Route) (bool, error) {
-	want := r.netlink(link)
-	switch want.Table {
-	case 0:
-		want.Table = unix.RT_TABLE_MAIN
-	case AnyTable:
-		want.Table = unix.RT_TABLE_UNSPEC
+	if r.Table == unix.RT_TABLE_MAIN {
+		r.Table = 0
 	}
-	routes, err := n.listRoutes(ctx, want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_GW)
-	if err != nil {
-		return false, fmt.Errorf("list the routes through %s: %w", link.Attrs().Name, err)
-	}
-	return len(routes) > 0, nil
+	routes, err := n.routesThrough(ctx, link)
+	return slices.ContainsFunc(routes, func(have Route) bool {
+		return have.Dst == r.Dst && have.Gateway == r.Gateway && (have.Table == r.Table || r.Table == AnyTable)
+	}), err
 }
 
 func (r Route) String() string {
 	s := r.Dst.String()
+	if r.From.IsValid() {
+		s += " from " + r.From.String()
+	}
 	if r.Gateway.IsValid() {
 		s += " via " + r.Gateway.String()
 	}
@@ -146,15 +218,22 @@ func (r Route) String() string {
 // message is what RTM_NEWROUTE takes.
 func (r Route) message(index int) []nl.NetlinkRequestData {
 	msg := nl.NewRtMsg() // in the main table
-	msg.Family, msg.Dst_len, msg.Scope = uint8(family(r.Dst.Addr())), uint8(r.Dst.Bits()), uint8(r.Scope)
+	msg.Family, msg.Dst_len, msg.Scope, msg.Tos = uint8(family(r.Dst.Addr())), uint8(r.Dst.Bits()), uint8(r.Scope), uint8(r.TOS)
 	if r.Protocol > 0 {
 		msg.Protocol = uint8(r.Protocol)
+	}
+	if r.Type > 0 {
+		msg.Type = uint8(r.Type)
 	}
 	if r.OnLink {
 		msg.Flags |= unix.RTNH_F_ONLINK
 	}
 	parts := []nl.NetlinkRequestData{msg,
 		nl.NewRtAttr(unix.RTA_DST, r.Dst.Addr().AsSlice()), nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))),
+	}
+	if r.From.IsValid() {
+		msg.Src_len = uint8(r.From.Bits())
+		parts = append(parts, nl.NewRtAttr(unix.RTA_SRC, r.From.Addr().AsSlice()))
 	}
 	if r.Table != 0 {
 		msg.Table = unix.RT_TABLE_UNSPEC // the attribute has room for it
@@ -163,29 +242,29 @@ func (r Route) message(index int) []nl.NetlinkRequestData {
 	if r.Priority > 0 {
 		parts = append(parts, nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Priority))))
 	}
-	for kind, address := range map[int]netip.Addr{unix.RTA_GATEWAY: r.Gateway, unix.RTA_PREFSRC: r.Source} {
-		if address.IsValid() {
-			parts = append(parts, nl.NewRtAttr(kind, address.AsSlice()))
+	if r.Source.IsValid() {
+		parts = append(parts, nl.NewRtAttr(unix.RTA_PREFSRC, r.Source.AsSlice()))
+	}
+	switch {
+	case !r.Gateway.IsValid():
+	case r.Gateway.Is4() == r.Dst.Addr().Is4():
+		parts = append(parts, nl.NewRtAttr(unix.RTA_GATEWAY, r.Gateway.AsSlice()))
+	default:
+		via := binary.NativeEndian.AppendUint16(nil, uint16(family(r.Gateway)))
+		parts = append(parts, nl.NewRtAttr(unix.RTA_VIA, append(via, r.Gateway.AsSlice()...)))
+	}
+	if len(values(r.Rest)[unix.RTA_METRICS]) == 0 {
+		metrics := attribute(unix.RTA_METRICS)
+		for kind, value := range map[int]int{unix.RTAX_MTU: r.MTU, unix.RTAX_ADVMSS: r.AdvMSS} {
+			if value > 0 {
+				metrics.AddRtAttr(kind, nl.Uint32Attr(uint32(value)))
+			}
 		}
+		parts = append(parts, metrics)
 	}
-	metrics := attribute(unix.RTA_METRICS)
-	for kind, value := range map[int]int{unix.RTAX_MTU: r.MTU, unix.RTAX_ADVMSS: r.AdvMSS} {
-		if value > 0 {
-			metrics.AddRtAttr(kind, nl.Uint32Attr(uint32(value)))
-		}
+	rest, _ := nl.ParseRouteAttr(r.Rest)
+	for _, a := range rest {
+		parts = append(parts, nl.NewRtAttr(int(a.Attr.Type), a.Value))
 	}
-	return append(parts, metrics)
-}
-
-// netlink is the route as a filter of lists.
-func (r Route) netlink(link netlink.Link) *netlink.Route {
-	route := &netlink.Route{
-		LinkIndex: link.Attrs().Index, Dst: IPNet(r.Dst), Gw: r.Gateway.AsSlice(), Src: r.Source.AsSlice(),
-		Priority: r.Priority, Scope: netlink.Scope(r.Scope), Protocol: netlink.RouteProtocol(r.Protocol),
-		MTU: r.MTU, AdvMSS: r.AdvMSS, Table: r.Table,
-	}
-	if r.OnLink {
-		route.Flags = unix.RTNH_F_ONLINK
-	}
-	return route
+	return parts
 }

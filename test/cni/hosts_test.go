@@ -84,7 +84,7 @@ func TestRoutesInOtherTablesComeBackAndRulesStay(t *testing.T) {
 	r := newRig(t, 1)
 	for _, args := range []string{
 		"route add 10.77.0.0/16 via 192.168.0.9 table 111", "route add default via 192.168.0.9 table 111",
-		"route add 10.78.0.0/16 dev " + rails[0] + " table 70000 metric 7", "rule add priority 1111 from 192.168.0.1 lookup 111",
+		"route add local 10.79.0.0/16 dev " + rails[0] + " table 111", "route add 10.78.0.0/16 dev " + rails[0] + " table 70000 metric 7", "rule add priority 1111 from 192.168.0.1 lookup 111",
 		"rule add priority 1112 iif " + rails[0] + " lookup 70000",
 	} {
 		run(t, append([]string{"ip"}, strings.Fields(args)...)...)
