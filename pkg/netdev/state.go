@@ -37,6 +37,8 @@ type State struct {
 	Devconf  *Devconf  `json:"devconf,omitempty"`
 	Ethtool  ethtool   `json:"ethtool,omitempty"`
 	Qdiscs   []Qdisc   `json:"qdiscs,omitempty"`
+	// Neighbours are those that the host has set to stay.
+	Neighbours []Neighbour `json:"neighbours,omitempty"`
 	// Uppers are the host's netdevs on top of it, by name. Others that are there
 	// when it comes back are those of who had it.
 	Uppers []string `json:"uppers"`
@@ -83,6 +85,9 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 		return State{}, err
 	}
 	if s.Qdiscs, err = n.qdiscs(ctx, link); err != nil {
+		return State{}, err
+	}
+	if s.Neighbours, err = n.neighbours(ctx, link); err != nil {
 		return State{}, err
 	}
 	for _, address := range addresses {
@@ -220,6 +225,7 @@ func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *s
 		warn(n.restoreEthtool(back, s.Ethtool))
 	}
 	warn(n.restoreQdiscs(ctx, back, s.Qdiscs))
+	warn(n.addNeighbours(back, s.Neighbours))
 	return errors.Join(errs...)
 }
 

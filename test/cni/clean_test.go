@@ -73,6 +73,9 @@ echo 2 >/proc/sys/net/ipv4/conf/NIC/arp_announce
 echo 0 >/proc/sys/net/ipv6/conf/NIC/accept_ra
 echo 5 >/proc/sys/net/ipv6/conf/NIC/router_solicitation_interval
 echo 4 >/proc/sys/net/ipv4/neigh/NIC/app_solicit
+ip neigh add 192.168.7.9 lladdr 02:00:00:00:07:09 dev NIC nud permanent
+ip neigh add fd00:7::9 lladdr 02:00:00:00:07:09 dev NIC nud permanent
+ip neigh add proxy 192.168.7.8 dev NIC
 tc qdisc replace dev NIC root tbf rate 10gbit burst 1mb latency 40ms
 ethtool -K NIC tx-gso-list off 2>/dev/null || true
 ethtool -L NIC rx 2 tx 2 2>/dev/null || true`, "NIC", nic)
@@ -86,6 +89,9 @@ for f in ipv4/conf/NIC/arp_announce ipv6/conf/NIC/accept_ra ipv6/conf/NIC/router
   cat /proc/sys/net/${f/NIC/default} >/proc/sys/net/$f
 done
 tc qdisc del dev NIC root
+ip neigh del 192.168.7.9 dev NIC
+ip neigh del fd00:7::9 dev NIC
+ip neigh del proxy 192.168.7.8 dev NIC
 ethtool -K NIC tx-gso-list on 2>/dev/null || true`, "NIC", nic)
 }
 
@@ -166,7 +172,7 @@ func everything(t testing.TB, netns, nic string) string {
 	script := ""
 	for _, command := range []string{
 		"ip -d -j link show dev NIC", "ip -j addr show dev NIC", "ip -j route show table all dev NIC", "ip -6 -j route show table all dev NIC",
-		"ip neigh show nud permanent dev NIC", "tc qdisc show dev NIC", "tc class show dev NIC", "tc filter show dev NIC", "tc filter show dev NIC ingress",
+		"ip neigh show nud permanent dev NIC", "ip neigh show proxy dev NIC", "tc qdisc show dev NIC", "tc class show dev NIC", "tc filter show dev NIC", "tc filter show dev NIC ingress",
 		"bridge -j link show dev NIC", "bridge fdb show dev NIC", "ip maddr show dev NIC",
 		"ethtool NIC", "ethtool -k NIC", "ethtool -l NIC", "ethtool -g NIC", "ethtool -c NIC", "ethtool -a NIC", "ethtool --show-priv-flags NIC", "ethtool -x NIC",
 		"grep -s . /proc/sys/net/ipv4/conf/NIC/* /proc/sys/net/ipv6/conf/NIC/* /proc/sys/net/ipv4/neigh/NIC/* /proc/sys/net/ipv6/neigh/NIC/*",
