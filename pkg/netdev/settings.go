@@ -1,8 +1,10 @@
 package netdev
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -16,6 +18,44 @@ type Settings struct {
 	Broadcast string `json:"broadcast,omitempty"`
 	// Numbers are named as by numbers. One that is not there is not known.
 	Numbers map[string]uint32 `json:"numbers,omitempty"`
+	// Kind is what a virtual netdev's kind has of its own, as attributes of the
+	// kernel: see kindSettings.
+	Kind []byte `json:"kind,omitempty"`
+}
+
+// downReasons is the number for the reasons of protodown, of which the kernel
+// takes some at a time, by a mask.
+const downReasons = "protodown_reasons"
+
+// kindSettings are the attributes of IFLA_INFO_DATA that whoever has a netdev of a
+// kind may change, and that it takes back as it tells them.
+func kindSettings(kind string) []uint16 {
+	switch kind {
+	case "macvlan":
+		return []uint16{nl.IFLA_MACVLAN_MODE, nl.IFLA_MACVLAN_FLAGS, nl.IFLA_MACVLAN_BC_QUEUE_LEN}
+	case "vlan":
+		return []uint16{nl.IFLA_VLAN_FLAGS}
+	}
+	return nil
+}
+
+// kindOf reads a netdev's kind and the attributes of kindSettings.
+func kindOf(attributes map[uint16][]byte) (kind string, settings []byte) {
+	info := values(attributes[unix.IFLA_LINKINFO])
+	kind = unix.ByteSliceToString(info[nl.IFLA_INFO_KIND])
+	data := values(info[nl.IFLA_INFO_DATA])
+	for _, setting := range kindSettings(kind) {
+		value := slices.Clone(data[setting])
+		if len(value) == 0 {
+			continue
+		}
+		if kind == "vlan" { // struct ifla_vlan_flags: the kernel tells a mask of all that may be, and takes one of those that it knows
+			const known = 0x1f // VLAN_FLAG_REORDER_HDR to _BRIDGE_BINDING
+			binary.NativeEndian.PutUint32(value[4:], known)
+		}
+		settings = append(settings, nl.NewRtAttr(int(setting), value).Serialize()...)
+	}
+	return kind, settings
 }
 
 // settable are the flags that the kernel takes as they are given, beside those
@@ -63,6 +103,13 @@ func settingsOf(answer []byte) *Settings {
 			s.Numbers[n.name] = binary.NativeEndian.Uint32(value)
 		}
 	}
+	if len(attributes[unix.IFLA_PROTO_DOWN]) > 0 {
+		s.Numbers[downReasons] = 0
+		if reasons := values(attributes[unix.IFLA_PROTO_DOWN_REASON])[unix.IFLA_PROTO_DOWN_REASON_VALUE]; len(reasons) == 4 {
+			s.Numbers[downReasons] = binary.NativeEndian.Uint32(reasons)
+		}
+	}
+	_, s.Kind = kindOf(attributes)
 	return s
 }
 
@@ -71,6 +118,12 @@ func settingsOf(answer []byte) *Settings {
 func (s *Settings) changes(now *Settings) (attributes []*nl.RtAttr) {
 	if mac, err := net.ParseMAC(s.Broadcast); err == nil && s.Broadcast != now.Broadcast {
 		attributes = append(attributes, nl.NewRtAttr(unix.IFLA_BROADCAST, mac))
+	}
+	// While there are reasons the kernel ends no protodown (do_set_proto_down).
+	if want, known := s.Numbers[downReasons]; known && want != now.Numbers[downReasons] {
+		const all = ^uint32(0)
+		attributes = append(attributes, attribute(unix.IFLA_PROTO_DOWN_REASON,
+			nl.NewRtAttr(unix.IFLA_PROTO_DOWN_REASON_MASK, nl.Uint32Attr(all)), nl.NewRtAttr(unix.IFLA_PROTO_DOWN_REASON_VALUE, nl.Uint32Attr(want))))
 	}
 	resized := false
 	for _, n := range numbers() {
@@ -88,4 +141,15 @@ func (s *Settings) changes(now *Settings) (attributes []*nl.RtAttr) {
 		attributes = append(attributes, nl.NewRtAttr(n.kind, value))
 	}
 	return attributes
+}
+
+// kindChange is the attribute that makes the netdev of an answer to RTM_GETLINK one
+// with the settings of its kind of s, nil if it is.
+func (s *Settings) kindChange(answer []byte) *nl.RtAttr {
+	kind, now := kindOf(values(answer[unix.SizeofIfInfomsg:]))
+	if len(s.Kind) == 0 || bytes.Equal(s.Kind, now) {
+		return nil
+	}
+	return attribute(unix.IFLA_LINKINFO, nl.NewRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind)),
+		nl.NewRtAttr(nl.IFLA_INFO_DATA|unix.NLA_F_NESTED, s.Kind))
 }

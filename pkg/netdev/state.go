@@ -229,11 +229,15 @@ func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *s
 	return errors.Join(errs...)
 }
 
-// restoreSettings is one message, if anything differs at all.
+// restoreSettings is one message, if anything differs at all. What the kernel does
+// not take must not keep the rest from being set.
 func (n *Namespace) restoreSettings(back netlink.Link, s State, answer []byte) error {
 	var changes []*nl.RtAttr
 	if s.Settings != nil {
 		changes = s.Settings.changes(settingsOf(answer))
+		if kind := s.Settings.kindChange(answer); kind != nil {
+			changes = append(changes, kind)
+		}
 	}
 	if s.Devconf != nil {
 		if ipv4 := s.Devconf.ipv4Changes(devconfOf(answer)); ipv4 != nil {
@@ -243,7 +247,14 @@ func (n *Namespace) restoreSettings(back netlink.Link, s State, answer []byte) e
 	if len(changes) == 0 {
 		return nil
 	}
-	return wrap("set its settings", n.Apply(back.Attrs().Index, Change{Settings: changes}))
+	if n.Apply(back.Attrs().Index, Change{Settings: changes}) == nil {
+		return nil
+	}
+	var errs []error
+	for _, c := range changes {
+		errs = append(errs, n.Apply(back.Attrs().Index, Change{Settings: []*nl.RtAttr{c}}))
+	}
+	return wrap("set its settings", errors.Join(errs...))
 }
 
 // Bare is a state without addresses and routes, which the host's network

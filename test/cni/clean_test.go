@@ -144,6 +144,33 @@ func TestANICChangesHandsClean(t *testing.T) {
 	}
 }
 
+// What a kind of netdev has of its own, whoever has one may change.
+func TestALinkOfAKindChangesHandsClean(t *testing.T) {
+	nic := rails[0]
+	for name, c := range map[string]struct{ how, pod string }{
+		"macvlan":                   {"type macvlan mode bridge", "ip link set net1 type macvlan mode private bcqueuelen 7"},
+		"macvlan, down by protocol": {"type macvlan mode vepa", "ip link set net1 protodown on; ip link set net1 protodown_reason 3 on; ip link set net1 txqueuelen 7"},
+		"VLAN":                      {"type vlan id 7", "ip link set net1 type vlan reorder_hdr off loose_binding on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "VLAN" {
+				needLab(t, "")
+			}
+			r := newRig(t, 1)
+			run(t, append([]string{"ip", "link", "add", "up0", "link", nic}, strings.Fields(c.how)...)...)
+			t.Cleanup(func() { run(t, "ip", "link", "del", "up0") })
+			run(t, "ip", "link", "set", "up0", "up")
+			before := settled(t, func() string { return everything(t, "", "up0") })
+			p, config := r.pod(), r.config("up0", map[string]any{"name": "up0", "rdma": "none", "ipam": nil})
+			p.add("net1", config)
+			p.exec("bash", "-ec", c.pod)
+			p.del("net1", config)
+			r.expect("the host", before, func() string { return everything(r, "", "up0") })
+			r.expectClean()
+		})
+	}
+}
+
 // The table for operators and the test have the same rows.
 func TestTheTableOfWhatComesBackHasATestForEachRow(t *testing.T) {
 	page, err := os.ReadFile("../../docs/what-comes-back.md")
