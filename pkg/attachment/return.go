@@ -41,7 +41,8 @@ type Returner struct {
 // It also succeeds if there is nothing to return: a virtual netdev that the
 // kernel destroyed with its namespace, or a NIC that somebody else has now. A
 // NIC whose name another link has counts as returned: the name is owed. So are
-// its addresses and routes if the host's network manager restores them.
+// its addresses and routes if the host's network manager restores them, or if
+// the host does not take them as it is now.
 func (w Returner) Return(ctx context.Context, r *Record) error {
 	if !w.Journal.Current(r) {
 		return nil // the reboot brought the NIC back
@@ -86,18 +87,25 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 	if managed {
 		state = state.Bare()
 	}
-	taken, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, state, w.Log)
+	taken, unset, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, state, w.Log)
 	r.Back = time.Now().UTC()
-	if err != nil && w.isSomebodyElses(ctx, pod, r) {
+	if failed := errors.Join(err, unset); failed != nil && w.isSomebodyElses(ctx, pod, r) {
 		// It was on the host, free for all, before we were done.
-		w.Log.Warn("the NIC came back, and somebody took it at once; leaving it there", "err", err)
+		w.Log.Warn("the NIC came back, and somebody took it at once; leaving it there", "err", failed)
 		return errors.Join(errs...)
 	}
 	if errs = append(errs, err); taken != nil {
 		w.Log.Warn("the NIC is back under a name that is not its own", "because", taken.String())
 	}
-	if taken != nil || managed {
-		errs = append(errs, w.Journal.Owe(r))
+	if unset != nil {
+		w.Log.Warn("the host does not take back all that the NIC had; it will be tried again", "err", unset)
+	}
+	if taken != nil || managed || unset != nil {
+		note := *r
+		if !managed {
+			note.Host = w.lacking(ctx, r)
+		}
+		errs = append(errs, w.Journal.Owe(&note))
 	}
 	if managed && taken == nil {
 		if err := w.announce(r); err != nil {
@@ -108,6 +116,20 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		w.remakeSoft(ctx, r)
 	}
 	return errors.Join(errs...)
+}
+
+// lacking is the host's state of a NIC that is back, of its addresses and routes
+// only those that it has not.
+func (w Returner) lacking(ctx context.Context, r *Record) netdev.State {
+	link, err := w.Host.Link(ctx, r.NIC.Netdev, w.Host)
+	if link == nil || err != nil {
+		return r.Host
+	}
+	s, err := w.Host.Lacking(ctx, link, r.Host)
+	if err != nil {
+		return r.Host
+	}
+	return s
 }
 
 // isManaged tells whether a network manager will configure a NIC that comes

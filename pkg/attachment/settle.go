@@ -64,19 +64,21 @@ func (w Returner) settle(ctx context.Context, note *Record) error {
 	return nil
 }
 
-// settleConfiguration adds what a NIC's network manager has not restored, once.
+// settleConfiguration adds what a NIC's network manager has not restored, or what
+// the host did not take, once.
 func (w Returner) settleConfiguration(ctx context.Context, r *Record, link netlink.Link) error {
-	if r.Manager == netmanager.None {
+	managed := r.Manager != netmanager.None
+	if !managed && r.Host.IsBare() {
 		return nil
 	}
-	// If this comes late, what the NIC has by now is how the host wants it.
-	missing, err := w.Host.AddMissing(ctx, link, r.Host, time.Since(r.Back) > 2*managerWait)
+	// If a manager's NIC is late, what it has by now is how the host wants it.
+	missing, err := w.Host.AddMissing(ctx, link, r.Host, managed && time.Since(r.Back) > 2*managerWait)
 	if err != nil {
 		return err
 	}
-	if missing > 0 {
+	if managed && missing > 0 {
 		w.Log.Warn("the host's network manager did not restore everything that the NIC had; the rest is restored from the journal", "manager", r.Manager, "missing", missing)
 	}
-	r.Manager = netmanager.None
+	r.Manager, r.Host = netmanager.None, r.Host.Bare()
 	return w.Journal.Owe(r) // the name may be owed for long
 }

@@ -42,6 +42,9 @@ func (o *operation) manager(link netlink.Link, state *netdev.State) (manager net
 		} else {
 			manager = o.Managers.Of(name, link.Attrs().Index)
 		}
+		if r.Manager == netmanager.None { // what the host has not taken yet
+			*state = state.With(r.Host)
+		}
 		return manager, func() error { return o.journal.Settle(r) }, nil
 	}
 	return o.Managers.Of(name, link.Attrs().Index), func() error { return nil }, nil

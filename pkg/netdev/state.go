@@ -128,13 +128,15 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 
 // Restore gives a link of this namespace the recorded state back. from is
 // where the link with the identity is now, which may be this namespace. Every
-// item is tried; the error joins what failed.
+// item is tried; the error joins what keeps the netdev from being back, and clean.
 //
 // When the recorded name is taken by another link, the netdev still comes
 // back, under the name it has or one that the kernel picks: taken says who has
-// it, and RestoreNames puts it right later. Whatever else the driver or the
-// kernel does not take back is logged: no pod should wait for it.
-func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, err error) {
+// it, and RestoreNames puts it right later. unset is what of its alternative
+// names, addresses and routes the host does not take back as it is now: it may
+// have changed meanwhile. Whatever else the driver or the kernel does not take
+// back is logged: no pod should wait for any of it.
+func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, unset, err error) {
 	if from.ID != n.ID {
 		from.deleteUppers(link, slices.Values([]*Namespace{from}), nil, log)
 	}
@@ -143,12 +145,12 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if err := n.takeBack(ctx, from, link, name, id, s); err != nil {
-		return nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
+	if err := n.takeBack(ctx, from, link, name, id, s, log); err != nil {
+		return nil, nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
 	}
 	back, err := n.Link(ctx, id, n)
 	if err != nil || back == nil {
-		return nil, errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
+		return nil, nil, errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
 	}
 	if taken != nil {
 		taken.Has = back.Attrs().Name
@@ -171,9 +173,10 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	if taken == nil {
 		taken = held
 	}
-	errs = append(errs, n.open(ctx, back, s, log), n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
+	errs = append(errs, n.open(ctx, back, s, log))
+	unset = errors.Join(n.addAltNames(back, missing), n.AddAddresses(back, s.Addresses), n.AddRoutes(back, s.Routes))
 	<-surveyed
-	return taken, errors.Join(errs...)
+	return taken, unset, errors.Join(errs...)
 }
 
 // RestoreNames gives a link of this namespace its recorded names, if they are
@@ -220,8 +223,14 @@ func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *s
 		c.MTU = s.MTU
 	}
 	c.Flags, c.Which = s.flags()
-	errs = append(errs, wrap("set MTU and flags", n.Apply(back.Attrs().Index, c)))
-	if refused != nil { // some drivers want the link up
+	err = n.Apply(back.Attrs().Index, c)
+	if err != nil && c.MTU != 0 { // what it is on may have a smaller one by now
+		warn(wrap("set MTU and flags", err))
+		c.MTU = 0
+		err = n.Apply(back.Attrs().Index, c)
+	}
+	warn(wrap("set its flags", err)) // up: what it is on may be down
+	if refused != nil {              // some drivers want the link up
 		warn(n.restoreEthtool(back, s.Ethtool))
 	}
 	warn(n.restoreQdiscs(ctx, back, s.Qdiscs))
@@ -264,21 +273,50 @@ func (s State) Bare() State {
 	return s
 }
 
+// IsBare tells whether there is nothing of that.
+func (s State) IsBare() bool { return len(s.Addresses) == 0 && len(s.Routes) == 0 }
+
+// With is a state with the addresses and routes of another one that it has not.
+func (s State) With(other State) State {
+	addresses, routes := s.lacking(other)
+	s.Addresses, s.Routes = slices.Concat(s.Addresses, addresses), slices.Concat(s.Routes, routes)
+	return s
+}
+
+// Lacking is a state of a link of this namespace, of its addresses and routes only
+// those that the link has not.
+func (n *Namespace) Lacking(ctx context.Context, link netlink.Link, s State) (State, error) {
+	now, err := n.State(ctx, link)
+	if err == nil {
+		s.Addresses, s.Routes = now.lacking(s)
+	}
+	return s, err
+}
+
+// lacking are the addresses and routes of another state that this one has not. A
+// route to the same destination is the same, whatever its metric: a network
+// manager may choose another each time.
+func (s State) lacking(other State) ([]Address, []Route) {
+	addresses := slices.DeleteFunc(slices.Clone(other.Addresses), func(a Address) bool {
+		return slices.ContainsFunc(s.Addresses, func(have Address) bool { return have.Prefix == a.Prefix })
+	})
+	routes := slices.DeleteFunc(slices.Clone(other.Routes), func(r Route) bool {
+		return slices.ContainsFunc(s.Routes, func(have Route) bool {
+			return have.Dst == r.Dst && have.Table == r.Table && have.TOS == r.TOS && have.From == r.From
+		})
+	})
+	return addresses, routes
+}
+
 // AddMissing adds the addresses and routes of a state that a link of this
-// namespace lacks; with ifBare only if it has no address at all. A route to the
-// same destination is the same, whatever its metric: a network manager may choose
-// another each time. missing says how many there were.
+// namespace lacks; with ifBare only if it has no address at all. missing says how
+// many there were.
 func (n *Namespace) AddMissing(ctx context.Context, link netlink.Link, s State, ifBare bool) (missing int, err error) {
 	now, err := n.State(ctx, link)
 	if err != nil || ifBare && len(now.Addresses) > 0 {
 		return 0, err
 	}
-	addresses := slices.DeleteFunc(slices.Clone(s.Addresses), func(a Address) bool {
-		return slices.ContainsFunc(now.Addresses, func(have Address) bool { return have.Prefix == a.Prefix })
-	})
-	routes := slices.DeleteFunc(slices.Clone(s.Routes), func(r Route) bool {
-		return slices.ContainsFunc(now.Routes, func(have Route) bool { return have.Dst == r.Dst && have.Table == r.Table })
-	})
+	addresses, routes := now.lacking(s)
 	return len(addresses) + len(routes), errors.Join(n.AddAddresses(link, addresses), n.AddRoutes(link, routes))
 }
 
@@ -336,7 +374,7 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 
 // takeBack moves and renames a link and gives it the recorded MAC address and
 // alias. The move closes it.
-func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, name string, id Identity, s State) error {
+func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, name string, id Identity, s State, log *slog.Logger) error {
 	a := link.Attrs()
 	c := Change{Name: name, Alias: &s.Alias}
 	if from.ID != n.ID {
@@ -351,7 +389,16 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 		}
 	}
 	if mac, err := net.ParseMAC(s.MAC); err == nil && a.HardwareAddr.String() != s.MAC {
-		c.MAC = mac
+		// Tried where it is: the message that moves it could fail halfway. It has
+		// the address as well, in case somebody there changes it back.
+		switch err := from.change(a.Index, Change{MAC: mac}); {
+		case err == nil:
+			c.MAC = mac
+		case id.ToldByMAC():
+			return fmt.Errorf("set its MAC address %s: %w", mac, err)
+		default: // a virtual function whose address the host has changed, for one
+			log.Warn("the NIC does not take its MAC address back", "mac", s.MAC, "has", a.HardwareAddr.String(), "err", err)
+		}
 	}
 	if c.Namespace != nil && a.MTU != s.MTU {
 		// Somebody who takes the NIC from the host at once gets it with its own

@@ -178,7 +178,7 @@ func TestNICsThatHostDeviceHoldsCountFromTheFirstStart(t *testing.T) {
 	for i, nic := range rails {
 		link, err := host.LinkNamed(nic)
 		must(t, err)
-		_, err = host.Restore(t.Context(), host, link, netdev.IdentityOf(link), states[i], slog.Default())
+		_, _, err = host.Restore(t.Context(), host, link, netdev.IdentityOf(link), states[i], slog.Default())
 		must(t, err)
 	}
 }

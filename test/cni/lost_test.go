@@ -780,3 +780,77 @@ func TestALateDELLeavesTheNICToAnotherAttachmentsNamespace(t *testing.T) {
 	second.del("net2", r.config(rails[1]))
 	r.expectClean()
 }
+
+// What the host cannot have back, because it has changed meanwhile, keeps no pod.
+func TestADELEndsThoughTheHostHasChanged(t *testing.T) {
+	onAHostWithAddresses(t)
+	nic := rails[0]
+	t.Run("a smaller MTU below", func(t *testing.T) {
+		r := newRig(t, 1)
+		run(t, "bash", "-ec", "ip link add up0 mtu 9000 link "+nic+" type macvlan mode bridge; ip link set up0 up; ip addr add 192.168.50.1/24 dev up0")
+		p, config := r.pod(), r.config("up0", map[string]any{"name": "up0", "ipam": nil})
+		p.add("net1", config)
+		run(t, "ip", "link", "set", nic, "mtu", "1500")
+		p.del("net1", config)
+		if has := run(t, "ip", "-o", "addr", "show", "up", "dev", "up0"); !strings.Contains(has, "192.168.50.1/24") {
+			t.Errorf("up, it has %q", has)
+		}
+		r.expectClean()
+	})
+	t.Run("a route whose source address is gone", func(t *testing.T) {
+		r := newRig(t, 2)
+		run(t, "bash", "-ec", "ip link set lo up; ip addr add 10.255.0.1/32 dev lo; ip route add 10.99.0.0/16 via 192.168.0.9 src 10.255.0.1")
+		before, config := hostState(t), r.config(nic)
+		p := r.pod()
+		p.add("net1", config)
+		run(t, "ip", "addr", "del", "10.255.0.1/32", "dev", "lo")
+		p.del("net1", config)
+		run(t, "ip", "addr", "del", "192.168.0.1/24", "dev", nic) // which came back: it is the host's again
+		run(t, "ip", "addr", "add", "192.168.0.1/23", "dev", nic)
+		run(t, "ip", "route", "add", "10.0.0.0/16", "via", "192.168.0.9")
+		other := r.pod() // and whoever has the NIC next
+		other.add("net1", config)
+		other.del("net1", config)
+		if has := run(t, "ip", "-o", "-4", "addr", "show", "up", "dev", nic); !strings.Contains(has, "192.168.0.1/23") || strings.Contains(has, "192.168.0.1/24") {
+			t.Errorf("it has %q", has)
+		}
+		r.expectClean()
+		run(t, "ip", "addr", "add", "10.255.0.1/32", "dev", "lo")
+		other.add("net2", r.config(rails[1])) // any operation settles what is owed
+		other.del("net2", r.config(rails[1]))
+		r.expectHost(strings.NewReplacer("192.168.0.1/24", "192.168.0.1/23", "192.168.0.0/24", "192.168.0.0/23").Replace(before))
+		if notes, err := filepath.Glob(filepath.Join(r.stateDir, "owed", "*")); len(notes) != 0 || err != nil {
+			t.Errorf("still owed: %v, %v", notes, err)
+		}
+	})
+}
+
+// A macvlan is known by its MAC address. While another has it, ours stays where it
+// is, and the other is left alone.
+func TestAMACAddressThatIsTakenMakesNoOtherLinkOurs(t *testing.T) {
+	onAHostWithAddresses(t)
+	r := newRig(t, 1)
+	macvlan := "link add %s address 02:00:00:00:00:aa link " + rails[0] + " type macvlan mode bridge"
+	run(t, append([]string{"ip"}, strings.Fields(fmt.Sprintf(macvlan, "up0"))...)...)
+	run(t, "ip", "link", "set", "up0", "up")
+	p, config := r.pod(), r.config("up0", map[string]any{"name": "up0", "ipam": nil})
+	p.add("net1", config)
+	p.exec("bash", "-ec", "ip link set net1 down; ip link set net1 address 02:00:00:00:00:bb; ip link set net1 up")
+	run(t, append([]string{"ip"}, strings.Fields(fmt.Sprintf(macvlan, "up1"))...)...)
+	run(t, "ip", "link", "set", "up1", "alias", "another", "up")
+	other := run(t, "ip", "-d", "link", "show", "up1")
+	for range 2 {
+		if err := p.tryDel("net1", config); code(err) != 110 || !strings.Contains(err.Error(), "set its MAC address 02:00:00:00:00:aa") {
+			t.Errorf("code %d: %v", code(err), err)
+		}
+		if now := run(t, "ip", "-d", "link", "show", "up1"); now != other {
+			t.Errorf("the other is\n%s\nwas\n%s", now, other)
+		}
+	}
+	run(t, "ip", "link", "del", "up1")
+	p.del("net1", config)
+	if has := run(t, "ip", "link", "show", "up", "dev", "up0"); !strings.Contains(has, "02:00:00:00:00:aa") {
+		t.Errorf("%q", has)
+	}
+	r.expectClean()
+}
