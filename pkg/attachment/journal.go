@@ -163,12 +163,18 @@ func (j *Journal) encode(r *Record) ([]byte, error) {
 // Every writer holds a lock that keeps others from the same file: the NIC's for
 // its record and for what is owed to it, that of RDMA moves for a refusal. So
 // there is one name to write under for each file, and what a crash leaves is
-// overwritten by the next write or removed with the file.
+// removed by the next write or with the file.
 func replace(path string, content []byte) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | unix.O_NOFOLLOW
+	f, err := os.OpenFile(path+newSuffix, flags, 0o600)
+	if errors.Is(err, fs.ErrExist) { // whatever it is: to open a FIFO would be to wait for a reader
+		if err = clearAway(path + newSuffix); err == nil {
+			f, err = os.OpenFile(path+newSuffix, flags, 0o600)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +201,7 @@ func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
 			return r, bad, nil
 		case trusted.Transient(err):
 			return nil, nil, fmt.Errorf("read the journal: %w", err)
-		case !errors.Is(err, fs.ErrNotExist):
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENAMETOOLONG):
 			bad = append(bad, &BadFile{path, err})
 		}
 	}
@@ -229,12 +235,40 @@ func read(path string) (*Record, error) {
 // SetAside renames a bad file, so that it is reported once and kept for a
 // person to look at.
 func (j *Journal) SetAside(bad *BadFile) error {
-	to := bad.Path + badSuffix
-	if err := os.Rename(bad.Path, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	to, err := moveAside(bad.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set a bad journal file aside: %w", err)
 	}
 	bad.Path = to
 	return nil
+}
+
+// moveAside renames a file or a folder. One takes the place of an earlier one, if
+// that can be: a folder with something in it stays.
+func moveAside(path string) (to string, err error) {
+	for number := range 10 {
+		to = path + badSuffix
+		if number > 0 {
+			to += fmt.Sprint(number)
+		}
+		if err = os.Rename(path, to); err == nil || errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return to, err
+}
+
+// clearAway removes what is where a file of the journal is to be. A folder with
+// something in it is not the journal's: it is moved aside.
+func clearAway(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, unix.ENOTEMPTY) {
+		_, err = moveAside(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENAMETOOLONG) {
+		return nil // a name that no file has
+	}
+	return err
 }
 
 // List returns all records, of earlier boots too, in the order of their
@@ -290,7 +324,7 @@ func (j *Journal) Remove(id ID) error {
 // removeFile is the undo of replace, wherever that was interrupted.
 func removeFile(path string) error {
 	for _, p := range []string{path + newSuffix, path} {
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := clearAway(p); err != nil {
 			return err
 		}
 	}

@@ -155,6 +155,49 @@ func TestBadFilesDoNotHideTheOthers(t *testing.T) {
 	}
 }
 
+// Whatever lies where a record is to be written: to open a FIFO would be to wait
+// for a reader, and a folder is not removed while there is something in it.
+func TestWhatIsInARecordsPlaceKeepsItFromNothing(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"a FIFO":   func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link":   func(path string) error { return os.Symlink("nowhere", path) },
+		"a folder": func(path string) error { return os.MkdirAll(filepath.Join(path, "something"), 0o755) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			j, r := open(t, dir, "boot-1"), record("c1")
+			for range 2 { // what was moved aside before is not in the way
+				must(t, j.Write(r))
+				for _, folder := range []string{"attachments", "copies"} {
+					must(t, put(filepath.Join(dir, folder, "c1@net1.json.new")))
+				}
+				r.Step = attachment.Attached
+				must(t, j.Update(r))
+				if have, bad, err := j.Read(r.ID()); have == nil || have.Step != attachment.Attached || bad != nil || err != nil {
+					t.Errorf("%+v, %v, %v", have, bad, err)
+				}
+				must(t, put(filepath.Join(dir, "copies", "c1@net1.json.new")))
+				must(t, j.Remove(r.ID()))
+				if records, bad, err := j.List(); len(records) != 0 || bad != nil || err != nil {
+					t.Errorf("%v, %v, %v", records, bad, err)
+				}
+			}
+		})
+	}
+}
+
+func TestAnAttachmentWithoutAPossibleFileIsNone(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	r := record(strings.Repeat("c", 300))
+	if err := j.Write(r); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Errorf("%v", err)
+	}
+	if have, bad, err := j.Read(r.ID()); have != nil || bad != nil || err != nil {
+		t.Errorf("%v, %v, %v", have, bad, err)
+	}
+	must(t, j.Remove(r.ID()))
+}
+
 func TestARecordThatIsLostOrDamagedIsKnownFromItsCopy(t *testing.T) {
 	for name, harm := range map[string]func(path string) error{
 		"lost":             os.Remove,
