@@ -84,8 +84,10 @@ func inodeOf(path string) uint64 {
 		inode, _ := strconv.ParseUint(strings.Trim(string(text[:n]), "net:[]"), 10, 64)
 		return inode
 	}
+	// Anything may lie in those folders, and to open a FIFO would be to wait.
 	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil {
+	var in unix.Statfs_t
+	if unix.Statfs(path, &in) != nil || in.Type != unix.NSFS_MAGIC || unix.Stat(path, &st) != nil {
 		return 0
 	}
 	return st.Ino
@@ -98,7 +100,7 @@ func (n *Namespace) SandboxNumbered(number int) (path string, err error) {
 		if !kept {
 			break // those come first
 		}
-		if !isNamedByRuntime(path) {
+		if !isNamedByRuntime(path) || inodeOf(path) == 0 {
 			continue
 		}
 		handle, err := netns.GetFromPath(path)

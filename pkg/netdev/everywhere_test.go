@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,11 +21,16 @@ func TestANamespaceIsToldByItsInodeWhateverNamesIt(t *testing.T) {
 		filepath.Join(folder, "symlink"): own.Ino,
 		filepath.Join(folder, "nothing"): 0,
 		filepath.Join(folder, "broken"):  0,
+		filepath.Join(folder, "fifo"):    0,
+		filepath.Join(folder, "folder"):  0,
 	}
 	for name, to := range map[string]string{"symlink": link, "broken": "/nowhere"} {
 		if err := os.Symlink(to, filepath.Join(folder, name)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := errors.Join(unix.Mkfifo(filepath.Join(folder, "fifo"), 0o600), os.Mkdir(filepath.Join(folder, "folder"), 0o700)); err != nil {
+		t.Fatal(err)
 	}
 	for name, want := range names {
 		if got := inodeOf(name); got != want {
