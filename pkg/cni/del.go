@@ -43,7 +43,10 @@ func (o *operation) detach() error {
 		return err
 	}
 	defer nicLock.Unlock()
-	return o.release(r)
+	if err := o.release(r); err != nil || len(r.Config) > 0 {
+		return err
+	}
+	return o.detachUnrecorded() // see freeFailed
 }
 
 // detachUnrecorded is a DEL without a record: a second DEL, or one after an ADD

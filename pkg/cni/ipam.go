@@ -15,6 +15,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/delegate"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // ipamInPod is the IPAM plugin that needs the netdev in the pod, up, before it
@@ -89,6 +90,11 @@ func (o *operation) execIPAMAdd() (*current.Result, error) {
 	if len(result.IPs) == 0 {
 		return nil, errNoAddress
 	}
+	for _, ip := range result.IPs {
+		if a := netdev.Prefix(&ip.Address).Addr(); !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+			return nil, fmt.Errorf("the IPAM plugin returned %q, which is no address of an interface", ip.Address.String())
+		}
+	}
 	return result, nil
 }
 
@@ -137,7 +143,8 @@ func ipamOf(r *attachment.Record) (string, error) {
 // freeFailed frees what an IPAM ADD may have taken before it failed, such as
 // one address of two. A plugin that fails here too, as it does when it cannot
 // read its configuration, is taken to have nothing to free: the record drops
-// the configuration, or no DEL could ever close it.
+// the configuration, or no DEL could ever close it. If it was only out of reach,
+// the runtime's DEL asks it again.
 func (o *operation) freeFailed(r *attachment.Record) {
 	if err := o.freeAddress(o.ctx, r); err != nil {
 		o.logFor(r).Warn("the IPAM plugin's DEL failed, as its ADD did", "err", err)

@@ -58,6 +58,7 @@ func TestWhateverFailsAfterIPAMsADDItsDELFollows(t *testing.T) {
 	}{
 		{"IPAM itself", ipamError("no more addresses"), nil, 108, "no more addresses"},
 		{"it returns no address", `echo '{"cniVersion": "1.1.0", "ips": []}'`, nil, 108, "returned no address"},
+		{"it returns what is no address", `echo '{"cniVersion": "1.1.0", "ips": [{"address": "0.0.0.0/0"}]}'`, nil, 108, "no address of an interface"},
 		{"it returns no JSON", "echo hello", nil, 108, "get an address from scripted"},
 		{"the move", oneAddress, map[string]any{"sysctls": map[string]any{"net.ipv4.conf.IFNAME.no_such_key": "1"}}, 109, "no_such_key"},
 		{"the configuration in the pod", `echo '{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}], "routes": [{"dst": "10.0.0.0/8", "gw": "192.0.2.1"}]}'`,
@@ -171,4 +172,27 @@ func TestIPAMRoutesAreInstalledWithAllThatTheySay(t *testing.T) {
 	}
 	p.del("net1", config)
 	r.expectHost(before)
+}
+
+// Where an ADD fails, and the IPAM plugin with it, and the NIC cannot be given back
+// at once, the record stays. The DEL has the address freed all the same.
+func TestAnAddressThatAFailedADDCouldNotFreeIsFreedByDEL(t *testing.T) {
+	r := newRig(t, 1)
+	before := hostState(t)
+	ipam, p := r.scriptIPAM("scripted", map[string]string{"ADD": oneAddress}), r.pod()
+	config := r.config(rails[0], map[string]any{"ipam": map[string]any{"type": "scripted"}})
+	p.add("net1", config)
+	path := r.records()[0]
+	record := map[string]any{}
+	must(t, json.Unmarshal(readFile(t, path), &record))
+	delete(record, "config") // as such an ADD leaves it
+	b, err := json.Marshal(record)
+	must(t, err)
+	must(t, os.WriteFile(path, b, 0o600))
+	p.del("net1", config)
+	if calls := ipam.calls(); !slices.Equal(calls, []string{"ADD", "DEL"}) {
+		t.Errorf("the IPAM plugin was called for %v", calls)
+	}
+	r.expectHost(before)
+	r.expectClean()
 }
