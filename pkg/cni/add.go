@@ -164,6 +164,9 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	// Between the look and the lock another pod may have got the NIC, or
 	// given it back.
 	link, err = o.available(sel)
+	if err == nil && netdev.IdentityOf(link).Key() != key {
+		err = fail(types.ErrTryAgainLater, sel.value, "it has just become another NIC's name", nil, "try again")
+	}
 	if err != nil {
 		lock.Unlock()
 		return nil, nil, err

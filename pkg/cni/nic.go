@@ -100,8 +100,8 @@ func (s selector) find(ctx context.Context, host *netdev.Namespace, node rdma.No
 }
 
 // findMAC finds the NIC with a permanent or, failing that, a current MAC
-// address. VLANs and bonds borrow the address of the NIC below them, so a
-// physical NIC comes first.
+// address. VLANs and bonds borrow the address of the NIC below them, and ipvlans
+// its permanent one, so a physical NIC comes first.
 func findMAC(ctx context.Context, host *netdev.Namespace, mac string) (netlink.Link, error) {
 	want, err := net.ParseMAC(mac)
 	if err != nil {
@@ -115,15 +115,18 @@ func findMAC(ctx context.Context, host *netdev.Namespace, mac string) (netlink.L
 }
 
 func withMAC(links []netlink.Link, want net.HardwareAddr) (netlink.Link, error) {
-	var found []netlink.Link
+	var physical, found []netlink.Link
 	for _, link := range links {
 		a := link.Attrs()
-		if slices.Equal(a.PermHWAddr, want) {
-			return link, nil
-		}
-		if slices.Equal(a.HardwareAddr, want) {
+		switch {
+		case slices.Equal(a.PermHWAddr, want) && netdev.IdentityOf(link).Physical():
+			physical = append(physical, link)
+		case slices.Equal(a.HardwareAddr, want):
 			found = append(found, link)
 		}
+	}
+	if len(physical) > 0 {
+		found = physical
 	}
 	return single(found, "have the address "+want.String())
 }

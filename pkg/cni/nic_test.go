@@ -9,7 +9,9 @@ import (
 
 func TestANICIsKnownByItsPermanentAddressBeforeAllThatHaveThatOne(t *testing.T) {
 	burnt, set := net.HardwareAddr{0x94, 0x6d, 0xae, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	nic := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens12np0", HardwareAddr: set, PermHWAddr: burnt}}
+	nic := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens12np0", HardwareAddr: set, PermHWAddr: burnt, ParentDevBus: "pci", ParentDev: "0000:08:00.0"}}
+	same := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth0", HardwareAddr: set, PermHWAddr: burnt, ParentDevBus: "vmbus", ParentDev: "7"}}
+	borrower := &netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "ipvl0", HardwareAddr: burnt, PermHWAddr: burnt}}
 	vlan := func(name string, mac net.HardwareAddr) netlink.Link {
 		return &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: mac}}
 	}
@@ -19,6 +21,8 @@ func TestANICIsKnownByItsPermanentAddressBeforeAllThatHaveThatOne(t *testing.T) 
 	}{
 		{[]netlink.Link{vlan("v1", burnt), nic, vlan("v2", burnt)}, "ens12np0"},
 		{[]netlink.Link{vlan("v1", burnt), vlan("v2", set)}, "v1"},
+		{[]netlink.Link{borrower, nic}, "ens12np0"},
+		{[]netlink.Link{nic, same}, ""},
 		{[]netlink.Link{vlan("v1", burnt), vlan("v2", burnt)}, ""},
 	} {
 		link, err := withMAC(tt.links, burnt)
