@@ -2,10 +2,12 @@ package cni
 
 import (
 	"context"
+	"errors"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/roce-k8s/roce-k8s/pkg/delegate"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // del ends an attachment. Nothing that is missing is an error: not the
@@ -36,6 +38,9 @@ func (o *operation) detach() error {
 		return err
 	}
 	if r == nil {
+		if err := o.refuseHidden(); err != nil {
+			return err
+		}
 		return o.detachUnrecorded()
 	}
 	nicLock, err := o.lockNICOf(r)
@@ -47,6 +52,27 @@ func (o *operation) detach() error {
 		return err
 	}
 	return o.detachUnrecorded() // see freeFailed
+}
+
+// refuseHidden refuses a DEL without a record while the node's policy cannot be
+// used and the pod has such an interface: the record may be in the state folder
+// that the policy names. To say that all is done would lose the NIC, and free an
+// address that it has.
+func (o *operation) refuseHidden() error {
+	if o.lawless == nil || o.args.Netns == "" {
+		return nil
+	}
+	pod, err := netdev.OpenNamespace(o.args.Netns)
+	if err != nil {
+		return nil // it is gone, and with it the interface
+	}
+	defer pod.Close()
+	link, err := pod.LinkNamed(o.args.IfName)
+	if err == nil && link == nil {
+		return nil
+	}
+	return fail(codeReturn, o.args.IfName, "the node's policy may name another state folder, with the record of it", errors.Join(o.lawless, err),
+		"correct the policy; DEL will try again")
 }
 
 // detachUnrecorded is a DEL without a record: a second DEL, or one after an ADD

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/mounts"
 )
 
 // Whatever a pod does to its NIC, DEL finds it by identity and restores it.
@@ -852,5 +853,27 @@ func TestAMACAddressThatIsTakenMakesNoOtherLinkOurs(t *testing.T) {
 	if has := run(t, "ip", "link", "show", "up", "dev", "up0"); !strings.Contains(has, "02:00:00:00:00:aa") {
 		t.Errorf("%q", has)
 	}
+	r.expectClean()
+}
+
+// Where a policy names another state folder and cannot be used any more, nobody
+// knows of what is in that. A DEL does not say that all is done while the pod has
+// such an interface.
+func TestADELWhoseStateFolderIsUnknownWaitsForThePolicy(t *testing.T) {
+	r := newRig(t, 1)
+	mounts.Policy(t, fmt.Sprintf(`{"stateDir": %q}`, filepath.Join(t.TempDir(), "state")))
+	before, p, other, config := hostState(t), r.pod(), r.pod(), r.config(rails[0])
+	p.add("net1", config)
+	must(t, os.Chmod(policy.File, 0o666))
+	if err := p.tryDel("net1", config); code(err) != 110 || !strings.Contains(err.Error(), "may name another state folder") {
+		t.Errorf("code %d: %v", code(err), err)
+	}
+	if len(r.leases()) != 1 {
+		t.Errorf("the addresses %v are given out", r.leases())
+	}
+	other.del("net1", config) // it has none
+	must(t, os.Chmod(policy.File, 0o644))
+	p.del("net1", config)
+	r.expectHost(before)
 	r.expectClean()
 }
