@@ -32,7 +32,15 @@ type Address struct {
 	// address with a metric of its own (IFA_RT_PRIORITY), which the netlink
 	// package cannot set.
 	NoPrefixRoute bool `json:"noPrefixRoute,omitempty"`
+	// Deprecated: it is nobody's source, unless they ask for it.
+	Deprecated bool `json:"deprecated,omitempty"`
+	// Flags are those of keptFlags.
+	Flags int `json:"flags,omitempty"`
 }
+
+// keptFlags are the flags that whoever sets an address may ask for, besides those
+// with a field of their own.
+const keptFlags = unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_MCAUTOJOIN
 
 // addresses lists those of a link that a State keeps, in the order in which to
 // add them, and the temporary ones that it does not.
@@ -51,6 +59,7 @@ func (n *Namespace) addresses(ctx context.Context, link netlink.Link) (lasting [
 			lasting = append(lasting, Address{
 				Prefix: Prefix(a.IPNet), Peer: peer(a), Label: label(a.Label, name), Scope: a.Scope,
 				Broadcast: broadcast(a), NoPrefixRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
+				Deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0, Flags: a.Flags & keptFlags,
 			})
 		}
 	}
@@ -113,7 +122,7 @@ func (a Address) message(index int) []nl.NetlinkRequestData {
 	}
 	msg := nl.NewIfAddrmsg(family(local.Addr()))
 	msg.Index, msg.Scope, msg.Prefixlen = uint32(index), uint8(a.Scope), uint8(remote.Bits())
-	var flags uint32
+	flags := uint32(a.Flags)
 	if a.NoPrefixRoute {
 		flags |= unix.IFA_F_NOPREFIXROUTE
 	}
@@ -126,6 +135,10 @@ func (a Address) message(index int) []nl.NetlinkRequestData {
 		nl.NewRtAttr(unix.IFA_LOCAL, local.Addr().AsSlice()),
 		nl.NewRtAttr(unix.IFA_ADDRESS, remote.Addr().AsSlice()),
 		nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(flags)),
+	}
+	if a.Deprecated { // struct ifa_cacheinfo: preferred for no time, valid for ever
+		const forever = 1<<32 - 1
+		parts = append(parts, nl.NewRtAttr(unix.IFA_CACHEINFO, slices.Concat(nl.Uint32Attr(0), nl.Uint32Attr(forever), make([]byte, 8))))
 	}
 	if b := a.broadcast(); b.IsValid() {
 		parts = append(parts, nl.NewRtAttr(unix.IFA_BROADCAST, b.AsSlice()))
