@@ -127,14 +127,61 @@ func (o *operation) closeEarlier() error {
 	return o.release(r)
 }
 
+// looks bounds how often claim looks for the NIC. Two looks are enough, and one
+// more after a repair, unless somebody gives its name to other links meanwhile.
+const looks = 10
+
 // claim finds the NIC on the host and locks it. If the NIC is not free, the
 // journal says why, and the NIC is brought back if its pod is gone.
-func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
+//
+// What is seen without the NIC's lock only says which lock to take. By the time
+// that is held, another link may have the name; and the kernel may say of a veth
+// that is just being moved that its peer is in another namespace, which makes
+// another key. So a look counts only if it finds what is already locked.
+func (o *operation) claim() (_ netlink.Link, lock *attachment.Lock, err error) {
 	sel, err := o.config.selector()
 	if err != nil {
 		return nil, nil, err
 	}
 	o.settleOwed()
+	defer func() {
+		if err != nil {
+			lock.Unlock()
+		}
+	}()
+	locked := ""
+	for range looks {
+		link, r, err := o.look(sel)
+		if err != nil {
+			return nil, lock, err
+		}
+		var key string
+		if link != nil {
+			key = netdev.IdentityOf(link).Key()
+		} else {
+			key = r.NIC.Netdev.Key()
+		}
+		switch {
+		case key != locked:
+			lock.Unlock()
+			if lock, err = o.lockNIC(key, sel.value); err != nil {
+				return nil, nil, err
+			}
+			locked = key
+		case r == nil:
+			return link, lock, nil
+		default:
+			if err := o.repair(r, sel); err != nil {
+				return nil, lock, err
+			}
+		}
+	}
+	return nil, lock, fail(types.ErrTryAgainLater, "", fmt.Sprintf("find the NIC with %s: it was another one at each look", sel), nil, "try again; nothing was changed")
+}
+
+// look finds what the network names: a link of the host, the record of the
+// attachment that has it, or both. It is an error if there is neither.
+func (o *operation) look(sel selector) (netlink.Link, *attachment.Record, error) {
 	if err := o.refuseOwedName(sel); err != nil {
 		return nil, nil, err
 	}
@@ -142,65 +189,14 @@ func (o *operation) claim() (netlink.Link, *attachment.Lock, error) {
 	if err != nil {
 		return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
 	}
-	var key string
-	switch {
-	case link != nil:
-		key = netdev.IdentityOf(link).Key()
-	default:
-		r, err := o.holder(func(r *attachment.Record) bool { return sel.isOf(r) })
-		if err != nil {
-			return nil, nil, err
-		}
-		if r == nil {
-			return nil, nil, fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
-				"compare with `ip link` on the host; nothing was changed")
-		}
-		key = r.NIC.Netdev.Key()
-	}
-	lock, err := o.lockNIC(key, sel.value)
-	if err != nil {
-		return nil, nil, err
-	}
-	// Between the look and the lock another pod may have got the NIC, or
-	// given it back.
-	link, err = o.available(sel)
-	if err == nil && netdev.IdentityOf(link).Key() != key {
-		err = fail(types.ErrTryAgainLater, sel.value, "it has just become another NIC's name", nil, "try again")
-	}
-	if err != nil {
-		lock.Unlock()
-		return nil, nil, err
-	}
-	return link, lock, nil
-}
-
-// available returns the NIC if it is on the host and free, after a repair if it
-// needs one.
-func (o *operation) available(sel selector) (netlink.Link, error) {
-	link, err := sel.find(o.ctx, o.host, o.Node)
-	if err != nil {
-		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
-	}
 	r, err := o.holder(func(r *attachment.Record) bool {
 		return link == nil && sel.isOf(r) || link != nil && r.NIC.Netdev.IsOnHost(link)
 	})
-	switch {
-	case err != nil:
-		return nil, err
-	case r == nil && link == nil:
-		return nil, fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
+	if err == nil && r == nil && link == nil {
+		err = fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
 			"compare with `ip link` on the host; nothing was changed")
-	case r == nil:
-		return link, nil
 	}
-	if err := o.repair(r, sel); err != nil {
-		return nil, err
-	}
-	link, err = sel.find(o.ctx, o.host, o.Node)
-	if err != nil || link == nil {
-		return nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "compare with `ip link` on the host")
-	}
-	return link, nil
+	return link, r, err
 }
 
 // repair ends an attachment that was left by a crash, or by a pod that ended

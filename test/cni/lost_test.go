@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
@@ -437,6 +438,58 @@ func TestAnADDThatWaitsInVainSaysForWhom(t *testing.T) {
 		t.Errorf("code %d: %v", code(err), err)
 	}
 	r.expectHost(before)
+	r.expectClean()
+}
+
+// Between the look at a name and the lock, the name may have become another's.
+func TestAnADDHasTheLockOfTheNICThatItMoves(t *testing.T) {
+	onAHostWithAddresses(t)
+	r := newRig(t, 2)
+	locks := map[string]*os.File{}
+	for _, nic := range rails[:2] { // makes the NICs' locks
+		p := r.pod()
+		p.add("net1", r.config(nic))
+		p.del("net1", r.config(nic))
+		paths, err := filepath.Glob(filepath.Join(r.stateDir, "locks", "nic-*"))
+		must(t, err)
+		for _, path := range paths {
+			if locks[path] == nil {
+				locks[path], err = os.Open(path)
+				must(t, err)
+				defer locks[path].Close()
+				must(t, unix.Flock(int(locks[path].Fd()), unix.LOCK_EX))
+				locks[nic] = locks[path]
+			}
+		}
+	}
+	p, added := r.pod(), make(chan error, 1)
+	config, err := json.Marshal(r.config(rails[0]))
+	must(t, err)
+	go func() {
+		r.enter()
+		_, err := p.direct("ADD", "net1", config)
+		added <- err
+	}()
+	waits := func(forWhat string) {
+		t.Helper()
+		select {
+		case err := <-added:
+			t.Fatalf("ADD did not wait for %s: %v", forWhat, err)
+		case <-time.After(time.Second):
+		}
+	}
+	waits("the NIC that had the name")
+	nic, err := netlink.LinkByName(rails[1])
+	must(t, err)
+	run(t, "bash", "-ec", "ip link set "+rails[0]+" down; ip link set "+rails[0]+" name other0; ip link set "+rails[1]+" down; ip link set "+rails[1]+" name "+rails[0])
+	must(t, locks[rails[0]].Close())
+	waits("the NIC that has it now")
+	must(t, locks[rails[1]].Close())
+	must(t, <-added)
+	if got := strings.TrimSpace(p.exec("cat", "/sys/class/net/net1/iflink")); got != fmt.Sprint(nic.Attrs().ParentIndex) {
+		t.Errorf("the pod has the peer of link %s, want that of %d", got, nic.Attrs().ParentIndex)
+	}
+	p.del("net1", r.config(rails[0]))
 	r.expectClean()
 }
 
