@@ -67,9 +67,9 @@ func TestAddressesAndRoutesComeBackAsTheHostSetThem(t *testing.T) {
 		"route add 172.20.0.0/16 dev " + nic, // the way to the next one's gateway
 		"route add 10.102.0.0/16 via 172.20.0.9 dev " + nic,
 		"-6 route add fd00:200::/48 via fe80::9 dev " + nic,
-		"route add 10.102.0.0/16 via inet6 fe80::9 dev " + nic, // as BGP without numbers
-		"route add 10.103.0.0/16 via 192.168.102.2 initcwnd 20 quickack 1 rto_min 5ms realm 4 dev " + nic,
-		"route add 10.103.0.0/16 tos 0x10 via 192.168.102.2 dev " + nic,
+		"route add 10.122.0.0/16 via inet6 fe80::9 dev " + nic, // as BGP without numbers
+		"route add 10.123.0.0/16 via 192.168.102.2 initcwnd 20 quickack 1 rto_min 5ms realm 4 dev " + nic,
+		"route add 10.123.0.0/16 tos 0x10 via 192.168.102.2 dev " + nic,
 		"route add multicast 239.1.0.0/16 dev " + nic,
 		"-6 route add fd00:201::/48 via fe80::9 mtu lock 1400 pref high dev " + nic,
 	}
