@@ -59,7 +59,7 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			test{"representor of a virtual function", []string{"mount -t tmpfs class /sys/class/net", "mkdir /sys/class/net/" + nic, "echo c1pf0vf3 >/sys/class/net/" + nic + "/phys_port_name"},
 				[]string{"umount /sys/class/net"}, "it is the representor of a virtual function, port c1pf0vf3"},
 			test{"physical function", []string{"mount -t tmpfs class /sys/class/net", "mkdir -p /sys/class/net/" + nic + "/device", "echo 1 >/sys/class/net/" + nic + "/device/sriov_numvfs"},
-				[]string{"umount /sys/class/net"}, "it is the physical function of 1 virtual ones"})
+				[]string{"umount /sys/class/net"}, "it is a physical function with 1 virtual functions"})
 	}
 	if inLab() {
 		tests[0].need = append([]string{"ip addr add 192.168.0.1/24 dev " + nic}, tests[0].need...)
