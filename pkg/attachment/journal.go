@@ -1,6 +1,7 @@
 package attachment
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,7 +88,7 @@ func (j *Journal) copy(id ID) string { return filepath.Join(j.dir, copiesDir, id
 
 // Write begins a record: nothing may be moved before it returns, because only
 // then is the record on disk. The record gets the journal's version and boot
-// ID.
+// ID, which later writes leave as it is.
 func (j *Journal) Write(r *Record) error {
 	b, err := j.encode(r)
 	if err == nil {
@@ -143,7 +144,7 @@ func put(path string, content []byte) error {
 }
 
 func (j *Journal) encode(r *Record) ([]byte, error) {
-	r.Version, r.BootID = formatVersion, j.bootID
+	r.Version, r.BootID = formatVersion, cmp.Or(r.BootID, j.bootID)
 	if err := r.validate(); err != nil {
 		return nil, err
 	}

@@ -104,6 +104,23 @@ func TestARecordThatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
 	}
 }
 
+// A DEL whose IPAM plugin fails keeps the record of a NIC that the reboot brought
+// back: what it says of the host is no more of this boot than before.
+func TestAnUpdateLeavesARecordInItsBoot(t *testing.T) {
+	dir := t.TempDir()
+	must(t, open(t, dir, "boot-1").Write(record("c1")))
+	j := open(t, dir, "boot-2")
+	r, _, err := j.Read(record("c1").ID())
+	must(t, err)
+	r.Step = attachment.Returned
+	must(t, j.Update(r))
+	r, _, err = j.Read(r.ID())
+	must(t, err)
+	if j.Current(r) || r.Step != attachment.Returned {
+		t.Errorf("it is %q, of %s", r.Step, r.BootID)
+	}
+}
+
 func TestARecordOfAnotherBootIsNotCurrent(t *testing.T) {
 	dir := t.TempDir()
 	must(t, open(t, dir, "boot-1").Write(record("c1")))
