@@ -17,10 +17,10 @@ type Position struct{ Line, Column int }
 type Cost int
 
 const (
-	// LeftOut: the resource is left out; a plugin that starts serves the
+	// LeftOut means that the resource is left out; a plugin that starts serves the
 	// others. What it should do with the rest of the entry is anybody's guess.
 	LeftOut Cost = iota
-	// Ignored: what is wrong is ignored, and the rest means the same without
+	// Ignored means that what is wrong is ignored, and the rest means the same without
 	// it.
 	Ignored
 	// Nothing is the cost of what is not a mistake, but may be meant
