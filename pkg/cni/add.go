@@ -236,14 +236,23 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 // (stopPodSandbox in pkg/cri/server/sandbox_stop.go); and no runtime sends a GC
 // to a secondary network. A failure here is no reason to keep the NIC from its
 // next pod.
+//
+// A record of this boot is the NIC's by its identity alone: another NIC that had
+// its name has a lock of its own, which we do not hold.
 func (o *operation) closeOver(link netlink.Link) {
 	records, err := o.records()
 	if err != nil {
 		o.Log.Warn("cannot look for attachments that are over", "err", err)
 	}
 	for _, r := range records {
-		over := !o.journal.Current(r) || r.Step == attachment.Returned
-		if !over || r.Host.Name != link.Attrs().Name && !r.NIC.Netdev.IsOnHost(link) {
+		isOf := r.NIC.Netdev.IsOnHost(link)
+		switch {
+		case !o.journal.Current(r): // its ifindexes are those of another boot
+			isOf = isOf || r.Host.Name == link.Attrs().Name
+		case r.Step != attachment.Returned:
+			continue
+		}
+		if !isOf {
 			continue
 		}
 		o.logFor(r).Warn("an earlier attachment of the NIC had no DEL; ending it", "container", r.ContainerID)

@@ -373,6 +373,29 @@ func TestTheNextADDOfANICEndsAnAttachmentThatIsOver(t *testing.T) {
 	}
 }
 
+// The NIC that is back is under another name, as when another link has its own.
+func TestAnADDLeavesWhatIsOverOfANICThatOnlyHadTheName(t *testing.T) {
+	r := newRig(t, 2)
+	p := r.pod()
+	p.add("net1", r.config(rails[1]))
+	record := r.records()[0]
+	over := string(readFile(t, record))
+	p.del("net1", r.config(rails[1]))
+	for _, change := range [][2]string{{`"step": "attached"`, `"step": "returned"`}, {`"name": "` + rails[1] + `"`, `"name": "` + rails[0] + `"`}} {
+		if !strings.Contains(over, change[0]) {
+			t.Fatalf("no %s in %s", change[0], over)
+		}
+		over = strings.ReplaceAll(over, change[0], change[1])
+	}
+	must(t, os.WriteFile(record, []byte(over), 0o600))
+	other := r.pod()
+	other.add("net1", r.config(rails[0]))
+	if _, err := os.Stat(record); err != nil {
+		t.Errorf("without that NIC's lock: %v", err)
+	}
+	other.del("net1", r.config(rails[0]))
+}
+
 func readFile(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
