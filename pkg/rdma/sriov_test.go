@@ -1,9 +1,12 @@
 package rdma
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestVirtualFunctionsAreCountedOrCannotBeTold(t *testing.T) {
@@ -54,5 +57,29 @@ func TestAFileThatCannotBeOpenedIsNotAFileThatIsNotThere(t *testing.T) {
 	}
 	if has, err := node.HasSiblings("eth0"); err == nil {
 		t.Errorf("siblings: %v", has)
+	}
+}
+
+// A representor may be removed while an ADD looks at the NICs beside it.
+func TestANetdevThatIsGoneSaysNothingAndAProcessWithoutDescriptorsCannotTell(t *testing.T) {
+	for _, c := range []struct {
+		op   string
+		err  error
+		says bool
+	}{
+		{"open", unix.ENOENT, true},
+		{"open", unix.ENODEV, true},
+		{"read", unix.EOPNOTSUPP, true},
+		{"read", unix.ENODEV, true},
+		{"open", unix.EMFILE, false},
+		{"open", unix.ENFILE, false},
+		{"open", unix.EACCES, false},
+	} {
+		if says := saysNothing(&fs.PathError{Op: c.op, Path: "phys_port_name", Err: c.err}); says != c.says {
+			t.Errorf("%s: %v: %v", c.op, c.err, says)
+		}
+	}
+	if saysNothing(nil) {
+		t.Error("a file that was read")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
 
@@ -19,11 +21,19 @@ func readString(dir, file string) (string, error) {
 // nor no.
 func readOptional(path string) (string, error) {
 	s, err := kernelfile.Read(path)
-	failed := (*fs.PathError)(nil)
-	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &failed) && failed.Op == "read" {
+	if saysNothing(err) {
 		return "", nil
 	}
 	return s, err
+}
+
+// saysNothing tells whether an error is the kernel's answer about a netdev. To
+// open a file of one that is just being removed is ENODEV (kernfs_fop_open in
+// fs/kernfs/file.c).
+func saysNothing(err error) bool {
+	failed := (*fs.PathError)(nil)
+	return errors.As(err, &failed) &&
+		(failed.Op == "read" || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV))
 }
 
 // readState reads "4: ACTIVE" as "ACTIVE".
