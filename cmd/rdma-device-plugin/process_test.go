@@ -112,7 +112,7 @@ func TestWithoutRescueTheProgramNeedsNoCapability(t *testing.T) {
 func TestSignalsReloadAndEndTheProgram(t *testing.T) {
 	p := startProcess(t)
 	p.must(p.Process.Signal(syscall.SIGHUP))
-	p.awaitLog("the configuration has not changed")
+	p.awaitLog("the configuration is the one in force")
 	if _, allocatable := p.kubelet.Allocatable("rdma/nic"); allocatable != 2 {
 		t.Errorf("%d units after SIGHUP", allocatable)
 	}

@@ -62,7 +62,7 @@ func newMetrics(version string) *metrics {
 		rescues:        counter("rescues_total", "NICs that came back without a DEL, by whether their state could be restored.", "result"),
 		generation:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_generation", Help: "Configurations that came into force."}),
 		mistakes:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_mistakes", Help: "Mistakes in the configuration in force; resources may be left out because of them."}),
-		clashes:        prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "device_clashes", Help: "Devices that a second resource selects as well."}),
+		clashes:        prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "device_clashes", Help: "How often another resource selects a device that one has already."}),
 		reloadFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "config_reload_failures_total", Help: "Changed configurations that were refused."}),
 	}
 	info := gauge("build_info", "1, labelled with the version of the program.", "version")

@@ -30,7 +30,7 @@ func (m *manager) reload(ctx context.Context, running *sync.WaitGroup, asked boo
 	switch {
 	case err == nil && file.text == m.config.text:
 		if m.said.News(refused, "") || asked {
-			m.log.Info("the configuration has not changed", "file", file.path)
+			m.log.Info("the configuration is the one in force", "file", file.path)
 		}
 		return
 	case err == nil && len(file.Faults.Mistakes()) > 0:

@@ -104,7 +104,7 @@ func TestABadNewConfigurationLeavesTheOldInForce(t *testing.T) {
 	n.Must(os.Remove(filepath.Join(n.Dir, "config.json")))
 	n.Until("the missing file is reported", func() bool { return strings.Contains(n.Logs.String(), "no such configuration file") })
 	n.Write("config.json", mlxOnly)
-	n.Until("it is good again", func() bool { return strings.Contains(n.Logs.String(), "the configuration has not changed") })
+	n.Until("it is good again", func() bool { return strings.Contains(n.Logs.String(), "the configuration is the one in force") })
 	n.wait(k, "rdma/mlx", 8)
 }
 
@@ -138,5 +138,5 @@ func TestASignalReadsTheConfigurationAgain(t *testing.T) {
 	n.startWith(o)
 	n.wait(k, "rdma/mlx", 8)
 	signals <- syscall.SIGHUP
-	n.Until("there is an answer", func() bool { return strings.Contains(n.Logs.String(), "the configuration has not changed") })
+	n.Until("there is an answer", func() bool { return strings.Contains(n.Logs.String(), "the configuration is the one in force") })
 }
