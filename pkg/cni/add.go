@@ -192,11 +192,19 @@ func (o *operation) look(sel selector) (netlink.Link, *attachment.Record, error)
 	r, err := o.holder(func(r *attachment.Record) bool {
 		return link == nil && sel.isOf(r) || link != nil && r.NIC.Netdev.IsOnHost(link)
 	})
-	if err == nil && r == nil && link == nil {
-		err = fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
+	if err != nil {
+		return nil, nil, err
+	}
+	if link == nil && r == nil { // its DEL may have ended between the two looks
+		if link, err = sel.find(o.ctx, o.host, o.Node); err != nil {
+			return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
+		}
+	}
+	if link == nil && r == nil {
+		return nil, nil, fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
 			"compare with `ip link` on the host; nothing was changed")
 	}
-	return link, r, err
+	return link, r, nil
 }
 
 // repair ends an attachment that was left by a crash, or by a pod that ended
@@ -244,7 +252,11 @@ func (o *operation) closeOver(link netlink.Link) {
 	if err != nil {
 		o.Log.Warn("cannot look for attachments that are over", "err", err)
 	}
+	begin := time.Now()
 	for _, r := range records {
+		if time.Since(begin) >= ipamTimeout {
+			return // the NIC has waited long enough for an IPAM plugin that hangs
+		}
 		isOf := r.NIC.Netdev.IsOnHost(link)
 		switch {
 		case !o.journal.Current(r): // its ifindexes are those of another boot
