@@ -15,7 +15,7 @@ import (
 //
 // What is below the node's state folder stays when the namespaces end: its disk.
 func (n *node) becomeMachine(ctx context.Context) error {
-	for _, step := range []func() error{n.mountState, n.mountMemory, n.shieldKernel, n.mountDev} {
+	for _, step := range []func() error{n.mountState, n.mountMemory, n.shieldKernel, n.mountDev, n.removeControlGroups} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -44,6 +44,13 @@ done`, n.path(StateFolder)))
 
 // mountMemory mounts what a reboot empties.
 func (n *node) mountMemory() error { return run("mount -t tmpfs -o mode=755 run /run") }
+
+// removeControlGroups removes those of containers that ended with an earlier life:
+// a reboot leaves none, and for each the kubelet waits three seconds, twice. One
+// with a process in it, of the other node, stays.
+func (n *node) removeControlGroups() error {
+	return run("find /sys/fs/cgroup -depth -type d -path '*/k8s.io/*' -exec rmdir {} + 2>/dev/null || true")
+}
 
 // shieldKernel keeps the kubelet's settings from the machine's kernel, and gives
 // each life of the node a boot ID of its own.
