@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // needs skips a test of something that the machine or its kernel lacks. With
@@ -40,6 +42,13 @@ func needs(t testing.TB, need string) {
 	case "tcx":
 		if major, minor := release(t); major < 6 || major == 6 && minor < 6 {
 			missing = "tcx came with Linux 6.6"
+		}
+	case "cookies":
+		host, err := netdev.CurrentNamespace()
+		must(t, err)
+		defer host.Close()
+		if host.Cookie == 0 {
+			missing = "network namespaces have cookies from Linux 5.14 on"
 		}
 	case "names that move":
 		if !altNamesMove(t) {

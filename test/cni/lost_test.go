@@ -754,6 +754,7 @@ func TestALateDELLeavesTheNICToANamespaceThatLooksLikeItsOwn(t *testing.T) {
 	if inLab() {
 		t.Skip("what another plugin does to a NIC there, it does not undo")
 	}
+	needs(t, "cookies")
 	r := newRig(t, 1)
 	p, config := r.pod(), r.config(rails[0])
 	inode := func() uint64 {
