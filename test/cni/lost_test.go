@@ -174,6 +174,18 @@ func TestAnADDThatWasKilledTakesNothingFromWhereSomebodyBroughtIt(t *testing.T) 
 	r.expectClean()
 }
 
+// A runtime that never got the answer does not know that its ADD has succeeded.
+func TestAnADDForAnAttachmentThatIsThereBeginsAnew(t *testing.T) {
+	r := newRig(t, 1)
+	before, p := hostState(t), r.pod()
+	config := r.config(rails[0])
+	p.add("net1", config)
+	p.add("net1", config)
+	p.del("net1", config)
+	r.expectHost(before)
+	r.expectClean()
+}
+
 // killDuringADD kills the plugin while its IPAM plugin is at work and the NIC
 // is on its way or in the pod.
 func (r *rig) killDuringADD(p *pod, config map[string]any) {
