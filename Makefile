@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet e2e e2e-runtimes guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -96,6 +96,11 @@ test-hosts: build peers
 # Against the device managers of the real kubelet; compiles Kubernetes once.
 test-kubelet: build
 	@ROCE_PROGRAMS=$(CURDIR)/bin test/kubelet/run
+
+# Makes one mistake at a time in the code, and tells which of them no test notices.
+# MUTATIONS names some: a list in test/mutation, or a pattern.
+test-mutation: peers
+	@$(GO) run ./test/mutation '$(MUTATIONS)'
 
 # On a real Kubernetes, with nodes made of namespaces; compiles it once.
 e2e:
