@@ -118,6 +118,10 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 			v.ParentIndex, v.NetNsID = 7, host
 			return v
 		}, false},
+		{"a link of its kind that is on a bus", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.NetNsID, v.ParentDevBus, v.ParentDev = host, "pci", "0000:08:00.0"
+			return v
+		}, false},
 		{"a physical netdev that took a virtual one's MAC", IdentityOf(virtual()), func(p *netlink.Device, v *netlink.Veth) netlink.Link {
 			p.HardwareAddr = v.HardwareAddr
 			return p
