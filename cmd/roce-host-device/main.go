@@ -44,7 +44,7 @@ func main() {
 	plugin := &cni.Plugin{
 		Node:       rdma.Host(),
 		Proc:       "/proc",
-		Managers:   netmanager.Roots{Run: "/run", Etc: "/etc"},
+		Managers:   netmanager.Host(),
 		PolicyFile: policy.File,
 		Log:        slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", "roce-host-device"),
 	}

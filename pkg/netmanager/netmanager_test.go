@@ -12,6 +12,7 @@ func TestTheManagerIsWhoConfiguresTheLinkByItself(t *testing.T) {
 		profile             = "[device]\nmanaged=true\nconnection-uuid=1111\nroute-metric-default-effective=100\n"
 		made                = "run/NetworkManager/system-connections/rail1.nmconnection"
 		ifstate, interfaces = "run/network/ifstate", "etc/network/interfaces"
+		stanza              = "iface ens11np0 inet manual\n"
 	)
 	for name, c := range map[string]struct {
 		files map[string]string
@@ -25,29 +26,15 @@ func TestTheManagerIsWhoConfiguresTheLinkByItself(t *testing.T) {
 		"it knows the device and has none":      {map[string]string{device: "[device]\nmanaged=true\n"}, None},
 		"it leaves the device alone":            {map[string]string{device: "[device]\nmanaged=false\n"}, None},
 		"another device's":                      {map[string]string{"run/NetworkManager/devices/71": profile}, None},
-		"ifupdown, by udev":                     {map[string]string{ifstate: "lo=lo\n", interfaces: "auto lo\n  allow-hotplug ens12np0 ens11np0\n"}, Ifupdown},
-		"ifupdown, in a file of its own":        {map[string]string{ifstate: "", interfaces + ".d/rails": "allow-hotplug ens11np0"}, Ifupdown},
-		"ifupdown for another":                  {map[string]string{ifstate: "", interfaces: "allow-hotplug ens11np01\n#allow-hotplug ens11np0\n"}, None},
-		"ifupdown at boot, which does it once":  {map[string]string{ifstate: "", interfaces: "auto ens11np0\n"}, None},
-		"ifupdown's file and no ifupdown":       {map[string]string{interfaces: "allow-hotplug ens11np0\n"}, None},
+		"ifupdown, by udev":                     {map[string]string{ifstate: "lo=lo\n", interfaces: "auto lo\n  allow-hotplug ens12np0 ens11np0\n" + stanza}, Ifupdown},
+		"ifupdown for another":                  {map[string]string{ifstate: "", interfaces: "allow-hotplug ens11np01\n#allow-hotplug ens11np0\n" + stanza}, None},
+		"ifupdown at boot, which does it once":  {map[string]string{ifstate: "", interfaces: "auto ens11np0\n" + stanza}, None},
+		"ifupdown's file and no ifupdown":       {map[string]string{interfaces: "allow-hotplug ens11np0\n" + stanza}, None},
 		"networkd, which needs no waiting for":  {map[string]string{"run/systemd/netif/links/7": "ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/x.network\n"}, None},
 		"a file that is none of NetworkManager": {map[string]string{device: "\x00\xff"}, None},
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := t.TempDir() // stands for the host's
-			if err := os.Mkdir(filepath.Join(root, "run"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			for path, content := range c.files {
-				path = filepath.Join(root, path)
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if is := (Roots{filepath.Join(root, "run"), filepath.Join(root, "etc")}).Of("ens11np0", 7); is != c.want {
+			if is := roots(t, c.files).Of("ens11np0", 7); is != c.want {
 				t.Errorf("%q, want %q", is, c.want)
 			}
 		})
@@ -70,4 +57,73 @@ func TestWhatIfupdownHasConfiguredIsUp(t *testing.T) {
 	if (Roots{Run: t.TempDir()}).HasUp("lo") {
 		t.Error("without ifupdown something is up")
 	}
+}
+
+// What is wanted is what `ifup --allow=hotplug ens11np0` of ifupdown 0.8.41 does.
+func TestALineOfAllowHotplugMeansWhatIfupdownTakesItFor(t *testing.T) {
+	const stanza = "\niface ens11np0 inet manual\n"
+	for lines, want := range map[string]Manager{
+		"allow-hotplug /ens*" + stanza:                          Ifupdown,
+		"allow-hotplug lo /ens1?np[!1]" + stanza:                Ifupdown,
+		"allow-hotplug /enp*" + stanza:                          None,
+		"allow-hotplug ens*" + stanza:                           None,     // a pattern has a slash
+		"allow-hotplug /ens*/2" + stanza:                        Ifupdown, // perhaps
+		"allow-hotplug /ens*=rail" + stanza:                     Ifupdown, // the name behind "=" is not asked for
+		"allow-hotplug /ens*=rail\niface rail inet manual":      None,
+		"allow-hotplug ens11np0=rail" + stanza:                  Ifupdown,
+		"allow-hotplug mac/02:*" + stanza:                       Ifupdown,
+		"allow-hotplug MAC/04:*" + stanza:                       None,
+		"allow-hotplug operstate/up" + stanza:                   Ifupdown,
+		"allow-hotplug speed/*" + stanza:                        None,
+		"auto /ens*=rail" + stanza:                              None,
+		"allow-hotplug ens11np0":                                None, // "unknown interface"
+		"allow-hotplug ens11np0\niface ens* inet manual":        None,
+		"allow-hotplug ens11np0\niface /ens* inet manual":       None,
+		"allow-hotplug ens11np0\nmapping ens*\n script x":       Ifupdown,
+		"iface ens11np0 inet manual\n mtu 9000\n allow-hotplug": Ifupdown,
+		"allow-hotplug":                                         None,
+		"iface":                                                 None,
+		"allow-hotplug \\\n  ens11np0" + stanza:                 Ifupdown,
+		"# allow-hotplug \\\nallow-hotplug ens12np0" + stanza:   None,
+		"source interfaces":                                     None, // itself
+		"source /etc/network/interfaces.d/*":                    Ifupdown,
+		"source interfaces.d/*.cfg":                             None,
+		"source none interfaces.d/ra?ls":                        Ifupdown,
+		"source-directory interfaces.d":                         Ifupdown,
+		"source-directory /etc/network/more":                    None, // not of such a name
+		"source /etc/network/more/*.cfg":                        Ifupdown,
+		"source more/*":                                         Ifupdown,
+		"source hidden/*":                                       None,
+		"source nested":                                         Ifupdown,
+		"":                                                      None, // interfaces.d is not read by itself
+	} {
+		t.Run(lines, func(t *testing.T) {
+			rails := "allow-hotplug ens11np0" + stanza
+			r := roots(t, map[string]string{
+				"run/network/ifstate": "", "etc/network/interfaces": lines,
+				"etc/network/interfaces.d/rails": rails, "etc/network/more/rails.cfg": rails, "etc/network/hidden/.rails": rails,
+				"etc/network/nested":             "source-directory interfaces.d\nsource nested interfaces\n",
+				"sys/class/net/ens11np0/address": "02:00:00:00:00:01\n", "sys/class/net/ens11np0/operstate": "up\n",
+			})
+			if is := r.Of("ens11np0", 7); is != want {
+				t.Errorf("%q, want %q", is, want)
+			}
+		})
+	}
+}
+
+// roots are those of a host that has the files.
+func roots(t *testing.T, files map[string]string) Roots {
+	t.Helper()
+	root := t.TempDir()
+	for path, content := range files {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Roots{filepath.Join(root, "run"), filepath.Join(root, "etc"), filepath.Join(root, "sys")}
 }
