@@ -53,6 +53,9 @@ type Record struct {
 	Host netdev.State `json:"host"`
 	// Manager is what configures the netdev whenever it appears on the host.
 	Manager netmanager.Manager `json:"manager,omitempty"`
+	// ManagerLacks are its settings that it should have and has not; nothing is
+	// decided by them.
+	ManagerLacks []string `json:"managerLacks,omitempty"`
 	// Back is when the NIC came back to the host.
 	Back time.Time `json:"back,omitzero"`
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -315,7 +316,12 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 		Created: time.Now().UTC(), Step: attachment.Prepared,
 		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Network: o.config.Name, Pod: o.pod,
 		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID, Cookie: pod.Cookie},
-		NIC:   nic, Host: state, Manager: manager, Args: o.args.Args, Config: o.args.StdinData,
+		NIC:   nic, Host: state, Manager: manager, ManagerLacks: o.Managers.Lacks(manager, link.Attrs().Index),
+		Args: o.args.Args, Config: o.args.StdinData,
+	}
+	if len(r.ManagerLacks) > 0 {
+		o.logFor(r).Warn("the host's network manager lacks settings without which the NIC comes back late or with other metrics; docs/deploying.md has them",
+			"manager", manager, "lacks", strings.Join(r.ManagerLacks, ", "))
 	}
 	if err := o.journal.Write(r); err != nil {
 		err = errors.Join(err, o.journal.Remove(r.ID()))

@@ -95,6 +95,12 @@ func explainNode(w *strings.Builder, node rdma.Node, devices []inventory.Device)
 		}
 	}
 	align(w, rows)
+	for _, d := range devices {
+		if h := d.Holder; h != nil && len(h.ManagerLacks) > 0 {
+			fmt.Fprintf(w, "%s comes back from its pod late or with other metrics: %s lacks %s (docs/deploying.md)\n",
+				h.Host.Name, h.Manager, strings.Join(h.ManagerLacks, ", "))
+		}
+	}
 }
 
 // align writes rows with columns as wide as they need to be.

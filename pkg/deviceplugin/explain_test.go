@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -39,6 +41,22 @@ func TestExplainTellsWhyEachDeviceIsInOrOut(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+}
+
+func TestExplainTellsWhatTheManagerOfAPodsNICLacks(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(1))
+	n.Write("config.json", guide(1))
+	n.Attach(rdma.Exclusive, sysfs.MLX5(0), sysfs.MLX5(1))
+	record, _, err := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
+	n.Must(err)
+	record.Manager, record.ManagerLacks = netmanager.NetworkManager, []string{"no-auto-default=*", "ipv4.route-metric"}
+	n.Must(n.Journal.Update(record))
+	var out strings.Builder
+	n.Must(Explain(n.Ctx, n.options(), &out))
+	const want = "\nens11np0 comes back from its pod late or with other metrics: NetworkManager lacks no-auto-default=*, ipv4.route-metric (docs/deploying.md)\n"
+	if !strings.Contains(out.String(), want) || strings.Count(out.String(), "NetworkManager lacks") != 1 {
+		t.Errorf("no %q in\n%s", want, out.String())
 	}
 }
 

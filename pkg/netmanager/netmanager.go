@@ -30,11 +30,11 @@ const (
 	Ifupdown Manager = "ifupdown"
 )
 
-// Roots are where the host's folders are: /run, /etc and /sys.
-type Roots struct{ Run, Etc, Sys string }
+// Roots are where the host's folders are: /run, /etc, /usr/lib and /sys.
+type Roots struct{ Run, Etc, Lib, Sys string }
 
 // Host are the roots of the machine that this runs on.
-func Host() Roots { return Roots{Run: "/run", Etc: "/etc", Sys: "/sys"} }
+func Host() Roots { return Roots{Run: "/run", Etc: "/etc", Lib: "/usr/lib", Sys: "/sys"} }
 
 // Of tells who configures a link of the host, by its name and ifindex. What
 // cannot be read counts as not there: without a manager nothing waits for one.
@@ -46,6 +46,15 @@ func (r Roots) Of(name string, index int) Manager {
 		return Ifupdown
 	}
 	return None
+}
+
+// Lacks says which of the settings that docs/deploying.md has for a link's manager
+// that manager is without.
+func (r Roots) Lacks(m Manager, index int) []string {
+	if m != NetworkManager {
+		return nil
+	}
+	return r.networkManagerLacks(index)
 }
 
 // HasUp tells whether ifupdown has configured a link.

@@ -3,6 +3,7 @@ package netmanager
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -112,6 +113,42 @@ func TestALineOfAllowHotplugMeansWhatIfupdownTakesItFor(t *testing.T) {
 	}
 }
 
+func TestWhatNetworkManagerIsNotToldIsSaid(t *testing.T) {
+	const (
+		device, numbered = "run/NetworkManager/devices/7", "[device]\nroute-metric-default-effective=101\n"
+		lib, run, etc    = "lib/NetworkManager/conf.d/", "run/NetworkManager/conf.d/", "etc/NetworkManager/conf.d/"
+		none             = "[main]\nno-auto-default=*\n"
+		auto, metric     = "no-auto-default=*", "ipv4.route-metric and ipv6.route-metric"
+	)
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"nothing of it":                    {map[string]string{device: numbered}, []string{auto, metric}},
+		"all of it":                        {map[string]string{device: "[device]\nmanaged=true\n", etc + "rails.conf": none}, nil},
+		"the metric only":                  {map[string]string{device: "[device]\nmanaged=true\n"}, []string{auto}},
+		"by the distribution":              {map[string]string{lib + "00-server.conf": none}, nil},
+		"by the main file":                 {map[string]string{"etc/NetworkManager/NetworkManager.conf": none}, nil},
+		"a later one in the main file":     {map[string]string{run + "z.conf": none, "etc/NetworkManager/NetworkManager.conf": "[main]\nno-auto-default=eth0\n"}, []string{auto}},
+		"one of the same name in /etc":     {map[string]string{lib + "a.conf": none, run + "a.conf": none, etc + "a.conf": ""}, []string{auto}},
+		"no file of that folder":           {map[string]string{etc + "rails.conf.bak": none}, []string{auto}},
+		"in another group":                 {map[string]string{etc + "rails.conf": "[device]\nno-auto-default=*\n"}, []string{auto}},
+		"a comment":                        {map[string]string{etc + "rails.conf": "[main]\n#no-auto-default=*\n"}, []string{auto}},
+		"added to others":                  {map[string]string{etc + "a.conf": "[main]\nno-auto-default = eth0,eth1\n", etc + "b.conf": "[main]\nno-auto-default+=*\n"}, nil},
+		"and taken away by a further file": {map[string]string{etc + "a.conf": none, etc + "b.conf": "[main]\nno-auto-default-=*;eth0\n"}, []string{auto}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := roots(t, c.files)
+			if lacks := r.Lacks(NetworkManager, 7); !slices.Equal(lacks, c.want) {
+				t.Errorf("lacks %q, want %q", lacks, c.want)
+			}
+			if lacks := r.Lacks(Ifupdown, 7); lacks != nil {
+				t.Errorf("ifupdown lacks %q", lacks)
+			}
+		})
+	}
+}
+
 // roots are those of a host that has the files.
 func roots(t *testing.T, files map[string]string) Roots {
 	t.Helper()
@@ -125,5 +162,5 @@ func roots(t *testing.T, files map[string]string) Roots {
 			t.Fatal(err)
 		}
 	}
-	return Roots{filepath.Join(root, "run"), filepath.Join(root, "etc"), filepath.Join(root, "sys")}
+	return Roots{filepath.Join(root, "run"), filepath.Join(root, "etc"), filepath.Join(root, "lib"), filepath.Join(root, "sys")}
 }

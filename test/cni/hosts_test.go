@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -129,6 +131,30 @@ func (r *rig) networkManager(nic string) {
 	must(r, err)
 	must(r, os.Mkdir(folder+"/devices", 0o755))
 	must(r, os.WriteFile(fmt.Sprintf("%s/devices/%d", folder, link.Attrs().Index), []byte("[device]\nmanaged=true\nconnection-uuid=1\n"), 0o600))
+}
+
+func TestAnADDSaysWhatNetworkManagerLacks(t *testing.T) {
+	onAHostWithAddresses(t)
+	r := newRig(t, 1)
+	r.networkManager(rails[0])
+	var log strings.Builder
+	r.cni = libcni.NewCNIConfigWithCacheDir(pluginPath(t), t.TempDir(), &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: &log}})
+	says := func() bool {
+		log.Reset()
+		p := r.pod()
+		p.add("net1", r.config(rails[0]))
+		p.del("net1", r.config(rails[0]))
+		r.overdue()
+		return strings.Contains(log.String(), "nic="+rails[0]) && strings.Contains(log.String(), `lacks="no-auto-default=*"`)
+	}
+	if !says() {
+		t.Errorf("it says %q", log.String())
+	}
+	must(t, os.Mkdir("/run/NetworkManager/conf.d", 0o755))
+	must(t, os.WriteFile("/run/NetworkManager/conf.d/rails.conf", []byte("[main]\nno-auto-default=*\n"), 0o600))
+	if says() {
+		t.Errorf("it says %q though nothing lacks", log.String())
+	}
 }
 
 // overdue makes what is owed to NICs due.
