@@ -128,8 +128,10 @@ func TestACharacterDeviceThatCouldNotBeReadIsReadAgain(t *testing.T) {
 	owner := filepath.Join(tree.Sys(), "class/infiniband_verbs/uverbs0/ibdev")
 	must(t, os.Rename(owner, owner+"-away"))
 	i := node.Inventory()
-	if devices, err := i.Devices(); err != nil || devices[0].Uverbs() != "" {
-		t.Fatalf("%v, %v", devices, err)
+	for range 3 { // the kernel leaves gaps in what it says of a folder: they have to become the same
+		if devices, err := i.Devices(); err != nil || devices[0].Uverbs() != "" {
+			t.Fatalf("%v, %v", devices, err)
+		}
 	}
 	must(t, os.Rename(owner+"-away", owner)) // in the same folder: nothing came or went
 	if devices, err := i.Devices(); err != nil || devices[0].Uverbs() == "" {
