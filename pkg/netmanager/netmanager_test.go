@@ -153,6 +153,9 @@ func TestWhatNetworkManagerIsNotToldIsSaid(t *testing.T) {
 func roots(t *testing.T, files map[string]string) Roots {
 	t.Helper()
 	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for path, content := range files {
 		path = filepath.Join(root, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
