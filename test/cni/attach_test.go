@@ -251,7 +251,7 @@ func TestAFailedADDChangesNothing(t *testing.T) {
 		tests = append(tests, test{"an MTU that the driver refuses", "net1", map[string]any{"mtu": 9600}, 105, "move it into the pod as net1"})
 		if lab.rxe == "patched" {
 			wrong := map[string]string{"shared": "exclusive", "exclusive": "shared"}[lab.mode]
-			tests = append(tests, test{"a mode that the node is not in", "net1", map[string]any{"rdmaMode": wrong}, 104, "the configuration wants RDMA mode " + wrong + ", the node is in " + lab.mode + " mode"})
+			tests = append(tests, test{"a mode that the node is not in", "net1", map[string]any{"rdmaMode": wrong}, 104, "the configuration wants RDMA mode " + wrong + ", but the node is in " + lab.mode + " mode"})
 		}
 	}
 	for _, tt := range tests {

@@ -82,7 +82,7 @@ func TestAPodWithTheWrongDeviceNodesIsRefusedHoweverOftenTheRuntimeTries(t *test
 	for range 3 { // each with a container ID of its own
 		p := r.pod()
 		err := add(p, "11111111-aaaa-4bbb-8ccc-222222222222")
-		if code(err) != 106 || !strings.Contains(err.Error(), "the character device of "+above+" became /dev/infiniband/uverbs") ||
+		if code(err) != 106 || !strings.Contains(err.Error(), "the character device of "+above+" is now /dev/infiniband/uverbs") ||
 			!strings.Contains(err.Error(), "delete the pod and create it again") {
 			t.Errorf("code %d: %v", code(err), err)
 		}
