@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -64,6 +65,21 @@ func TestTheChartSaysWhatKustomizeSays(t *testing.T) {
 			must(t, err)
 			same(t, got, kustomize(t, dir))
 		})
+	}
+}
+
+func TestTheChartTakesTheValuesOfEachDistribution(t *testing.T) {
+	files, err := filepath.Glob(chartDir + "/ci/*-values.yaml")
+	must(t, err)
+	if len(files) < len(variants) {
+		t.Errorf("only %d files", len(files))
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		must(t, err)
+		if _, err := template(t, values(t, string(b))); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
 
