@@ -158,7 +158,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags := flag.NewFlagSet("rdma-device-plugin", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // an error is one line, without the usage text
 	flags.StringVar(&c.ConfigFile, "config-file", config.DefaultFile, "the configuration `file`, JSON or YAML")
-	flags.StringVar(&c.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's root `folder`")
+	flags.StringVar(&c.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the `folder` with the kubelet's device-plugins and pod-resources")
 	flags.StringVar(&c.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
 	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's /dev is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")

@@ -20,7 +20,7 @@ import (
 type Options struct {
 	Version    string
 	ConfigFile string
-	KubeletDir string // the kubelet's root folder, with device-plugins below it
+	KubeletDir string // with the kubelet's device-plugins and pod-resources below it
 	StateDir   string // the CNI plugin's, with the journal
 	Proc       string // where proc is mounted
 	Node       rdma.Node

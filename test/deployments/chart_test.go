@@ -166,7 +166,7 @@ resources: {requests: {cpu: 1m, memory: 1Mi}}
 	text := string(indent(t, daemonSet(t, o)))
 	for _, want := range []string{
 		`"registry.example.com:5000/roce-k8s@sha256:abc"`, `"Always"`, `"name": "registry"`, `"--log-level=debug"`, `"--metrics-address=127.0.0.1:9000"`,
-		`"/var/snap/kubelet/device-plugins"`, `"/var/snap/kubelet/pod-resources"`, `"/var/lib/rancher/k3s/data/cni"`, `"/var/lib/rails"`, `"runAsUser": 987`,
+		`"/var/lib/kubelet/device-plugins"`, `"/var/snap/kubelet/pod-resources"`, `"/var/lib/rancher/k3s/data/cni"`, `"/var/lib/rails"`, `"runAsUser": 987`,
 		`"gpu": "yes"`, `"kubernetes.io/os": "linux"`, `"nodeAffinity"`, `"spc_t"`, `"cpu": "1m"`,
 	} {
 		if !strings.Contains(text, want) {
