@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -166,6 +167,107 @@ func TestEveryKeyAndEveryErrorCodeHasATest(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What an operator may meet has its entry in the runbook: every error code of the
+// CNI plugin, every metric, and every line that is logged as more than news.
+
+const runbook = "docs/runbook.md"
+
+func TestTheRunbookHasEveryErrorCode(t *testing.T) {
+	digits := regexp.MustCompile(`\d+`)
+	var codes []string
+	for _, row := range document.Table(t, filepath.Join(root, "README.md"), "| code | what happened | what to do |") {
+		codes = append(codes, digits.FindAllString(row[0], -1)...)
+	}
+	slices.Sort(codes)
+	var entries []string
+	for _, heading := range regexp.MustCompile(`(?m)^### (\d+): `).FindAllStringSubmatch(read(t, runbook), -1) {
+		entries = append(entries, heading[1])
+	}
+	document.Compare(t, runbook, entries, slices.Compact(codes)) // one code may have two causes
+}
+
+// A metric has an alarm, or is among those that need none.
+func TestTheRunbookSaysOfEveryMetricWhetherItAlarms(t *testing.T) {
+	_, alarms, _ := strings.Cut(read(t, runbook), "\n## Alarms\n")
+	alarms, _, _ = strings.Cut(alarms, "\n## ")
+	alarms, others, ok := strings.Cut(alarms, "\n### No alarm\n")
+	if !ok {
+		t.Fatalf("%s has no alarms, or does not say for what there is none", runbook)
+	}
+	metrics := document.Words(others)
+	for _, heading := range regexp.MustCompile("(?m)^### `(.*)`$").FindAllStringSubmatch(alarms, -1) {
+		metrics = append(metrics, heading[1])
+		if !regexp.MustCompile(`\brdma_device_plugin_` + heading[1] + `\b`).MatchString(alarms) {
+			t.Errorf("%s: the alarm %s has no expression", runbook, heading[1])
+		}
+	}
+	document.Compare(t, runbook, metrics, document.FirstWords(t, filepath.Join(root, "docs/device-plugin.md"), "| metric | type | labels | |"))
+}
+
+func TestTheRunbookHasEveryWarningAndError(t *testing.T) {
+	var entries []string
+	for _, program := range []string{"roce-host-device", "rdma-device-plugin"} {
+		header := "| level | log line of " + program + " | what it means, and what to do |"
+		for _, row := range document.Table(t, filepath.Join(root, runbook), header) {
+			entries = append(entries, row[0]+" "+strings.Trim(row[1], "`"))
+		}
+	}
+	document.Compare(t, runbook, entries, logged(t))
+}
+
+// logged are the lines that the programs log as warnings and errors, each once,
+// with its level.
+func logged(t *testing.T) (lines []string) {
+	t.Helper()
+	levels := map[string]string{"Warn": "WARN", "Error": "ERROR"}
+	for _, file := range append(files(t, "pkg/*.go"), files(t, "cmd/*.go")...) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(source, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) == 0 {
+				return true // err.Error() has none
+			}
+			method, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || levels[method.Sel.Name] == "" {
+				return true
+			}
+			if of, ok := method.X.(*ast.Ident); ok && of.Name != "log" {
+				return true // a package's: http.Error, status.Error
+			}
+			text := beginning(call.Args[0])
+			if text == "" {
+				t.Errorf("%s logs a text that is not written there", file)
+			}
+			lines = append(lines, levels[method.Sel.Name]+" "+text)
+			return true
+		})
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines)
+}
+
+// beginning is the string that an expression is, or begins with.
+func beginning(e ast.Expr) string {
+	if sum, ok := e.(*ast.BinaryExpr); ok {
+		return beginning(sum.X)
+	}
+	text, ok := e.(*ast.BasicLit)
+	if !ok || text.Kind != token.STRING {
+		return ""
+	}
+	s, err := strconv.Unquote(text.Value)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(s)
 }
 
 // The lanes of the forge do what .ci/run does, no more and no less.
