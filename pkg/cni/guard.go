@@ -146,14 +146,22 @@ func (o *operation) hasPrograms(link netlink.Link) (string, error) {
 	return "it has the " + programs[0].String(), nil
 }
 
-// hasFunctions: the NIC is the physical function by which the host, and SR-IOV's
-// own plugins, set up virtual ones that others may have.
+// hasFunctions: the NIC is the physical function by which the host, and others'
+// plugins, set up virtual or scalable ones that pods may have.
 func (o *operation) hasFunctions(link netlink.Link) (string, error) {
-	number, err := o.Node.VirtualFunctions(link.Attrs().Name)
-	if err != nil || number == 0 {
+	name := link.Attrs().Name
+	virtual, err := o.Node.VirtualFunctions(name)
+	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("it is a physical function with %d virtual functions", number), nil
+	if virtual > 0 {
+		return fmt.Sprintf("it is a physical function with %d virtual functions", virtual), nil
+	}
+	scalable, err := o.Node.ScalableFunctions(name)
+	if err != nil || scalable == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("it is a physical function with %d scalable functions", scalable), nil
 }
 
 // isRepresentor: the netdev is the switch's side of a virtual function.

@@ -36,6 +36,20 @@ func TestVirtualFunctionsAreCountedOrCannotBeTold(t *testing.T) {
 	}
 }
 
+func TestScalableFunctionsAreThoseBelowTheFunction(t *testing.T) {
+	sys := t.TempDir()
+	for _, folder := range []string{"pf/device/mlx5_core.eth.0", "pf/device/mlx5_core.sf.2", "pf/device/mlx5_core.sf.3", "sf/device/mlx5_core.eth.2", "virtual"} {
+		if err := os.MkdirAll(filepath.Join(sys, "class/net", folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]int{"pf": 2, "sf": 0, "virtual": 0} {
+		if number, err := (Node{Sys: sys}).ScalableFunctions(name); number != want || err != nil {
+			t.Errorf("%s: %d, %v; want %d", name, number, err, want)
+		}
+	}
+}
+
 // Root can open everything, but not what leads to itself.
 func TestAFileThatCannotBeOpenedIsNotAFileThatIsNotThere(t *testing.T) {
 	sys := t.TempDir()
