@@ -80,7 +80,7 @@ test-crash-lab: build peers
 
 # Has pods, networks and other plugins do their worst. ROCE_STORM_OPERATIONS and
 # ROCE_STORM_SEED make another storm, ROCE_LAB_SAMPLE=yes halves the time in the
-# lab, and takes a third off that of test-lab.
+# lab, and takes a third off that of test-lab and of test-crash-lab.
 test-hostile: test-hostile-netns test-hostile-lab
 
 test-hostile-netns: build peers
