@@ -3,6 +3,7 @@ package netdev
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -39,6 +40,21 @@ func TestConnectionsAreFoundByTheirLocalAddress(t *testing.T) {
 		if !connected || !listening {
 			t.Errorf("%s: connected %v, listening %v, among %v", want, connected, listening, connections)
 		}
+	}
+	l, err := net.Listen("tcp", ":0") // of both families: its connections are IPv6 sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	connections, err := n.Connections(t.Context(), netip.MustParseAddr("127.0.0.1"))
+	if err != nil || !slices.ContainsFunc(connections, func(at Connection) bool { return at.Peer.String() == c.LocalAddr().String() }) {
+		t.Errorf("not the server's end of one from %s: %v, %v", c.LocalAddr(), connections, err)
 	}
 	if peers, err := n.Connections(t.Context(), netip.MustParseAddr("127.0.0.99")); err != nil || len(peers) != 0 {
 		t.Errorf("%v, %v", peers, err)

@@ -51,3 +51,17 @@ func TestAMountPointIsReadAsTheKernelEscapesIt(t *testing.T) {
 		}
 	}
 }
+
+func TestAPodsNamespaceIsToldFromAPersonsByItsName(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/run/netns/cni-4cc8a6c5-6bd5-9f4d-6c5f-0e1c5a0a4b7e": true,  // containerd
+		"/var/run/netns/8a7d3c1e-52f0-4c39-9d0e-6b1f0a2c4d5e": true,  // CRI-O
+		"/run/docker/netns/3f1c2a9b7d6e":                      true,  // Docker
+		"/run/netns/blue":                                     false, // `ip netns add`
+		"/run/netns/a-name-of-a-person-with-four-dashes":      false,
+	} {
+		if is := isNamedByRuntime(path); is != want {
+			t.Errorf("%s: %v", path, is)
+		}
+	}
+}

@@ -137,6 +137,17 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 	}
 }
 
+func TestTwoPortsOfAFunctionAreNotTheSame(t *testing.T) {
+	id := Identity{ParentBus: "pci", Parent: "0000:08:00.0", PermanentMAC: "94:6d:ae:00:00:01", Index: 7, MAC: "94:6d:ae:00:00:01"}
+	moved, port, function := id, id, id
+	moved.Index, moved.MAC = 2, "02:00:00:00:00:09"
+	port.PermanentMAC = "94:6d:ae:00:00:02"
+	function.Parent = "0000:08:00.1"
+	if !id.Same(moved) || id.Same(port) || id.Same(function) {
+		t.Errorf("elsewhere %v, the other port %v, another function %v", id.Same(moved), id.Same(port), id.Same(function))
+	}
+}
+
 func TestTheKeyOfANetdevStaysTheSameWhateverAPodDoes(t *testing.T) {
 	for _, link := range []netlink.Link{
 		&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens12np0", ParentDevBus: "pci", ParentDev: "0000:08:00.0"}},

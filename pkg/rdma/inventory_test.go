@@ -325,3 +325,17 @@ func TestADeviceBesideTheMainOneOfItsFunctionIsAnother(t *testing.T) {
 		}
 	}
 }
+
+func TestOfTwoDevicesWithUverbsTheFirstIsTheMainOne(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	later := sysfs.SMI(hca, 30)
+	later.NoUverbs = false
+	node, _ := simulate(t, hca, later)
+	devices, err := node.Devices()
+	must(t, err)
+	for _, d := range devices {
+		if want := d.Name == later.RDMA; d.Beside != want {
+			t.Errorf("%s: beside %v", d.Name, d.Beside)
+		}
+	}
+}

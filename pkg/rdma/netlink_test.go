@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,5 +48,43 @@ func TestAKernelThatDoesNotKnowTheQuestionIsToldFromOneThatRefuses(t *testing.T)
 		if isUnknownCommand(err) != unknown {
 			t.Errorf("%v: %v", err, !unknown)
 		}
+	}
+}
+
+func TestQueuePairsOfTheSystemAreNobodys(t *testing.T) {
+	const reliable = 2 // IB_QPT_RC
+	attr := func(kind int, value []byte) []byte { return nl.NewRtAttr(kind, value).Serialize() }
+	of := func(kind byte) []byte { return attr(nldevAttrResType, []byte{kind}) }
+	process := func(pid uint32) []byte { return attr(nldevAttrResPID, nl.Uint32Attr(pid)) }
+	service := func(name string) []byte { return attr(nldevAttrKernName, nl.ZeroTerminated(name)) }
+	for _, tt := range []struct {
+		entry []byte
+		want  string // "" for nobody
+	}{
+		{slices.Concat(of(reliable), process(77)), "process 77"},
+		{slices.Concat(of(reliable), service("nvme_rdma")), "nvme_rdma"},
+		{slices.Concat(of(reliable), service("mlx4_ib")), "mlx4_ib"},
+		{slices.Concat(of(reliable), service("mlx5_ib")), ""}, // the driver's own half
+		{slices.Concat(of(reliable), service("ib_core")), ""},
+		{slices.Concat(of(qpGSI), process(77)), ""},
+		{slices.Concat(of(qpSMI), service("x")), ""},
+		{of(reliable), ""},
+	} {
+		user, ok := queuePairUser(tt.entry, "mlx5_core")
+		if ok != (tt.want != "") || ok && user.String() != tt.want {
+			t.Errorf("%q: %v, %v, want %q", tt.entry, user, ok, tt.want)
+		}
+	}
+}
+
+func TestAttributesAreReadWhateverTheirLength(t *testing.T) {
+	guid := []byte{1, 0, 0xc6, 0, 3, 0xae, 0x6d, 0x94}
+	link := linkOf(slices.Concat(
+		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_NAME, nl.ZeroTerminated("rxe_nic")).Serialize(),
+		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_NAME, nl.ZeroTerminated("mlx5_0")).Serialize(), // 7 bytes
+		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(3)).Serialize(),
+		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_NODE_GUID, guid).Serialize()))
+	if want := (Link{Index: 3, Name: "mlx5_0", NodeGUID: "946d:ae03:00c6:0001"}); link != want {
+		t.Errorf("%+v, want %+v", link, want)
 	}
 }

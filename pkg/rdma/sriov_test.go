@@ -97,3 +97,27 @@ func TestANetdevThatIsGoneSaysNothingAndAProcessWithoutDescriptorsCannotTell(t *
 		t.Error("a file that was read")
 	}
 }
+
+func TestARepresentorIsNoOtherPortOfItsFunction(t *testing.T) {
+	sys := t.TempDir()
+	names := []string{"ens12np0", "ens12npf0vf3"}
+	write := func(port string) {
+		for _, name := range names {
+			if err := os.MkdirAll(filepath.Join(sys, "class/net/ens12np0/device/net", name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.MkdirAll(filepath.Join(sys, "class/net", name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(sys, "class/net/ens12npf0vf3/phys_port_name"), []byte(port), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for port, want := range map[string]bool{"pf0vf3\n": false, "p1\n": true} {
+		write(port)
+		if has, err := (Node{Sys: sys}).HasSiblings("ens12np0"); has != want || err != nil {
+			t.Errorf("beside port %q: %v, %v", port, has, err)
+		}
+	}
+}
