@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 )
 
 func TestANICIsKnownByItsPermanentAddressBeforeAllThatHaveThatOne(t *testing.T) {
@@ -28,6 +30,15 @@ func TestANICIsKnownByItsPermanentAddressBeforeAllThatHaveThatOne(t *testing.T) 
 		link, err := withMAC(tt.links, burnt)
 		if (err != nil) != (tt.want == "") || err == nil && (link == nil || link.Attrs().Name != tt.want) {
 			t.Errorf("%v, %v, want %q", link, err, tt.want)
+		}
+	}
+}
+
+func TestAKernelPathMeansTheNICOfADeviceInIt(t *testing.T) {
+	path := selector{"kernelpath", "/sys/devices/pci0000:00/0000:00:01.0/0000:08:00.0"}
+	for address, want := range map[string]bool{"0000:08:00.0": true, "0000:09:00.0": false, "": false} { // "" is a virtual NIC's
+		if is := path.isOf(&attachment.Record{NIC: attachment.NIC{Address: address}}); is != want {
+			t.Errorf("the NIC at %q: %v", address, is)
 		}
 	}
 }
