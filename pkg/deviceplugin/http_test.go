@@ -138,6 +138,15 @@ func TestAHangingDriverIsUnhealthy(t *testing.T) {
 	}
 }
 
+func TestOnlyAMistakeThatCostsAResourceIsNotReady(t *testing.T) {
+	for cost, ready := range map[config.Cost]bool{config.LeftOut: false, config.Ignored: true, config.Nothing: true} {
+		m := &manager{config: &configFile{Config: &config.Config{Faults: config.Errors{{Cost: cost}}}}}
+		if err := m.ready(); (err == nil) != ready {
+			t.Errorf("cost %d: %v", cost, err)
+		}
+	}
+}
+
 func TestLooksThatFailForMinutesAreUnhealthy(t *testing.T) {
 	m := &manager{config: &configFile{Config: &config.Config{}}}
 	failed := errors.New("readdir: no such file or directory")

@@ -251,6 +251,36 @@ func TestANICOfANetworkManagerGetsItsAddressesFromTheJournalOnlyWhenTheManagerHa
 	}
 }
 
+func TestWhatAManagerDidNotBringIsAddedOnceThoughTheNameIsOwedForLong(t *testing.T) {
+	n := newTestNode(t)
+	host := node.NewHost(t)
+	record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
+	address := netip.MustParsePrefix("192.168.1.1/24")
+	record.Manager, record.Host.Addresses = netmanager.NetworkManager, []netdev.Address{{Prefix: address}}
+	node.AddNIC(t, host, record.Host.Name)
+	n.Must(n.Journal.Write(record))
+	r := &rescuer{host: host, journal: n.Journal, log: n.Log(), done: n.Must}
+	r.rescue(n.Ctx, []*attachment.Record{record})
+	link, err := host.Link(n.Ctx, record.NIC.Netdev, host)
+	n.Must(err)
+	for _, want := range []int{1, 0} {
+		owed, err := n.Journal.Owed()
+		n.Must(err)
+		if len(owed) != 1 {
+			t.Fatalf("owed: %v\n%s", owed, n.Logs)
+		}
+		owed[0].Back = time.Now().Add(-time.Minute) // the manager has had its time
+		n.Must(n.Journal.Owe(owed[0]))
+		attachment.SettleDue(n.Ctx, owed, r.way)
+		addresses, err := netlink.AddrList(link, unix.AF_INET)
+		n.Must(err)
+		if len(addresses) != want {
+			t.Errorf("addresses %v, want %d\n%s", addresses, want, n.Logs)
+		}
+		n.Must(host.DeleteAddresses(link, record.Host.Addresses)) // the host wants none
+	}
+}
+
 func TestANameThatIsTakenIsGivenBackWhenItIsFree(t *testing.T) {
 	n := newTestNode(t)
 	host := node.NewHost(t)

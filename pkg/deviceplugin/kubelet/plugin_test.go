@@ -624,9 +624,21 @@ func TestEveryCallIsSafe(t *testing.T) {
 }
 
 func TestAPathTooLongForASocketIsExplained(t *testing.T) {
-	folder := NewFolder("/"+strings.Repeat("a", 80), silent)
-	if _, _, err := folder.listen(); err == nil || !strings.Contains(err.Error(), "use a shorter --kubelet-dir") {
-		t.Errorf("got %v", err)
+	n := newNode(t)
+	for length, fits := range map[int]bool{unixPathMax - 1: true, unixPathMax: false, unixPathMax + 1: false} {
+		shortest := len(n.folder.path(ownPrefix + randomName() + socketSuffix))
+		dir := filepath.Join(n.dir, strings.Repeat("a", length-shortest-1))
+		if err := os.MkdirAll(filepath.Join(dir, folderName), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		l, _, err := NewFolder(dir, silent).listen()
+		if fits && err == nil {
+			l.Close()
+			continue
+		}
+		if fits || err == nil || !strings.Contains(err.Error(), "use a shorter --kubelet-dir") {
+			t.Errorf("%d bytes: %v", length, err)
+		}
 	}
 }
 

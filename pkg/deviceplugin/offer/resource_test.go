@@ -13,7 +13,7 @@ import (
 
 func TestAnOfferThatSaysTheSameIsNoNews(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
-	c := config.Resource{Mode: config.PerDevice, Units: 1}
+	c := config.Resource{Mode: config.PerDevice, Units: 1, CharDevices: []config.CharDevice{config.Uverbs, config.RDMACM}}
 	r := NewResource("a")
 	r.Replace(New(c, n.candidates(), true, nil))
 	_, changed := r.Devices()
@@ -22,6 +22,12 @@ func TestAnOfferThatSaysTheSameIsNoNews(t *testing.T) {
 	case <-changed:
 		t.Error("news")
 	default:
+	}
+	list, _ := r.Devices()
+	answer, err := r.Allocate([]string{list[0].ID})
+	n.Must(err)
+	if len(answer.Devices) != 1 { // rdma_cm is gone
+		t.Errorf("a container gets %v", answer.Devices)
 	}
 	ill := n.candidates()
 	ill[0].Healthy = false
