@@ -51,6 +51,7 @@ func tree(t *testing.T, root string) string {
 func TestAFileIsWrittenWithItsFoldersReplacedAndRemoved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "k8s.cni.cncf.io/devinfo")
 	path := filepath.Join(dir, "cni/default-net1.json")
+	defer unix.Umask(unix.Umask(0o077)) // a runtime may have any
 	for _, content := range []string{"one", "two, longer", ""} {
 		must(t, beneath.Write(dir, path, []byte(content)))
 		b, err := os.ReadFile(path)

@@ -54,6 +54,7 @@ func TestRefusedConfig(t *testing.T) {
 		{types.NewError(999, "invalid CIDR address: 10.0.0.0/33", ""), true},
 		{types.NewError(999, "json: cannot unmarshal string into Go struct field IPAMConfig.ipam.ranges", ""), true},
 		{fmt.Errorf("free: %w", types.NewError(7, "no", "")), true},
+		{types.NewError(999, "invalid CIDR address: 10.0.0.0/33", "in the file of a lease"), false},
 		{types.NewError(999, "pool has an invalid CIDR address: 10.0.0.0/33", ""), false},
 		{types.NewError(999, "config file not found", ""), false},
 		{types.NewError(999, "open /var/lib/cni: no space left on device", ""), false},

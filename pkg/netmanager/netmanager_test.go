@@ -85,6 +85,7 @@ func TestALineOfAllowHotplugMeansWhatIfupdownTakesItFor(t *testing.T) {
 		"allow-hotplug":                                         None,
 		"iface":                                                 None,
 		"allow-hotplug \\\n  ens11np0" + stanza:                 Ifupdown,
+		"allow-hotplug \\\n#rail ens11np0" + stanza:             Ifupdown, // no line begins there
 		"# allow-hotplug \\\nallow-hotplug ens12np0" + stanza:   None,
 		"source interfaces":                                     None, // itself
 		"source /etc/network/interfaces.d/*":                    Ifupdown,

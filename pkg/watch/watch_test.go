@@ -160,6 +160,15 @@ func TestWithoutAWatchTheFolderIsLookedAtAndThatIsSaidOnce(t *testing.T) {
 	}
 }
 
+func TestEventsThatWereLostCountAsAChange(t *testing.T) {
+	w, err := fsnotify.NewWatcher()
+	must(t, err)
+	next := watched(t, Folder{Dir: t.TempDir(), NewWatcher: func() (*fsnotify.Watcher, error) { return w, nil }})
+	next("the start")
+	w.Errors <- fsnotify.ErrEventOverflow
+	next("an overflow")
+}
+
 func TestWatchesThatAreExhaustedAreNoSilence(t *testing.T) {
 	w := follower{dir: t.TempDir()}
 	if moved, err := w.follow(); !moved || err != nil {
