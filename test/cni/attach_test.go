@@ -73,11 +73,12 @@ func TestAddressesAndRoutesComeBackAsTheHostSetThem(t *testing.T) {
 		"route add multicast 239.1.0.0/16 dev " + nic,
 		"-6 route add fd00:201::/48 via fe80::9 mtu lock 1400 pref high dev " + nic,
 	}
-	// A DHCP client sets all of them again.
+	// A DHCP client sets all of them again, and a router's advertisement the last.
 	leased := []string{
 		"addr add 192.168.110.5/24 valid_lft 600 preferred_lft 600 dev " + nic,
 		"route add 10.110.0.0/16 via 192.168.110.1 proto dhcp dev " + nic,
 		"route add 10.111.0.0/16 src 192.168.110.5 proto dhcp dev " + nic,
+		"-6 route add fd00:202::/48 via fe80::9 proto ra dev " + nic,
 	}
 	for name, config := range map[string]map[string]any{
 		"beside IPAM":        {},

@@ -32,6 +32,8 @@ func TestANICThatTheHostNeedsIsRefusedUnlessForced(t *testing.T) {
 			[]string{"ip rule del priority 1111", "ip route del default table 111"}, "the host's default route goes through it"},
 		{"one that all but some come to", []string{"ip route add default dev " + nic + " table 111", "ip rule add priority 1111 not fwmark 7 lookup 111"},
 			[]string{"ip rule del priority 1111", "ip route del default table 111"}, "the host's default route goes through it"},
+		{"one that all that the host itself sends comes to", []string{"ip route add default dev " + nic + " table 111", "ip rule add priority 1111 iif lo lookup 111"},
+			[]string{"ip rule del priority 1111", "ip route del default table 111"}, "the host's default route goes through it"},
 		{"all of IPv6", []string{"ip -6 route add 2000::/3 dev " + nic}, []string{"ip -6 route del 2000::/3"}, "the host's default route goes through it"},
 		{"the way to the default gateway", []string{"ip route add 198.51.100.1 dev " + nic, "ip route add default via 198.51.100.1 dev " + rails[1] + " onlink"},
 			[]string{"ip route del default", "ip route del 198.51.100.1"}, "the host reaches its default gateway 198.51.100.1 through it"},

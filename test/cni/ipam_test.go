@@ -146,6 +146,18 @@ func TestGCAndSTATUSAreForwardedToTheIPAMPlugin(t *testing.T) {
 	}
 }
 
+func TestAnIPAMPluginThatIsOlderThanACommandFailsNone(t *testing.T) {
+	r := newRig(t, 1)
+	r.scriptIPAM("scripted", map[string]string{"STATUS": ipamError("unknown CNI_COMMAND: STATUS"), "GC": ipamError("unknown CNI_COMMAND: GC")})
+	b, err := json.Marshal(r.config(rails[0], map[string]any{"ipam": map[string]any{"type": "scripted"}, "cni.dev/valid-attachments": []any{}}))
+	must(t, err)
+	for _, command := range []string{"GC", "STATUS"} {
+		if _, err := r.pod().direct(command, "", b); err != nil {
+			t.Errorf("%s: code %d: %v", command, code(err), err)
+		}
+	}
+}
+
 func TestIPAMRoutesAreInstalledWithAllThatTheySay(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()

@@ -351,16 +351,17 @@ func TestARecordOfAnEarlierBootIsHistory(t *testing.T) {
 
 // A DEL may never come. The kernel had its NIC already, or the boot.
 func TestTheNextADDOfANICEndsAnAttachmentThatIsOver(t *testing.T) {
-	for name, change := range map[string][2]string{
-		"of an earlier boot":         {`"bootID": "`, `"bootID": "earlier-`},
-		"brought back by the rescue": {`"step": "attached"`, `"step": "returned"`},
+	for name, change := range map[string][]string{
+		"of an earlier boot":                     {`"bootID": "`, `"bootID": "earlier-`},
+		"of one that numbered links another way": {`"bootID": "`, `"bootID": "earlier-`, `"lower": `, `"lower": 9`},
+		"brought back by the rescue":             {`"step": "attached"`, `"step": "returned"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, 2)
 			before, p := hostState(t), r.pod()
 			p.add("net1", r.config(rails[0]))
 			record := r.records()[0]
-			over := strings.Replace(string(readFile(t, record)), change[0], change[1], 1)
+			over := strings.NewReplacer(change...).Replace(string(readFile(t, record)))
 			p.del("net1", r.config(rails[0]))
 			must(t, os.WriteFile(record, []byte(over), 0o600))
 			lease := filepath.Join(r.stateDir, "ipam", "roce-net1", "172.31.1.2")
