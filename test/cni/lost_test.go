@@ -929,7 +929,7 @@ func TestAMACAddressThatIsTakenMakesNoOtherLinkOurs(t *testing.T) {
 	p.exec("bash", "-ec", "ip link set net1 down; ip link set net1 address 02:00:00:00:00:bb; ip link set net1 up")
 	run(t, append([]string{"ip"}, strings.Fields(fmt.Sprintf(macvlan, "up1"))...)...)
 	run(t, "ip", "link", "set", "up1", "alias", "another", "up")
-	other := run(t, "ip", "-d", "link", "show", "up1")
+	other := settled(t, func() string { return run(t, "ip", "-d", "link", "show", "up1") })
 	for range 2 {
 		if err := p.tryDel("net1", config); code(err) != 110 || !strings.Contains(err.Error(), "set its MAC address 02:00:00:00:00:aa") {
 			t.Errorf("code %d: %v", code(err), err)
