@@ -2,9 +2,9 @@ package cni_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -275,11 +275,21 @@ func (r *rig) expect(what, want string, now func() string) {
 	if within(30*time.Second, func() bool { have = now(); return have == want }) {
 		return
 	}
-	before, after := filepath.Join(r.TempDir(), "before"), filepath.Join(r.TempDir(), "after")
-	must(r, os.WriteFile(before, []byte(want+"\n"), 0o600))
-	must(r, os.WriteFile(after, []byte(have+"\n"), 0o600))
-	diff, _ := exec.Command("diff", "-U0", before, after).CombinedOutput()
-	r.Errorf("%s is not as it was:\n%s", what, diff)
+	r.Errorf("%s is not as it was:\n%s", what, difference(want, have))
+}
+
+// difference is the lines of two texts that the other does not have.
+func difference(before, after string) string {
+	var b strings.Builder
+	for _, side := range []struct{ sign, lines, others string }{{"-", before, after}, {"+", after, before}} {
+		others := strings.Split(side.others, "\n")
+		for line := range strings.SplitSeq(side.lines, "\n") {
+			if !slices.Contains(others, line) {
+				fmt.Fprintln(&b, side.sign+line)
+			}
+		}
+	}
+	return b.String()
 }
 
 // inside runs f on a thread in the pod's namespace with the index of net1.
