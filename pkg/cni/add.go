@@ -345,7 +345,7 @@ func (o *operation) permit(link netlink.Link) error {
 	if why := netdev.Unfit(link); why != "" {
 		return fail(codeGuard, link.Attrs().Name, why, nil, "nothing was changed")
 	}
-	return o.guardNetdev(link)
+	return o.guard(o.ctx, link, o.guards().Netdev)
 }
 
 // checkRequest refuses what the configuration asks for and this NIC cannot do.

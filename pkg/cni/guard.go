@@ -1,123 +1,69 @@
 package cni
 
 import (
-	"fmt"
-	"net"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
+	"context"
+	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/guard"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// guardNetdev refuses a netdev that the host itself needs, unless "force" is
-// set.
-func (o *operation) guardNetdev(link netlink.Link) error {
-	return o.guard(link, o.carriesTraffic, o.hasMaster, o.servesPod, o.hasUppers, o.hasPrograms, o.isRepresentor, o.hasFunctions)
+// guards knows what the host needs.
+func (o *operation) guards() guard.Guard {
+	return guard.Guard{Host: o.host, Node: o.Node, Proc: o.Proc, RDMA: o.hostRDMA}
 }
 
-// guardRDMA does the same for the netdev's RDMA device.
-func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
-	if device == nil {
-		return nil
-	}
-	return o.guard(link,
-		func(link netlink.Link) (string, error) { return servesOthers(link, *device), nil },
-		func(netlink.Link) (string, error) { return o.isInUse(*device) })
-}
-
-// guard asks for reasons not to move a link: "" is none.
-func (o *operation) guard(link netlink.Link, reasons ...func(netlink.Link) (string, error)) error {
+// guard refuses a link that the host needs, unless "force" is set: why is the
+// reason, "" for none.
+func (o *operation) guard(ctx context.Context, link netlink.Link, why func(context.Context, netlink.Link) (string, error)) error {
 	if o.config.Force {
 		return nil
 	}
-	for _, reason := range reasons {
-		why, err := reason(link)
-		if err != nil {
-			return fail(codeGuard, link.Attrs().Name, "find out whether the host needs it", err, `"force": true moves it all the same`)
-		}
-		if why != "" {
-			return fail(codeGuard, link.Attrs().Name, why, nil, `"force": true moves it all the same; nothing was changed`)
-		}
+	reason, err := why(ctx, link)
+	if err != nil {
+		return fail(codeGuard, link.Attrs().Name, "find out whether the host needs it", err, `"force": true moves it all the same`)
+	}
+	if reason != "" {
+		return fail(codeGuard, link.Attrs().Name, reason, nil, `"force": true moves it all the same; nothing was changed`)
 	}
 	return nil
 }
 
-// carriesTraffic: the default route goes through the NIC, or the only way to
-// the default gateway does, or a multipath route does, which the kernel would
-// delete for the other NICs, too. The default route of a table for some packets
-// only, such as those with the NIC's own address, does not count.
-func (o *operation) carriesTraffic(link netlink.Link) (string, error) {
-	index := link.Attrs().Index
-	routes, err := o.host.AllRoutes(o.ctx)
-	if err != nil {
-		return "", err
+// guardRDMA refuses a netdev whose RDMA device the host needs.
+func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
+	if device == nil {
+		return nil
 	}
-	common, err := o.host.CommonTables(o.ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, r := range routes {
-		shared := slices.ContainsFunc(r.MultiPath, func(hop *netlink.NexthopInfo) bool { return hop.LinkIndex == index })
-		switch byDefault := common[r.Table] && (r.Dst == nil || isDefault(r.Dst)); {
-		case byDefault && (shared || r.LinkIndex == index):
-			return "the host's default route goes through it", nil
-		case shared:
-			return fmt.Sprintf("the host's route to %s goes through it and others", r.Dst), nil
-		case !byDefault || r.Gw == nil:
-			continue
-		}
-		if way, err := o.host.WayTo(r.Gw); err == nil && way.LinkIndex == index {
-			return "the host reaches its default gateway " + r.Gw.String() + " through it", nil
-		}
-	}
-	return "", nil
+	return o.guard(o.ctx, link, func(_ context.Context, link netlink.Link) (string, error) {
+		return o.guards().Device(link, *device)
+	})
 }
 
-// isDefault tells whether a route is the default one, or one of the two halves by
-// which VPNs come before it, or goes to all global addresses of IPv6 (RFC 4291,
-// section 2.4; IANA gives out no others).
-func isDefault(n *net.IPNet) bool {
-	ones, _ := n.Mask.Size()
-	return ones <= 1 || n.String() == "2000::/3"
+// startGuardOfAddresses asks for the use of the NIC's addresses in parallel with
+// the other checks; the returned function waits for the answer.
+func (o *operation) startGuardOfAddresses(link netlink.Link) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- o.guard(o.ctx, link, o.guards().Addresses) }()
+	return func() error { return <-done }
 }
 
-// hasMaster: the NIC is a port of a bond, a bridge or the like.
-func (o *operation) hasMaster(link netlink.Link) (string, error) {
-	index := link.Attrs().MasterIndex
-	if index == 0 {
-		return "", nil
-	}
-	master, err := o.host.LinkAt(index)
-	if err != nil {
-		return "", fmt.Errorf("look up its master: %w", err)
-	}
-	return fmt.Sprintf("it is a port of %s %s", master.Type(), master.Attrs().Name), nil
+// startSurvey does the same for what is on top of the NIC in other namespaces. The
+// way back deletes such things; this is for a NIC that came back another way.
+func (o *operation) startSurvey(link netlink.Link) (wait func() error) {
+	ctx, cancel := context.WithTimeout(o.ctx, surveyTimeout)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- o.guard(ctx, link, o.guards().Elsewhere)
+	}()
+	return func() error { return <-done }
 }
 
-// hasUppers: there are VLANs, macvlans and the like on the NIC, perhaps those
-// of other pods, which would lose their lower device.
-func (o *operation) hasUppers(link netlink.Link) (string, error) {
-	uppers, err := o.host.Uppers(o.ctx, link)
-	if err != nil {
-		return "", err
-	}
-	if len(uppers) > 0 {
-		return uppers[0].String() + " is on top of it", nil
-	}
-	borrowed, err := o.host.BorrowedAddresses(o.ctx, link)
-	if err != nil {
-		return "", err
-	}
-	if len(borrowed) > 0 {
-		return fmt.Sprintf("a macvlan in another namespace is on top of it (with the address %s)", borrowed[0]), nil
-	}
-	return "", nil
-}
+// surveyTimeout bounds the look into all namespaces, where somebody may be slow
+// to answer.
+const surveyTimeout = 500 * time.Millisecond
 
 // uppers are the names of what is on top of a NIC. Only with "force" can there
 // be any.
@@ -134,88 +80,4 @@ func (o *operation) uppers(link netlink.Link) ([]string, error) {
 		names = append(names, u.Name)
 	}
 	return names, nil
-}
-
-// hasPrograms: XDP or tcx programs see the NIC's packets, and would go on
-// doing so in the pod.
-func (o *operation) hasPrograms(link netlink.Link) (string, error) {
-	programs, err := o.host.Programs(link)
-	if err != nil || len(programs) == 0 {
-		return "", err
-	}
-	return "it has the " + programs[0].String(), nil
-}
-
-// hasFunctions: the NIC is the physical function by which the host, and others'
-// plugins, set up virtual or scalable ones that pods may have.
-func (o *operation) hasFunctions(link netlink.Link) (string, error) {
-	name := link.Attrs().Name
-	virtual, err := o.Node.VirtualFunctions(name)
-	if err != nil {
-		return "", err
-	}
-	if virtual > 0 {
-		return fmt.Sprintf("it is a physical function with %d virtual functions", virtual), nil
-	}
-	scalable, err := o.Node.ScalableFunctions(name)
-	if err != nil || scalable == 0 {
-		return "", err
-	}
-	return fmt.Sprintf("it is a physical function with %d scalable functions", scalable), nil
-}
-
-// isRepresentor: the netdev is the switch's side of a virtual function.
-func (o *operation) isRepresentor(link netlink.Link) (string, error) {
-	port, err := o.Node.Representor(link.Attrs().Name)
-	if err != nil || port == "" {
-		return "", err
-	}
-	return "it is the representor of a virtual function, port " + port, nil
-}
-
-// servesOthers: the RDMA device belongs to several netdevs: those of a function
-// with two ports, or the ports of a bond.
-func servesOthers(link netlink.Link, device rdma.Device) string {
-	for _, other := range device.Netdevs {
-		if other != link.Attrs().Name {
-			return fmt.Sprintf("its RDMA device %s serves %s as well", device.Name, other)
-		}
-	}
-	return ""
-}
-
-// isInUse: a process of the host or a kernel service has queue pairs on the
-// RDMA device.
-func (o *operation) isInUse(device rdma.Device) (string, error) {
-	host, err := o.hostRDMA()
-	if err != nil {
-		return "", err
-	}
-	link, ok, err := host.Find(device)
-	if !ok || err != nil {
-		return "", err
-	}
-	users, err := host.Users(link, device.Driver)
-	if err != nil {
-		return "", err
-	}
-	var names []string
-	for _, user := range users {
-		if !o.isInPod(user) {
-			names = append(names, user.String())
-		}
-	}
-	if len(names) == 0 {
-		return "", nil
-	}
-	return fmt.Sprintf("its RDMA device %s is in use on the host by %s", device.Name, strings.Join(names, ", ")), nil
-}
-
-// isInPod tells whether a process is in another network namespace. In shared
-// mode pods see all RDMA devices, and a program may open those of NICs that its
-// pod does not have: that must not keep the NICs from others.
-func (o *operation) isInPod(user rdma.User) bool {
-	var st unix.Stat_t
-	err := unix.Stat(filepath.Join(o.Proc, strconv.Itoa(user.PID), "ns/net"), &st)
-	return user.Service == "" && err == nil && st.Ino != o.host.ID
 }
