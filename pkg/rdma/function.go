@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -125,4 +126,34 @@ func functionAddress(path string) (bus, address string) {
 		return BusAuxiliary, base
 	}
 	return "", ""
+}
+
+// PhysicalFunctionOf returns the PCI address of the physical function that
+// carries a device, whatever is between them: that of a virtual or of a scalable
+// function. It is "" for a device on no bus. Other namespaces do not matter.
+func (n Node) PhysicalFunctionOf(d Device) string {
+	switch {
+	case d.PhysicalFunction != "":
+		return filepath.Base(d.PhysicalFunction)
+	case d.Bus == BusPCI:
+		return d.Address
+	case d.Bus == "":
+		return ""
+	}
+	path, err := os.Readlink(n.functionPath(d.Bus, d.Address))
+	if err != nil {
+		return ""
+	}
+	for ; len(path) > 1; path = filepath.Dir(path) {
+		if IsPCIAddress(filepath.Base(path)) {
+			return filepath.Base(path)
+		}
+	}
+	return ""
+}
+
+// ComparePCI compares PCI addresses, of which the domain may be longer in one
+// than in the other.
+func ComparePCI(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
 }
