@@ -43,6 +43,8 @@ func TestAMountPointIsReadAsTheKernelEscapesIt(t *testing.T) {
 	for escaped, want := range map[string]string{
 		`/run/netns/a`:       "/run/netns/a",
 		`/tmp/with\040space`: "/tmp/with space",
+		`/tmp/with\011tab`:   "/tmp/with\ttab",
+		`/tmp/two\012lines`:  "/tmp/two\nlines",
 		`/tmp/back\134slash`: `/tmp/back\slash`,
 		`/tmp/\134040`:       `/tmp/\040`,
 	} {
