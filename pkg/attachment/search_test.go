@@ -1,0 +1,122 @@
+package attachment
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
+)
+
+// A NIC that is somewhere else than where ADD brought it may have got there as the
+// pod's, or have been given to somebody else since.
+func TestANICIsBroughtBackOnlyFromWhereItsOwnPodCanHaveLeftIt(t *testing.T) {
+	const pods, others, nobodys = 10, 20, 30
+	for name, tt := range map[string]struct {
+		in    *netdev.Namespace
+		step  Step
+		other string // boot of another attachment in there, "" for none
+		want  bool
+	}{
+		"the pod's namespace":                       {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/pod"}, Attached, "", true},
+		"it by its process":                         {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/proc/7/ns/net"}, Prepared, "", true},
+		"another of its inode number":               {&netdev.Namespace{ID: pods, Cookie: 2, Path: "/run/netns/pod", Sandbox: true}, Attached, "", false},
+		"one of a runtime that has taken its place": {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/cni-1", Sandbox: true}, Attached, "", false},
+		"its own of a runtime":                      {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/pod", Sandbox: true}, Attached, "", true},
+		"another pod's":                             {&netdev.Namespace{ID: others, Path: "/run/netns/cni-1", Sandbox: true}, Attached, "", false},
+		"one that the pod may have made":            {&netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, Attached, "", true},
+		"one before the pod had the NIC":            {&netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, Prepared, "", false},
+		"another attachment's":                      {&netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, Attached, "now\n", false},
+		"one that was another's before the reboot":  {&netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, Attached, "before\n", true},
+		"none of those that another attachment has": {&netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, Attached, "now\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if tt.other != "" {
+				other := attached("c2")
+				other.Netns = Namespace{Path: "/run/netns/other", ID: others}
+				if err := journalOfBoot(t, dir, tt.other).Write(other); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := attached("c1")
+			r.Step, r.Netns = tt.step, Namespace{Path: "/run/netns/pod", ID: pods, Cookie: 1}
+			w := Returner{Journal: journalOfBoot(t, dir, "now\n")}
+			if may, err := w.mayBeIn(r, tt.in); may != tt.want || err != nil {
+				t.Errorf("%v, %v", may, err)
+			}
+		})
+	}
+}
+
+func TestWhatIsOwedIsDueWhenTheManagerHasHadItsTime(t *testing.T) {
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		manager netmanager.Manager
+		back    time.Time
+		due     bool
+	}{
+		"nobody configures the NIC":     {netmanager.None, now, true},
+		"it has just come back":         {netmanager.NetworkManager, now, false},
+		"it came back some seconds ago": {netmanager.Ifupdown, now.Add(-managerWait + 5*time.Second), false},
+		"it came back long ago":         {netmanager.Ifupdown, now.Add(-managerWait - time.Second), true},
+		"the clock was set back":        {netmanager.NetworkManager, now.Add(time.Hour), true},
+	} {
+		r := &Record{Manager: tt.manager, Back: tt.back}
+		if due := !time.Now().Before(r.Due()); due != tt.due {
+			t.Errorf("%s: due %v", name, due)
+		}
+	}
+}
+
+// A note of another boot is nobody's; one that is being written is not one yet.
+func TestNotesAreOfThisBootAndWhole(t *testing.T) {
+	dir := t.TempDir()
+	before, now := journalOfBoot(t, dir, "before\n"), journalOfBoot(t, dir, "now\n")
+	old, current := attached("c1"), attached("c2")
+	old.NIC.Netdev.Index, current.NIC.Netdev.Index = 8, 9
+	for _, err := range []error{before.Write(old), before.Owe(old), now.Write(current), now.Owe(current)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	notes := filepath.Join(dir, owedDir)
+	for file, content := range map[string]string{"x.json": "{", "y.json.new": "{"} {
+		if err := os.WriteFile(filepath.Join(notes, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		owed, err := now.Owed()
+		if err != nil || len(owed) != 1 || owed[0].ContainerID != "c2" {
+			t.Errorf("%v, %v", owed, err)
+		}
+	}
+	left, err := os.ReadDir(notes)
+	if err != nil || len(left) != 2 { // the current one, and the one that is being written
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+func attached(container string) *Record {
+	return &Record{ContainerID: container, IfName: "net1", Step: Attached, NIC: NIC{Netdev: netdev.Identity{Index: 7}}, Host: netdev.State{Name: "ens12np0"}}
+}
+
+func journalOfBoot(t *testing.T, dir, boot string) *Journal {
+	t.Helper()
+	proc := t.TempDir()
+	file := filepath.Join(proc, "sys/kernel/random/boot_id")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(boot), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	j, err := Open(dir, proc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
