@@ -1,0 +1,106 @@
+package cni
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+func TestANICIsFoundByTheFunctionThatCarriesIt(t *testing.T) {
+	card, bare, dual := sysfs.MLX5(0), sysfs.NIC(1), sysfs.MLX5(2)
+	sub := sysfs.SF(card, 2, 9)
+	n := node.New(t, card, bare, dual, sub)
+	n.Must(n.AddRepresentor(card, "ens1vf0", "pf0vf0"))
+	second := dual
+	second.Netdev, second.MAC = "ens3np1", "94:6d:ae:00:00:99"
+	n.Must(n.AddRepresentor(second, second.Netdev, "p1")) // an uplink's port is none
+	host := node.NewHost(t)
+	for _, name := range []string{card.Netdev, "ens1vf0", dual.Netdev, second.Netdev, sub.Netdev} {
+		node.AddNIC(t, host, name)
+	}
+	virtio := filepath.Join(n.Sys(), "devices/pci0000:40/0000:41:00.0")
+	n.Must(os.MkdirAll(filepath.Join(virtio, "virtio3/net/ens9"), 0o755))
+	node.AddNIC(t, host, "ens9")
+
+	for _, tt := range []struct {
+		key, value string
+		want       string // "" for none
+	}{
+		{"pciBusID", card.PCI, card.Netdev},
+		{"pciBusID", strings.ToUpper(card.PCI), card.Netdev},
+		{"deviceID", card.PCI, card.Netdev},
+		{"runtimeConfig.deviceID", sub.Auxiliary, sub.Netdev},
+		{"kernelpath", virtio, "ens9"},
+		{"device", card.Netdev, card.Netdev},
+		{"pciBusID", bare.PCI, ""}, // its netdev is in a pod
+		{"pciBusID", "0000:ff:00.0", ""},
+		{"kernelpath", virtio + "/nothing", ""},
+	} {
+		link, err := selector{tt.key, tt.value}.find(t.Context(), host, n.RDMA())
+		name := ""
+		if link != nil {
+			name = link.Attrs().Name
+		}
+		if err != nil || name != tt.want {
+			t.Errorf("%s %s: %q, %v, want %q", tt.key, tt.value, name, err, tt.want)
+		}
+	}
+	link, err := selector{"pciBusID", dual.PCI}.find(t.Context(), host, n.RDMA())
+	if err == nil || !strings.Contains(err.Error(), "several netdevs are below ") || !strings.Contains(err.Error(), dual.Netdev) || !strings.Contains(err.Error(), second.Netdev) {
+		t.Errorf("of two ports: %v, %v", link, err)
+	}
+}
+
+func TestASelectorMeansARecordsNICByAllThatItWasKnownBy(t *testing.T) {
+	r := &attachment.Record{
+		NIC:  attachment.NIC{Address: "0000:08:00.0", Netdev: netdev.Identity{PermanentMAC: "94:6d:ae:00:00:01"}},
+		Host: netdev.State{Name: "ens12np0", AltNames: []string{"rail1", "enp8s0"}, MAC: "02:00:00:00:00:01"},
+	}
+	for s, want := range map[selector]bool{
+		{"device", "ens12np0"}: true, {"device", "enp8s0"}: true, {"device", "ens13np0"}: false,
+		{"hwaddr", "94-6D-AE-00-00-01"}: true, {"hwaddr", "02:00:00:00:00:01"}: true, {"hwaddr", "02:00:00:00:00:02"}: false,
+		{"pciBusID", "0000:08:00.0"}: true, {"pciBusID", "0000:08:00.1"}: false,
+		{"deviceID", "0000:08:00.0"}: true,
+	} {
+		if is := s.isOf(r); is != want {
+			t.Errorf("%s: %v", s, is)
+		}
+	}
+}
+
+func TestOnlyASoftwareDeviceThatIsOptionalMayStayBehind(t *testing.T) {
+	gone := fmt.Errorf("move it: %w", rdma.ErrNoDevice)
+	for _, tt := range []struct {
+		want string
+		soft bool
+		err  error
+		may  bool
+	}{
+		{rdmaOptional, true, gone, true},
+		{rdmaRequired, true, gone, false},
+		{rdmaOptional, false, gone, false},
+		{rdmaOptional, true, os.ErrPermission, false},
+	} {
+		o := &operation{config: &netConf{RDMA: tt.want}}
+		r := &attachment.Record{NIC: attachment.NIC{RDMA: &rdma.Device{Soft: tt.soft}}}
+		if may := o.goesWithout(r, tt.err); may != tt.may {
+			t.Errorf("%+v: %v", tt, may)
+		}
+	}
+}
+
+func TestTheAdviceOnTheRDMAModeIsTheKernelsNumber(t *testing.T) {
+	for mode, want := range map[rdma.Mode]int{rdma.Shared: 1, rdma.Exclusive: 0} {
+		if number := modeNumber(mode); number != want {
+			t.Errorf("%s: netns_mode=%d", mode, number)
+		}
+	}
+}
