@@ -19,7 +19,11 @@ func TestTheDocumentHasEveryFlagAndNoOther(t *testing.T) {
 	}
 	var flags []string
 	for _, match := range regexp.MustCompile(`(?m)^  -(\S+)`).FindAllStringSubmatch(help.String(), -1) {
-		flags = append(flags, "--"+match[1])
+		dashes := "--"
+		if len(match[1]) == 1 {
+			dashes = "-"
+		}
+		flags = append(flags, dashes+match[1])
 	}
 	document.Compare(t, page, document.FirstWords(t, page, "| flag | default | |"), flags)
 }

@@ -3,6 +3,8 @@
 //	rdma-device-plugin [flags]            run
 //	rdma-device-plugin explain [flags]    print the node's devices and why each is in a resource or not
 //	rdma-device-plugin validate [FILE]    check a configuration
+//	rdma-device-plugin discover [flags]   print configuration and networks for the node's NICs
+//	rdma-device-plugin discover merge [flags] FILE…   for those of several nodes
 //	rdma-device-plugin probe PATH         ask the instance at --probe-socket for /healthz or /readyz
 //	rdma-device-plugin forget DEVICE      have it forget a device that is gone for good
 //	rdma-device-plugin selftest [NIC…]    try the CNI plugin on one or two NICs and print a report
@@ -25,6 +27,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/discovery"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/pkg/selftest"
@@ -62,6 +65,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		command, args = args[0], args[1:]
 	}
+	merge := command == "discover" && len(args) > 0 && args[0] == "merge"
+	if merge {
+		args = args[1:]
+	}
 	c, err := parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -71,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case c.showVersion:
 		_, _ = fmt.Fprintln(stdout, "rdma-device-plugin", buildVersion)
 		return 0
-	case len(c.rest) > most(command):
+	case !merge && len(c.rest) > most(command):
 		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[most(command)]), exitUsage)
 	}
 	switch command {
@@ -88,6 +95,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			c.ConfigFile = c.rest[0]
 		}
 		err = deviceplugin.Validate(c.ConfigFile, stdout)
+	case "discover":
+		err = discover(ctx, c, merge, stdout, stderr)
 	case "probe":
 		if c.ProbeSocket == "" || len(c.rest) == 0 {
 			return fail(stderr, errors.New("usage: probe --probe-socket=FILE PATH, where PATH is /healthz or /readyz"), exitUsage)
@@ -103,12 +112,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			Node: c.Node, PluginDir: c.pluginDir, StateDir: c.StateDir, Proc: c.Proc, NICs: c.rest, Version: buildVersion,
 		}, stdout)
 	default:
-		err = fmt.Errorf("unknown command %q: use explain, validate, probe, forget or selftest, or leave it out to run the device plugin", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate, discover, probe, forget or selftest, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
+	var input *discovery.InputError
 	switch {
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.As(err, &input):
 		return fail(stderr, err, exitUsage)
 	case err != nil:
 		return fail(stderr, err, exitFailure)
@@ -136,6 +146,8 @@ func fail(stderr io.Writer, err error, status int) int {
 type commandLine struct {
 	deviceplugin.Options
 	pluginDir   string
+	output      string
+	addressing  discovery.Addressing
 	showVersion bool
 	rest        []string
 }
@@ -163,6 +175,11 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's /dev is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
 	flags.StringVar(&c.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; the command selftest uses it")
+	flags.StringVar(&c.output, "o", "", "`what` the command discover prints: configmap, networks, values, pod or json; all that kubectl can apply if it is left out")
+	flags.StringVar(&c.addressing.IPAM, "ipam", discovery.Whereabouts, "the networks' IPAM `type`, for discover: whereabouts, host-local or dhcp; keep for the host's addresses")
+	flags.StringVar(&c.addressing.Range, "range", discovery.GuideRange, "their `subnet`, for discover, with an N for the network's number, or one for all")
+	flags.StringVar(&c.addressing.Gateway, "gateway", "", "the router's `address` in it, for discover: first, none, or an address, with an N as in --range")
+	flags.IntVar(&c.addressing.MTU, "mtu", 0, "the `MTU` in pods, for discover; 0 for the host's")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty to serve them nowhere")
 	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for this instance alone; the commands probe and forget use it")

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
 func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
@@ -20,12 +23,17 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		want string
 	}{
 		"unknown flag":        {[]string{"--kubelet-folder=/x"}, "flag provided but not defined: -kubelet-folder"},
-		"unknown command":     {[]string{"run"}, `unknown command "run": use explain, validate, probe, forget or selftest, or leave it out to run the device plugin`},
+		"unknown command":     {[]string{"run"}, `unknown command "run": use explain, validate, discover, probe, forget or selftest, or leave it out to run the device plugin`},
 		"stray argument":      {[]string{"--log-level=info", "run"}, `unexpected argument "run"`},
 		"validate, bad":       {[]string{"validate", bad}, bad + `:1:16: "configList" is empty`},
 		"validate, two files": {[]string{"validate", bad, bad}, "unexpected argument"},
 		"probe of nothing":    {[]string{"probe", "--probe-socket=" + dir + "/none"}, "usage: probe --probe-socket=FILE PATH"},
 		"forget nothing":      {[]string{"forget", "--probe-socket=" + dir + "/none"}, "usage: forget --probe-socket=FILE DEVICE"},
+		"discover what":       {[]string{"discover", "-o=xml"}, `-o "xml": use configmap, networks, values, pod or json`},
+		"discover, no range":  {[]string{"discover", "--range=10.0.0.1"}, "--range 10.0.0.1: use a subnet such as 192.168.0.0/24"},
+		"merge of nothing":    {[]string{"discover", "merge"}, "usage: discover merge FILE…"},
+		"merge of no node":    {[]string{"discover", "merge", bad}, bad + ": it is not what `discover -o json` printed"},
+		"discover a file":     {[]string{"discover", bad}, "unexpected argument"},
 		"bad log level":       {[]string{"--log-level=loud"}, `log level "loud": use debug, info, warn or error`},
 		"bad log format":      {[]string{"--log-format=xml"}, `log format "xml": use text or json`},
 		"no configuration":    {[]string{"--config-file=" + dir + "/none"}, "no such configuration file"},
@@ -77,5 +85,39 @@ func TestTheHostsDeviceFolderIsFoundWhereItIsMounted(t *testing.T) {
 		if got := devRoot(mounted); got != want {
 			t.Errorf("%s: %s, want %s", mounted, got, want)
 		}
+	}
+}
+
+func TestWhatDiscoverPrintsOfANodeCanBeMergedAndValidated(t *testing.T) {
+	n, fake := node.NewHere(t), node.NewFakeGuideNode()
+	n.Must(fake.Add(n.Tree))
+	node.NewHost(t)
+	for _, h := range fake.Rails { // what the host cannot see is left out
+		if out, err := exec.Command("ip", "link", "add", h.Netdev, "type", "veth", "peer", "name", h.Netdev+"w").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	discover := func(args ...string) string {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		args = append([]string{"discover"}, args...)
+		if status := run(t.Context(), args, &stdout, &stderr); status != 0 {
+			t.Fatalf("%v: status %d, %s", args, status, &stderr)
+		}
+		return stdout.String()
+	}
+	on := []string{"--sysfs-root=" + n.Sys(), "--dev-root=" + n.Dev(), "--state-dir=" + n.State()}
+	n.Write("a.json", discover(append([]string{"-o=json"}, on...)...))
+	file := filepath.Join(n.Dir, "a.json")
+	for _, output := range []string{"all", "configmap", "networks", "values", "pod"} {
+		if alone, merged := discover(append([]string{"-o=" + output}, on...)...), discover("merge", "-o="+output, file); alone != merged {
+			t.Errorf("%s of the node:\n%s\nmerged:\n%s", output, alone, merged)
+		}
+	}
+	_, config, _ := strings.Cut(discover("merge", "-o=configmap", file), "config.json: |\n")
+	n.Write("config.json", config)
+	var stdout, stderr bytes.Buffer
+	if status := run(t.Context(), []string{"validate", filepath.Join(n.Dir, "config.json")}, &stdout, &stderr); status != 0 || strings.Count(config, "np0") != 8 {
+		t.Errorf("status %d, %s of\n%s", status, &stderr, config)
 	}
 }

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -50,6 +51,16 @@ func (g Guard) Device(link netlink.Link, device rdma.Device) (string, error) {
 		return why, nil
 	}
 	return g.isInUse(device)
+}
+
+// Any is the first reason of all why a link with an RDMA device is not for pods,
+// for whoever has time: also that the kernel would not let it go.
+func (g Guard) Any(ctx context.Context, link netlink.Link, device rdma.Device) (string, error) {
+	return first(ctx, link,
+		func(context.Context, netlink.Link) (string, error) { return netdev.Unfit(link), nil },
+		g.Netdev,
+		func(context.Context, netlink.Link) (string, error) { return g.Device(link, device) },
+		g.Addresses, g.Elsewhere)
 }
 
 // carriesTraffic: the default route goes through the NIC, or the only way to
@@ -176,6 +187,9 @@ func servesOthers(link netlink.Link, device rdma.Device) string {
 // RDMA device.
 func (g Guard) isInUse(device rdma.Device) (string, error) {
 	host, err := g.RDMA()
+	if errors.Is(err, rdma.ErrNoSubsystem) {
+		return "", nil
+	}
 	if err != nil {
 		return "", err
 	}
