@@ -5,6 +5,7 @@
 //	rdma-device-plugin validate [FILE]    check a configuration
 //	rdma-device-plugin discover [flags]   print configuration and networks for the node's NICs
 //	rdma-device-plugin discover merge [flags] FILE…   for those of several nodes
+//	rdma-device-plugin status [flags]     print who has which NIC and unit, what came back and what is owed
 //	rdma-device-plugin probe PATH         ask the instance at --probe-socket for /healthz or /readyz
 //	rdma-device-plugin forget DEVICE      have it forget a device that is gone for good
 //	rdma-device-plugin selftest [NIC…]    try the CNI plugin on one or two NICs and print a report
@@ -97,6 +98,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = deviceplugin.Validate(c.ConfigFile, stdout)
 	case "discover":
 		err = discover(ctx, c, merge, stdout, stderr)
+	case "status":
+		if c.output != "" && c.output != jsonOutput {
+			return fail(stderr, fmt.Errorf("-o %q: use %s, or leave it out for a text", c.output, jsonOutput), exitUsage)
+		}
+		err = printStatus(ctx, c, stdout)
 	case "probe":
 		if c.ProbeSocket == "" || len(c.rest) == 0 {
 			return fail(stderr, errors.New("usage: probe --probe-socket=FILE PATH, where PATH is /healthz or /readyz"), exitUsage)
@@ -112,7 +118,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			Node: c.Node, PluginDir: c.pluginDir, StateDir: c.StateDir, Proc: c.Proc, NICs: c.rest, Version: buildVersion,
 		}, stdout)
 	default:
-		err = fmt.Errorf("unknown command %q: use explain, validate, discover, probe, forget or selftest, or leave it out to run the device plugin", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate, discover, status, probe, forget or selftest, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
@@ -175,14 +181,14 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's /dev is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
 	flags.StringVar(&c.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; the command selftest uses it")
-	flags.StringVar(&c.output, "o", "", "`what` the command discover prints: configmap, networks, values, pod or json; all that kubectl can apply if it is left out")
+	flags.StringVar(&c.output, "o", "", "`what` to print. discover: configmap, networks, values, pod or json; all that kubectl can apply if it is left out. status: json; a text if it is left out")
 	flags.StringVar(&c.addressing.IPAM, "ipam", discovery.Whereabouts, "the networks' IPAM `type`, for discover: whereabouts, host-local or dhcp; keep for the host's addresses")
 	flags.StringVar(&c.addressing.Range, "range", discovery.GuideRange, "their `subnet`, for discover, with an N for the network's number, or one for all")
 	flags.StringVar(&c.addressing.Gateway, "gateway", "", "the router's `address` in it, for discover: first, none, or an address, with an N as in --range")
 	flags.IntVar(&c.addressing.MTU, "mtu", 0, "the `MTU` in pods, for discover; 0 for the host's")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty to serve them nowhere")
-	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for this instance alone; the commands probe and forget use it")
+	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for this instance alone; the commands probe, forget and status use it")
 	useCDI := flags.Bool("use-cdi", false, "hand out CDI devices instead of character devices")
 	cdiDir := flags.String("cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")
 	level := flags.String("log-level", "info", "debug, info, warn or error")

@@ -25,32 +25,46 @@ func (j *Journal) Owe(r *Record) error {
 	return nil
 }
 
-// Owed lists the records of NICs to which something is owed.
+// Owed lists the records of NICs to which something is owed, and removes what is
+// no note, or one of an earlier boot.
 func (j *Journal) Owed() ([]*Record, error) {
+	owed, stale, err := j.owing()
+	for _, path := range stale {
+		_ = os.Remove(path)
+	}
+	return owed, err
+}
+
+// Owing is Owed for whoever only looks.
+func (j *Journal) Owing() ([]*Record, error) {
+	owed, _, err := j.owing()
+	return owed, err
+}
+
+func (j *Journal) owing() (owed []*Record, stale []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(j.dir, owedDir))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+			return nil, nil, nil
 		}
-		return nil, fmt.Errorf("list what is owed to NICs: %w", err)
+		return nil, nil, fmt.Errorf("list what is owed to NICs: %w", err)
 	}
-	var owed []*Record
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), suffix) {
 			continue // one that is being written
 		}
-		r, err := read(filepath.Join(j.dir, owedDir, e.Name()))
-		if err == nil && j.Current(r) {
+		path := filepath.Join(j.dir, owedDir, e.Name())
+		r, err := read(path)
+		switch {
+		case err == nil && j.Current(r):
 			owed = append(owed, r)
-			continue
+		case trusted.Transient(err):
+			return nil, stale, fmt.Errorf("read what is owed to a NIC: %w", err)
+		default:
+			stale = append(stale, path)
 		}
-		if trusted.Transient(err) {
-			return nil, fmt.Errorf("read what is owed to a NIC: %w", err)
-		}
-		// Of an earlier boot, or no note.
-		_ = os.Remove(filepath.Join(j.dir, owedDir, e.Name()))
 	}
-	return owed, nil
+	return owed, stale, nil
 }
 
 // Settle removes the note about a record's NIC.

@@ -82,7 +82,7 @@ func serveHTTP(ctx context.Context, network, address string, h http.Handler, log
 
 // serve starts the HTTP servers for metrics and probes.
 func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
-	holders, conn, err := newHolders(podResourcesSocket(m.options.KubeletDir), func(resource string) bool {
+	holders, conn, err := newHolders(PodResourcesSocket(m.options.KubeletDir), func(resource string) bool {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return m.entries[resource] != nil

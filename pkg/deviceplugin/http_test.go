@@ -50,7 +50,7 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	n.Write("config.json", guide(1))
 	n.Must(os.MkdirAll(filepath.Join(n.Dir, "pod-resources"), 0o755))
-	l, err := net.Listen("unix", podResourcesSocket(n.Dir))
+	l, err := net.Listen("unix", PodResourcesSocket(n.Dir))
 	n.Must(err)
 	pods := grpc.NewServer()
 	podresources.RegisterPodResourcesListerServer(pods, lister{})

@@ -120,8 +120,8 @@ func newManager(o Options, i *inventory.Inventory) *manager {
 	}
 }
 
-// podResourcesSocket is where the kubelet has it.
-func podResourcesSocket(kubeletDir string) string {
+// PodResourcesSocket is where the kubelet has it.
+func PodResourcesSocket(kubeletDir string) string {
 	return filepath.Join(kubeletDir, "pod-resources/kubelet.sock")
 }
 
