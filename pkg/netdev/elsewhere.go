@@ -2,7 +2,6 @@ package netdev
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink"
@@ -24,15 +23,9 @@ func (n *Namespace) LinksElsewhere(ctx context.Context) ([]netlink.Link, error) 
 	}
 	var all []netlink.Link
 	for _, number := range numbers {
-		answers, err := n.listLinks(ctx, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number))))
-		if errors.Is(err, unix.EINVAL) {
-			continue // it ended since
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list links in the namespace with number %d in %s: %w", number, n.Path, err)
-		}
-		if len(answers) > 0 && len(values(answers[0][unix.SizeofIfInfomsg:])[unix.IFLA_TARGET_NETNSID]) == 0 {
-			return nil, nil // a kernel that does not know the question
+		answers, known, err := n.linksIn(ctx, number)
+		if err != nil || !known {
+			return nil, err
 		}
 		all = append(all, parseLinks(answers)...)
 	}

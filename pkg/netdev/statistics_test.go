@@ -1,0 +1,120 @@
+package netdev_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+)
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newPod makes a namespace, and leaves the thread where it is.
+func newPod(t *testing.T, host *netdev.Namespace) netns.NsHandle {
+	t.Helper()
+	pod, err := netns.New()
+	must(t, err, netns.Set(host.NS))
+	t.Cleanup(func() { pod.Close() })
+	return pod
+}
+
+// send sends frames out of a link.
+func send(t *testing.T, link netlink.Link, frames int) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	frame := make([]byte, 60)
+	frame[12], frame[13] = 0x88, 0xb5 // for experiments (IEEE 802)
+	for range frames {
+		must(t, unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index, Halen: 6}))
+	}
+}
+
+func value(counters []netdev.Counter, name string) uint64 {
+	for _, c := range counters {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return 0
+}
+
+func TestTheStatisticsOfANetdevAreFoundWhereverItIs(t *testing.T) {
+	host := node.NewHost(t)
+	nic := node.AddNIC(t, host, "nic0")
+	peer, err := netlink.LinkByName("nic0w")
+	must(t, err, netlink.LinkSetUp(nic), netlink.LinkSetUp(peer))
+	reader := host.StatisticsReader()
+	before, err := reader.Here("nic0")
+	must(t, err)
+	send(t, peer, 3)
+	after, err := reader.Here("nic0")
+	must(t, err)
+	if packets, bytes := value(after, "rx_packets")-value(before, "rx_packets"), value(after, "rx_bytes")-value(before, "rx_bytes"); packets < 3 || bytes < 3*60 {
+		t.Errorf("%d packets, %d bytes", packets, bytes)
+	}
+	if _, err := reader.Here("nic1"); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("a netdev that is not there: %v", err)
+	}
+
+	its := nic.Attrs().HardwareAddr.String()
+	wanted := map[string]func(*netlink.LinkAttrs) bool{
+		"nic0": func(a *netlink.LinkAttrs) bool { return a.HardwareAddr.String() == its },
+		"none": func(*netlink.LinkAttrs) bool { return false },
+	}
+	expect := func(where string) {
+		t.Helper()
+		before, err := reader.Elsewhere(t.Context(), wanted)
+		must(t, err)
+		send(t, peer, 3)
+		after, err := reader.Elsewhere(t.Context(), wanted)
+		must(t, err)
+		if packets := value(after["nic0"], "rx_packets") - value(before["nic0"], "rx_packets"); packets < 3 || len(after) != 1 {
+			t.Errorf("%s: %d packets; found %d netdevs", where, packets, len(after))
+		}
+	}
+	one, two := newPod(t, host), newPod(t, host)
+	move := func(from, to netns.NsHandle, name string) {
+		t.Helper()
+		must(t, netns.Set(from))
+		link, err := netlink.LinkByName(name)
+		must(t, err, netlink.LinkSetNsFd(link, int(to)), netns.Set(to), netlink.LinkSetName(link, "net1"), netlink.LinkSetUp(link), netns.Set(host.NS))
+	}
+	move(host.NS, one, "nic0")
+	expect("in a pod")
+	move(one, two, "net1")
+	expect("in another pod")
+	move(two, host.NS, "net1")
+	if back, err := reader.Here("net1"); err != nil || value(back, "rx_packets") < 9 {
+		t.Errorf("back on the host: %v, %v", back, err)
+	}
+}
+
+func TestADriverTellsItsOwnStatistics(t *testing.T) {
+	host := node.NewHost(t)
+	node.AddNIC(t, host, "nic0")
+	peer, err := netlink.LinkByName("nic0w")
+	must(t, err)
+	counters, err := host.HardwareStatistics("nic0")
+	must(t, err)
+	if got := value(counters, "peer_ifindex"); got != uint64(peer.Attrs().Index) {
+		t.Errorf("peer_ifindex %d, want %d; of %v", got, peer.Attrs().Index, counters)
+	}
+	if counters, err := host.HardwareStatistics("lo"); err != nil || len(counters) != 0 {
+		t.Errorf("of a driver that has none: %v, %v", counters, err)
+	}
+	if _, err := host.HardwareStatistics("none0"); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("of no netdev: %v", err)
+	}
+}
