@@ -186,6 +186,32 @@ func (n Node) constant(name string) (*constant, error) {
 	return c, nil
 }
 
+// Names lists the RDMA devices that are visible.
+func (n Node) Names() ([]string, error) { return readDir(n.class("infiniband")) }
+
+// Outline reads of a device what its driver need not be asked for: neither the
+// states of its ports nor its character devices.
+func (n Node) Outline(name string) (Device, error) {
+	known, err := n.constant(name)
+	if err != nil {
+		return Device{}, fmt.Errorf("RDMA device %s: %w", name, err)
+	}
+	d := known.device
+	if d.Soft {
+		var function string
+		function, d.Netdevs = n.softParent(n.class("infiniband", name), d.NodeGUID)
+		n.readFunction(&d, function)
+		return d, nil
+	}
+	names, err := readDir(known.net.path)
+	for _, netdev := range names {
+		if !n.isRepresentor(netdev) {
+			d.Netdevs = append(d.Netdevs, netdev)
+		}
+	}
+	return d, err
+}
+
 // ports lists a device's ports, without their states.
 func (n Node) ports(dir string) ([]Port, error) {
 	names, err := readDir(filepath.Join(dir, "ports"))
