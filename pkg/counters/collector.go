@@ -1,0 +1,152 @@
+package counters
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+const (
+	// longestScrape bounds all of a scrape: Prometheus waits for ten seconds.
+	longestScrape = 5 * time.Second
+	// longestQuestion is for whoever reads in the namespaces of pods.
+	longestQuestion = 3 * time.Second
+)
+
+// Options say what to tell of, and where to read it.
+type Options struct {
+	Node rdma.Node
+	// NICs is asked for them at each scrape.
+	NICs func(context.Context) []NIC
+	// Statistics reads those of netdevs; nil where they cannot be seen.
+	Statistics func(context.Context, []NIC) Statistics
+	// Elsewhere asks for what is to be read in the namespaces of pods; nil if
+	// nobody reads there.
+	Elsewhere func(context.Context) (Readings, error)
+	Log       *slog.Logger
+}
+
+// A Collector implements prometheus.Collector. Scrapes take turns.
+type Collector struct {
+	options Options
+
+	mu       sync.Mutex // guards what follows
+	reader   *rdma.CounterReader
+	patience *patience
+	metrics  *metrics
+	said     logging.Once
+	ended    bool
+}
+
+// NewCollector makes a collector.
+func NewCollector(o Options) *Collector {
+	return &Collector{options: o, reader: rdma.NewCounterReader(), patience: newPatience(), metrics: newMetrics(), said: logging.Once{}}
+}
+
+// End makes later scrapes tell of nothing, and waits until nothing is read any
+// more, which it is for as long as a driver hangs.
+func (c *Collector) End() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.patience.calls.Wait()
+}
+
+// Describe implements prometheus.Collector. Which counters there are is up to
+// the drivers.
+func (c *Collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), longestScrape)
+	defer cancel()
+	nics := c.options.NICs(ctx)
+	elsewhere := c.askElsewhere(ctx)
+	statistics := c.readStatistics(ctx, nics)
+	t := &teller{c.metrics, ch, map[identity]bool{}}
+	for _, nic := range nics {
+		seen := c.read(ctx, nic)
+		there := elsewhere[nic.Key()]
+		if !nic.Visible && there.Counts != nil {
+			seen.counts = *there.Counts
+		}
+		t.counts(nic, seen.counts)
+		t.pcie(nic, len(nic.Ports), seen.link)
+		if nic.Beside {
+			continue // the netdev is told of with the main one
+		}
+		for _, name := range nic.Netdevs {
+			t.netdev(nic, name, statistics[nic.Key()][name], there.Hardware[name])
+		}
+	}
+}
+
+// A sight is what the host's sysfs shows of a NIC, as far as it shows it.
+type sight struct {
+	counts rdma.Counts
+	link   rdma.PCIeLink
+}
+
+func (c *Collector) read(ctx context.Context, nic NIC) sight {
+	node := c.options.Node
+	seen, ok := try(ctx, c.patience, nic.Key(), func() (s sight) {
+		if nic.Visible {
+			s.counts, _ = c.reader.Read(node, nic.Name) // none if it has just left
+		}
+		if function := node.PhysicalFunctionOf(nic.Device.Device); function != "" {
+			s.link = node.PCIeLink(function)
+		}
+		return s
+	})
+	c.report(nic.Key(), nic.String(), ok)
+	return seen
+}
+
+// report logs of what does not answer, once.
+func (c *Collector) report(subject, what string, answers bool) {
+	silence := ""
+	if !answers {
+		silence = "no answer"
+	}
+	if c.said.News(subject, silence) && !answers {
+		c.options.Log.Warn("the kernel does not answer in time; counters are missing", "of", what)
+	}
+}
+
+func (c *Collector) askElsewhere(ctx context.Context) Readings {
+	if c.options.Elsewhere == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, longestQuestion)
+	defer cancel()
+	readings, err := c.options.Elsewhere(ctx)
+	failure := ""
+	if err != nil {
+		failure = err.Error()
+	}
+	if c.said.News("elsewhere", failure) && err != nil {
+		c.options.Log.Warn("no counters from the namespaces of pods, and none of ethtool", "err", err)
+	}
+	return readings
+}
+
+func (c *Collector) readStatistics(ctx context.Context, nics []NIC) Statistics {
+	if c.options.Statistics == nil {
+		return nil
+	}
+	const subject = "netdevs"
+	statistics, ok := try(ctx, c.patience, subject, func() Statistics { return c.options.Statistics(ctx, nics) })
+	c.report(subject, subject, ok)
+	return statistics
+}
