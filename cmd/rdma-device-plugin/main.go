@@ -8,6 +8,7 @@
 //	rdma-device-plugin status [flags]     print who has which NIC and unit, what came back and what is owed
 //	rdma-device-plugin probe PATH         ask the instance at --probe-socket for /healthz or /readyz
 //	rdma-device-plugin forget DEVICE      have it forget a device that is gone for good
+//	rdma-device-plugin counters [flags]   read counters in pods' namespaces for the instance that asks at --counters-socket
 //	rdma-device-plugin selftest [NIC…]    try the CNI plugin on one or two NICs and print a report
 package main
 
@@ -113,12 +114,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return fail(stderr, errors.New("usage: forget --probe-socket=FILE DEVICE, where DEVICE is the name of a device that is gone"), exitUsage)
 		}
 		err = deviceplugin.Forget(ctx, c.ProbeSocket, c.rest[0])
+	case "counters":
+		if c.CountersSocket == "" {
+			return fail(stderr, errors.New("usage: counters --counters-socket=FILE"), exitUsage)
+		}
+		err = deviceplugin.Counters(ctx, c.Options)
 	case "selftest":
 		err = selftest.Run(ctx, selftest.Options{
 			Node: c.Node, PluginDir: c.pluginDir, StateDir: c.StateDir, Proc: c.Proc, NICs: c.rest, Version: buildVersion,
 		}, stdout)
 	default:
-		err = fmt.Errorf("unknown command %q: use explain, validate, discover, status, probe, forget or selftest, or leave it out to run the device plugin", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate, discover, status, probe, forget, counters or selftest, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
@@ -189,6 +195,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty to serve them nowhere")
 	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for this instance alone; the commands probe, forget and status use it")
+	flags.StringVar(&c.CountersSocket, "counters-socket", "", "a unix `socket` at which the command counters reads in the namespaces of pods; empty if it does not run")
 	useCDI := flags.Bool("use-cdi", false, "hand out CDI devices instead of character devices")
 	cdiDir := flags.String("cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")
 	level := flags.String("log-level", "info", "debug, info, warn or error")

@@ -92,6 +92,7 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 	} else {
 		m.metrics.registry.MustRegister(holders)
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
+		m.tellCounters(ctx, holders.units)
 	}
 	if address := m.options.MetricsAddress; address != "" {
 		h := handler(m.metrics, m.healthy, m.ready)

@@ -29,7 +29,7 @@ func (n *testNode) moveToPod(host *netdev.Namespace, nic, namespace, ifName stri
 	n.Must(err)
 	defer pod.Close()
 	record := &attachment.Record{
-		Step: attachment.Attached, ContainerID: "pod1", IfName: ifName,
+		Step: attachment.Attached, ContainerID: "pod1", IfName: ifName, Pod: attachment.Pod{Namespace: "default", Name: namespace},
 		Netns: attachment.Namespace{Path: "/run/netns/" + namespace, ID: pod.ID},
 		NIC: attachment.NIC{
 			Netdev: netdev.IdentityOf(link), Bus: device.Bus, Address: device.Address, RDMA: &device,

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
@@ -49,6 +50,7 @@ type manager struct {
 	host      *netdev.Namespace  // nil if its links cannot be seen
 	rescuer   *rescuer           // nil to rescue nothing
 	seen      inventory.Snapshot // at the last look that could see
+	view      atomic.Pointer[view]
 
 	events  chan struct{} // something may have changed
 	forgets chan forgetting
@@ -203,6 +205,7 @@ func (m *manager) rescan(ctx context.Context) inventory.Snapshot {
 	chosen, clashes := offer.Assign(m.config.Resources, seen.Devices)
 	m.reportClashes(clashes)
 	m.offer(chosen)
+	m.show(seen, chosen)
 	return seen
 }
 

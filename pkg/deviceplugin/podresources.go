@@ -41,11 +41,25 @@ func (h *holders) Describe(ch chan<- *prometheus.Desc) { ch <- h.held }
 
 // Collect implements prometheus.Collector.
 func (h *holders) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), podResourcesWait)
+	for _, u := range h.units(context.Background()) {
+		metric, err := prometheus.NewConstMetric(h.held, prometheus.GaugeValue, 1, u.resource, u.id, u.namespace, u.pod, u.container)
+		if err == nil {
+			ch <- metric
+		}
+	}
+}
+
+// A heldUnit is a unit that a container has.
+type heldUnit struct{ resource, id, namespace, pod, container string }
+
+// units asks the kubelet who has our units. It says nothing if it is away, or
+// its socket not mounted.
+func (h *holders) units(ctx context.Context) (held []heldUnit) {
+	ctx, cancel := context.WithTimeout(ctx, podResourcesWait)
 	defer cancel()
 	list, err := h.client.List(ctx, &podresources.ListPodResourcesRequest{})
 	if err != nil {
-		return // not mounted, or the kubelet is away: no holders to report
+		return nil
 	}
 	for _, pod := range list.PodResources {
 		for _, container := range pod.Containers {
@@ -54,13 +68,10 @@ func (h *holders) Collect(ch chan<- prometheus.Metric) {
 					continue
 				}
 				for _, id := range devices.DeviceIds {
-					metric, err := prometheus.NewConstMetric(h.held, prometheus.GaugeValue, 1,
-						devices.ResourceName, id, pod.Namespace, pod.Name, container.Name)
-					if err == nil {
-						ch <- metric
-					}
+					held = append(held, heldUnit{devices.ResourceName, id, pod.Namespace, pod.Name, container.Name})
 				}
 			}
 		}
 	}
+	return held
 }

@@ -33,6 +33,9 @@ type Options struct {
 	// ProbeSocket is a unix socket that serves the same, "" for none. The
 	// network address may be another instance's, the socket is not.
 	ProbeSocket string
+	// CountersSocket is a unix socket at which somebody reads counters in the
+	// namespaces of pods, "" if nobody does.
+	CountersSocket string
 	// CDIDir is where to write the CDI spec; "" gives character devices
 	// themselves instead.
 	CDIDir string

@@ -117,6 +117,14 @@ func (o Offer) Devices() []Candidate {
 	return o.grants[o.list[0].ID].devices
 }
 
+// Behind are the devices that a unit gives.
+func (o Offer) Behind(unit string) []Candidate {
+	if g := o.grants[unit]; g != nil {
+		return g.devices
+	}
+	return nil
+}
+
 func (o *Offer) add(id string, healthy bool, topology *pluginapi.TopologyInfo, g *grant) {
 	health := pluginapi.Unhealthy
 	if healthy {
