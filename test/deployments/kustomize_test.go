@@ -13,7 +13,20 @@ import (
 
 const folder = "../../deployments/"
 
-var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device"}
+const podCounters = "overlays/pod-counters"
+
+var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", podCounters}
+
+// privileges are the capabilities that containers may have, and where.
+func privileges(dir, container string) []corev1.Capability {
+	switch {
+	case container == "rdma-device-plugin":
+		return []corev1.Capability{"NET_ADMIN"}
+	case container == "counters" && dir == podCounters:
+		return []corev1.Capability{"SYS_ADMIN"}
+	}
+	return nil
+}
 
 // kustomize is `kubectl kustomize`.
 func kustomize(t *testing.T, dir string) objects {
@@ -34,7 +47,7 @@ func daemonSet(t *testing.T, o objects) *appsv1.DaemonSet {
 	return ds
 }
 
-func TestTheDaemonSetHasNoPrivilegeButNetAdminForRescue(t *testing.T) {
+func TestTheDaemonSetHasNoPrivilegeButNetAdminForRescueAndSysAdminWhereAskedFor(t *testing.T) {
 	for _, dir := range variants {
 		pod := daemonSet(t, kustomize(t, dir)).Spec.Template.Spec
 		if pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
@@ -45,7 +58,7 @@ func TestTheDaemonSetHasNoPrivilegeButNetAdminForRescue(t *testing.T) {
 			if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
 				t.Errorf("%s: container %s is privileged: %+v", dir, c.Name, s)
 			}
-			if add := s.Capabilities.Add; len(add) > 0 && (c.Name != "rdma-device-plugin" || !slices.Equal(add, []corev1.Capability{"NET_ADMIN"})) {
+			if add := s.Capabilities.Add; !slices.Equal(add, privileges(dir, c.Name)) {
 				t.Errorf("%s: container %s has capabilities %v", dir, c.Name, add)
 			}
 			if c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() {
@@ -68,6 +81,9 @@ func TestAnUpdateNeverLeavesTheNodeWithoutAnInstance(t *testing.T) {
 			if len(c.Ports) > 0 {
 				t.Errorf("%s: container %s declares ports", dir, c.Name)
 			}
+			if c.Name == "counters" {
+				continue // there is nothing that could keep it from being ready
+			}
 			// The port of the other instance would answer for this one.
 			for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
 				if probe.Exec == nil || !slices.Contains(c.Args, probe.Exec.Command[2]) {
@@ -83,15 +99,14 @@ func TestAnUpdateNeverLeavesTheNodeWithoutAnInstance(t *testing.T) {
 // what is served.
 func TestOnlyWhatARestartHelpsRestarts(t *testing.T) {
 	for _, dir := range variants {
-		for _, c := range daemonSet(t, kustomize(t, dir)).Spec.Template.Spec.Containers {
-			for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
-				if path := probe.Exec.Command[len(probe.Exec.Command)-1]; path != "/healthz" {
-					t.Errorf("%s: %s would restart the container", dir, path)
-				}
+		c := daemonSet(t, kustomize(t, dir)).Spec.Template.Spec.Containers[0]
+		for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
+			if path := probe.Exec.Command[len(probe.Exec.Command)-1]; path != "/healthz" {
+				t.Errorf("%s: %s would restart the container", dir, path)
 			}
-			if path := c.ReadinessProbe.Exec.Command[3]; path != "/readyz" {
-				t.Errorf("%s: ready is %s", dir, path)
-			}
+		}
+		if path := c.ReadinessProbe.Exec.Command[3]; path != "/readyz" {
+			t.Errorf("%s: ready is %s", dir, path)
 		}
 	}
 }
@@ -148,4 +163,27 @@ func TestOverlaysChangeWhatTheirNamesSay(t *testing.T) {
 	}
 	perDevice[config] = base[config]
 	same(t, perDevice, base)
+}
+
+// The privileged container shares one folder with the other one, and has a way
+// to neither its probes, nor to write to the node.
+func TestTheContainerThatMayEnterNamespacesSeesAsLittleAsPossible(t *testing.T) {
+	pod := daemonSet(t, kustomize(t, podCounters)).Spec.Template.Spec
+	if len(pod.Containers) != 2 || pod.Containers[1].Name != "counters" {
+		t.Fatalf("containers %v", pod.Containers)
+	}
+	plugin, counters := pod.Containers[0], pod.Containers[1]
+	socket := plugin.Args[len(plugin.Args)-1]
+	if !strings.HasPrefix(socket, "--counters-socket=") || !slices.Contains(counters.Args, socket) {
+		t.Errorf("one asks at %s, the other serves %v", socket, counters.Args)
+	}
+	for _, m := range counters.VolumeMounts {
+		switch {
+		case m.Name == "counters" && !m.ReadOnly:
+		case m.Name == "state" && m.ReadOnly:
+		case m.Name == "netns" && m.ReadOnly && m.MountPropagation != nil && *m.MountPropagation == corev1.MountPropagationHostToContainer:
+		default:
+			t.Errorf("it mounts %+v", m)
+		}
+	}
 }
