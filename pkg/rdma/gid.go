@@ -68,6 +68,16 @@ func (n Node) IPv4GIDIndex(d Device) (index int, ok bool) {
 	})
 }
 
+// HasRoCEv2 tells whether a device's first port has a GID of RoCE v2, of whatever
+// address. iWARP has none, nor has a NIC that is set to RoCE v1.
+func (n Node) HasRoCEv2(d Device) bool {
+	if len(d.Ports) == 0 {
+		return false
+	}
+	_, ok := n.roceV2GID(d.Name, strconv.Itoa(d.Ports[0].Number), func(have string) bool { return strings.Trim(have, "0:") != "" })
+	return ok
+}
+
 // GIDTableSize returns how many GIDs a device's first port can have, 0 if
 // that cannot be seen.
 func (n Node) GIDTableSize(d Device) int {
