@@ -10,6 +10,7 @@
 //	rdma-device-plugin forget DEVICE      have it forget a device that is gone for good
 //	rdma-device-plugin counters [flags]   read counters in pods' namespaces for the instance that asks at --counters-socket
 //	rdma-device-plugin selftest [NIC…]    try the CNI plugin on one or two NICs and print a report
+//	rdma-device-plugin doctor [NIC…]      print what is wrong with the node, what it costs and what mends it
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -72,16 +74,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		args = args[1:]
 	}
 	c, err := parse(args, stderr)
+	usage := exitUsage
+	if command == "doctor" {
+		usage = exitBlind
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return fail(stderr, err, exitUsage)
+		return fail(stderr, err, usage)
 	case c.showVersion:
 		_, _ = fmt.Fprintln(stdout, "rdma-device-plugin", buildVersion)
 		return 0
 	case !merge && len(c.rest) > most(command):
-		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[most(command)]), exitUsage)
+		return fail(stderr, fmt.Errorf("unexpected argument %q", c.rest[most(command)]), usage)
 	}
 	switch command {
 	case "":
@@ -123,8 +129,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = selftest.Run(ctx, selftest.Options{
 			Node: c.Node, PluginDir: c.pluginDir, StateDir: c.StateDir, Proc: c.Proc, NICs: c.rest, Version: buildVersion,
 		}, stdout)
+	case "doctor":
+		return c.runDoctor(ctx, os.Stdin, stdout, stderr)
 	default:
-		err = fmt.Errorf("unknown command %q: use explain, validate, discover, status, probe, forget, counters or selftest, or leave it out to run the device plugin", command)
+		err = fmt.Errorf("unknown command %q: use explain, validate, discover, status, probe, forget, counters, selftest or doctor, or leave it out to run the device plugin", command)
 		return fail(stderr, err, exitUsage)
 	}
 	var bad *deviceplugin.ConfigError
@@ -145,6 +153,8 @@ func most(command string) int {
 		return 1
 	case "selftest":
 		return selftest.MostNICs
+	case "doctor":
+		return math.MaxInt
 	}
 	return 0
 }
@@ -160,6 +170,7 @@ type commandLine struct {
 	pluginDir   string
 	output      string
 	addressing  discovery.Addressing
+	doctor      doctorLine
 	showVersion bool
 	rest        []string
 }
@@ -186,7 +197,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
 	flags.StringVar(&c.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's /dev is")
 	flags.StringVar(&c.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
-	flags.StringVar(&c.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; the command selftest uses it")
+	flags.StringVar(&c.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; the commands selftest and doctor use it")
 	flags.StringVar(&c.output, "o", "", "`what` to print. discover: configmap, networks, values, pod or json; all that kubectl can apply if it is left out. status: json; a text if it is left out")
 	flags.StringVar(&c.addressing.IPAM, "ipam", discovery.Whereabouts, "the networks' IPAM `type`, for discover: whereabouts, host-local or dhcp; keep for the host's addresses")
 	flags.StringVar(&c.addressing.Range, "range", discovery.GuideRange, "their `subnet`, for discover, with an N for the network's number, or one for all")
@@ -196,6 +207,7 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty to serve them nowhere")
 	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for this instance alone; the commands probe, forget and status use it")
 	flags.StringVar(&c.CountersSocket, "counters-socket", "", "a unix `socket` at which the command counters reads in the namespaces of pods; empty if it does not run")
+	c.doctor.define(flags)
 	useCDI := flags.Bool("use-cdi", false, "hand out CDI devices instead of character devices")
 	cdiDir := flags.String("cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")
 	level := flags.String("log-level", "info", "debug, info, warn or error")

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
+	"github.com/roce-k8s/roce-k8s/pkg/doctor"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+)
+
+// What the command doctor exits with. That nothing could be looked at is told
+// from what was found.
+const (
+	exitWarnings = 1
+	exitBroken   = 2
+	exitBlind    = 3
+)
+
+// A doctorLine is the flags that the command doctor has to itself.
+type doctorLine struct {
+	json, brief   bool
+	failOn        string
+	ignore        string
+	hostRoot      string
+	networks      string
+	kubeletConfig string
+	nfdFeatures   string
+	counters      string
+}
+
+func (d *doctorLine) define(flags *flag.FlagSet) {
+	flags.BoolVar(&d.json, "json", false, "doctor: print the report as JSON")
+	flags.BoolVar(&d.brief, "brief", false, "doctor: print one line, with the worst")
+	flags.StringVar(&d.failOn, "fail-on", "warning", "doctor: what to exit with another status than 0 for, warning or broken")
+	flags.StringVar(&d.ignore, "ignore", "", "doctor: `checks` to leave out, separated by commas")
+	flags.StringVar(&d.hostRoot, "host-root", "/", "doctor: where the host's proc, etc, run and usr/lib are")
+	flags.StringVar(&d.networks, "networks", "", "doctor: a `file` with NetworkAttachmentDefinitions; - for standard input")
+	flags.StringVar(&d.kubeletConfig, "kubelet-config", "", "doctor: the kubelet's configuration `file`, or its configz; default config.yaml in --kubelet-dir")
+	flags.StringVar(&d.counters, "counters", "", "doctor: a `file` to keep what was counted in until the next run")
+	flags.StringVar(&d.nfdFeatures, "nfd-features", "", "doctor: a `file` to write features to, for node-feature-discovery")
+}
+
+// runDoctor examines the node and returns the exit status.
+func (c *commandLine) runDoctor(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) int {
+	report, err := c.examine(ctx, stdin)
+	if err == nil && c.doctor.nfdFeatures != "" {
+		err = report.WriteFeatures(c.doctor.nfdFeatures)
+	}
+	if err == nil && c.doctor.counters != "" {
+		err = report.WriteCounters(c.doctor.counters)
+	}
+	if err == nil {
+		write := report.WriteTable
+		switch {
+		case c.doctor.json:
+			write = report.WriteJSON
+		case c.doctor.brief:
+			write = report.WriteBrief
+		}
+		err = write(stdout)
+	}
+	switch {
+	case err != nil:
+		return fail(stderr, err, exitBlind)
+	case report.Verdict == doctor.VerdictBroken:
+		return exitBroken
+	case report.Verdict == doctor.VerdictWarnings && c.doctor.failOn == string(doctor.Warning):
+		return exitWarnings
+	}
+	return 0
+}
+
+func (c *commandLine) examine(ctx context.Context, stdin io.Reader) (*doctor.Report, error) {
+	d := c.doctor
+	if d.failOn != string(doctor.Warning) && d.failOn != string(doctor.Broken) {
+		return nil, fmt.Errorf("--fail-on=%s: use warning or broken", d.failOn)
+	}
+	host := func(path string) string { return filepath.Join(d.hostRoot, path) }
+	o := doctor.Options{
+		Roots:    doctor.Roots{Sys: c.Node.Sys, Dev: c.Node.Dev, Proc: host("proc"), Etc: host("etc"), Run: host("run"), Lib: host("usr/lib")},
+		StateDir: c.StateDir, PluginDir: c.pluginDir, KubeletConfig: d.kubeletConfig, NICs: c.rest, Version: c.Version,
+		Counters:      d.counters,
+		PluginVersion: doctor.AskVersion,
+	}
+	if o.KubeletConfig == "" {
+		o.KubeletConfig = host(filepath.Join(c.KubeletDir, "config.yaml"))
+	}
+	if d.ignore != "" {
+		o.Ignore = strings.Split(d.ignore, ",")
+	}
+	switch d.networks {
+	case "":
+	case "-":
+		o.Networks = stdin
+	default:
+		f, err := os.Open(d.networks)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		o.Networks = f
+	}
+	var err error
+	if o.Choose, err = deviceplugin.Choice(c.ConfigFile); err != nil {
+		return nil, err
+	}
+	here, err := netdev.CurrentNamespace()
+	if err != nil {
+		return nil, errors.Join(errors.New("cannot see the host's links"), err)
+	}
+	defer here.Close()
+	o.Links, o.Elsewhere, o.DCB = here.Links, here.LinksElsewhere, here.DCB
+	return doctor.Examine(ctx, o)
+}
