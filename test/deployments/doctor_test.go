@@ -1,0 +1,88 @@
+package deployments
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// statusOf runs a program and returns what it exits with.
+func statusOf(t *testing.T, name string, args ...string) (status int, output string) {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if failed := (*exec.ExitError)(nil); errors.As(err, &failed) {
+		return failed.ExitCode(), string(out)
+	}
+	must(t, err)
+	return 0, string(out)
+}
+
+// Whatever it finds on the machine of the test, it can look.
+func TestTheDoctorTakesTheCommandsOfTheExamples(t *testing.T) {
+	job := all[*batchv1.Job](examples(t)["doctor-job.yaml"])
+	init := all[*appsv1.DaemonSet](examples(t)["doctor-init.yaml"])
+	containers := []corev1.Container{
+		job["Job kube-system/roce-doctor"].Spec.Template.Spec.Containers[0],
+		init["DaemonSet /roce-k8s"].Spec.Template.Spec.InitContainers[0],
+	}
+	for _, c := range containers {
+		status, output := statusOf(t, program(t, "rdma-device-plugin"), c.Command[1:]...)
+		if status != 0 && status != 2 {
+			t.Errorf("%v: %d: %s", c.Command, status, output)
+		}
+	}
+}
+
+// The patch mounts what the DaemonSet has, and brings the rest.
+func TestTheDoctorsPatchFitsTheDaemonSet(t *testing.T) {
+	patch := all[*appsv1.DaemonSet](examples(t)["doctor-init.yaml"])["DaemonSet /roce-k8s"]
+	base := daemonSet(t, kustomize(t, "base"))
+	if base.Name != patch.Name {
+		t.Errorf("it is for %s", patch.Name)
+	}
+	volumes := slices.Concat(base.Spec.Template.Spec.Volumes, patch.Spec.Template.Spec.Volumes)
+	for _, mount := range patch.Spec.Template.Spec.InitContainers[0].VolumeMounts {
+		if !slices.ContainsFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name }) {
+			t.Errorf("there is no volume %s", mount.Name)
+		}
+	}
+}
+
+func TestNodeProblemDetectorIsToldOfWhatIsBroken(t *testing.T) {
+	o := examples(t)["doctor-problem-detector.yaml"]
+	data := all[*corev1.ConfigMap](o)["ConfigMap kube-system/roce-doctor"].Data
+	var monitor struct {
+		Conditions []struct{ Type string }
+		Rules      []struct{ Condition, Path string }
+	}
+	must(t, json.Unmarshal([]byte(data["monitor.json"]), &monitor))
+	rule := monitor.Rules[0]
+	if rule.Condition != monitor.Conditions[0].Type || data[filepath.Base(rule.Path)] == "" {
+		t.Errorf("%+v", monitor)
+	}
+	mounts := all[*appsv1.DaemonSet](o)["DaemonSet kube-system/node-problem-detector"].Spec.Template.Spec.Containers[0].VolumeMounts
+	for _, path := range []string{rule.Path, "/roce/rdma-device-plugin"} {
+		if !slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool { return m.MountPath == filepath.Dir(path) }) {
+			t.Errorf("%s is not mounted", path)
+		}
+	}
+	// What it exits with for each status of the doctor.
+	for doctor, want := range map[int]int{0: 0, 1: 2, 2: 1, 3: 2, 127: 2} {
+		script := strings.Replace(data["check.sh"], "/roce/rdma-device-plugin doctor", fmt.Sprintf("sh -c 'exit %d'", doctor), 1)
+		file := filepath.Join(t.TempDir(), "check.sh")
+		must(t, os.WriteFile(file, []byte(script), 0o600))
+		if status, output := statusOf(t, "sh", file); status != want {
+			t.Errorf("%d becomes %d: %s", doctor, status, output)
+		}
+	}
+}
