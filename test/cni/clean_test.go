@@ -252,7 +252,9 @@ func stable(out string) string {
 	return strings.Join(lines, "\n")
 }
 
-// settled waits until an output has been the same for a second.
+// settled waits until an output has been the same for longer than a link's state
+// takes: the kernel looks at those once a second (linkwatch_schedule_work in
+// net/core/link_watch.c).
 func settled(t testing.TB, what func() string) (now string) {
 	t.Helper()
 	since := time.Now()
@@ -261,7 +263,7 @@ func settled(t testing.TB, what func() string) (now string) {
 		if now = what(); now != last {
 			since = time.Now()
 		}
-		return time.Since(since) > time.Second
+		return time.Since(since) > 2*time.Second
 	}) {
 		t.Fatalf("it keeps changing:\n%s", now)
 	}
