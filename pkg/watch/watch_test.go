@@ -198,3 +198,20 @@ func TestAFileThatIsReplacedIsAnother(t *testing.T) {
 		t.Error("another file is taken for the first")
 	}
 }
+
+func TestTheEndOfAWatchLeavesNothingOpen(t *testing.T) {
+	var made []*fsnotify.Watcher
+	ctx, stop := context.WithCancel(t.Context())
+	f := Folder{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), NewWatcher: func() (*fsnotify.Watcher, error) {
+		w, err := fsnotify.NewWatcher()
+		made = append(made, w)
+		return w, err
+	}}
+	f.Run(ctx, stop) // at the start
+	if len(made) != 1 {
+		t.Fatalf("%d watchers", len(made))
+	}
+	if err := made[0].Add(f.Dir); !errors.Is(err, fsnotify.ErrClosed) {
+		t.Errorf("it is still open: %v", err)
+	}
+}
