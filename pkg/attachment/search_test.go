@@ -4,10 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
-	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 )
 
 // A NIC that is somewhere else than where ADD brought it may have got there as the
@@ -48,26 +46,6 @@ func TestANICIsBroughtBackOnlyFromWhereItsOwnPodCanHaveLeftIt(t *testing.T) {
 				t.Errorf("%v, %v", may, err)
 			}
 		})
-	}
-}
-
-func TestWhatIsOwedIsDueWhenTheManagerHasHadItsTime(t *testing.T) {
-	now := time.Now()
-	for name, tt := range map[string]struct {
-		manager netmanager.Manager
-		back    time.Time
-		due     bool
-	}{
-		"nobody configures the NIC":     {netmanager.None, now, true},
-		"it has just come back":         {netmanager.NetworkManager, now, false},
-		"it came back some seconds ago": {netmanager.Ifupdown, now.Add(-managerWait + 5*time.Second), false},
-		"it came back long ago":         {netmanager.Ifupdown, now.Add(-managerWait - time.Second), true},
-		"the clock was set back":        {netmanager.NetworkManager, now.Add(time.Hour), true},
-	} {
-		r := &Record{Manager: tt.manager, Back: tt.back}
-		if due := !time.Now().Before(r.Due()); due != tt.due {
-			t.Errorf("%s: due %v", name, due)
-		}
 	}
 }
 

@@ -33,11 +33,38 @@ func TestWhatIsOwedToABusyNICIsNotWaitedFor(t *testing.T) {
 }
 
 func TestWhatIsOwedFallsDueWhenAManagerHasHadItsTimeOrTheClockWentBack(t *testing.T) {
-	for name, back := range map[string]time.Duration{"just back": 0, "a while ago": -time.Minute, "in a time to come": time.Hour} {
+	for name, tt := range map[string]struct {
+		manager netmanager.Manager
+		back    time.Duration
+		due     bool
+	}{
+		"nobody configures it": {netmanager.None, 0, true},
+		"just back":            {netmanager.NetworkManager, 0, false},
+		"some seconds ago":     {netmanager.Ifupdown, -10 * time.Second, false},
+		"a while ago":          {netmanager.NetworkManager, -time.Minute, true},
+		"in a time to come":    {netmanager.NetworkManager, time.Hour, true},
+	} {
 		r := record("c1")
-		r.Manager, r.Back = netmanager.NetworkManager, time.Now().Add(back)
-		if due, want := !time.Now().Before(r.Due()), back != 0; due != want {
-			t.Errorf("%s: due %v, want %v", name, due, want)
+		r.Manager, r.Back = tt.manager, time.Now().Add(tt.back)
+		if due := !time.Now().Before(r.Due()); due != tt.due {
+			t.Errorf("%s: due %v, want %v", name, due, tt.due)
 		}
+	}
+}
+
+func TestTheNextTryIsWhenTheFirstOfThemFallsDue(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	var owed []*attachment.Record
+	for _, ago := range []time.Duration{time.Second, 5 * time.Second, 3 * time.Second} {
+		r := record("c1")
+		r.Manager, r.Back = netmanager.NetworkManager, time.Now().Add(-ago)
+		owed = append(owed, r)
+	}
+	next := attachment.SettleDue(t.Context(), owed, func(*attachment.Record) attachment.Returner {
+		t.Error("one is tried before")
+		return attachment.Returner{Journal: j, Log: slog.New(slog.DiscardHandler)}
+	})
+	if !next.Equal(owed[1].Due()) {
+		t.Errorf("at %s, want %s", next, owed[1].Due())
 	}
 }
