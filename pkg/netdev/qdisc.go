@@ -28,7 +28,8 @@ func (q Qdisc) String() string {
 	return fmt.Sprintf("qdisc %s %x:", q.Kind, q.Handle>>major)
 }
 
-// qdiscs lists those of a link, parents first.
+// qdiscs lists those of a link: the kernel tells the root first, and then the rest
+// by a hash of their handles (tc_dump_qdisc_root).
 func (n *Namespace) qdiscs(ctx context.Context, link netlink.Link) (list []Qdisc, err error) {
 	answers, err := n.list(ctx, unix.RTM_GETQDISC, &nl.TcMsg{Ifindex: int32(link.Attrs().Index)})
 	if err != nil {
@@ -55,7 +56,7 @@ func (n *Namespace) restoreQdiscs(ctx context.Context, link netlink.Link, record
 	}
 	have, err := n.qdiscs(ctx, link)
 	errs := []error{err}
-	for _, q := range recorded {
+	for _, q := range parentsFirst(recorded) {
 		if slices.ContainsFunc(have, func(h Qdisc) bool { return h.Kind == q.Kind && h.Handle == q.Handle && h.Parent == q.Parent }) {
 			continue
 		}
@@ -68,4 +69,20 @@ func (n *Namespace) restoreQdiscs(ctx context.Context, link netlink.Link, record
 		errs = append(errs, wrap("set "+q.String(), err))
 	}
 	return errors.Join(errs...)
+}
+
+// parentsFirst is the order in which to set them.
+func parentsFirst(list []Qdisc) []Qdisc {
+	const minor = 0xffff // of a class, which has its discipline's handle
+	depth := func(q Qdisc) (steps int) {
+		for range list { // no circle lasts longer
+			above := slices.IndexFunc(list, func(p Qdisc) bool { return p.Handle == q.Parent&^minor })
+			if above < 0 || q.Parent > ^uint32(minor) { // of the link: TC_H_ROOT, TC_H_CLSACT
+				break
+			}
+			q, steps = list[above], steps+1
+		}
+		return steps
+	}
+	return slices.SortedStableFunc(slices.Values(list), func(a, b Qdisc) int { return depth(a) - depth(b) })
 }
