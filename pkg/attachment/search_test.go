@@ -54,7 +54,7 @@ func TestNotesAreOfThisBootAndWhole(t *testing.T) {
 	dir := t.TempDir()
 	before, now := journalOfBoot(t, dir, "before\n"), journalOfBoot(t, dir, "now\n")
 	old, current := attached("c1"), attached("c2")
-	old.NIC.Netdev.Index, current.NIC.Netdev.Index = 8, 9
+	old.NIC.Netdev.Lower, current.NIC.Netdev.Lower = 8, 9 // two NICs
 	for _, err := range []error{before.Write(old), before.Owe(old), now.Write(current), now.Owe(current)} {
 		if err != nil {
 			t.Fatal(err)

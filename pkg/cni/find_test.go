@@ -15,15 +15,15 @@ import (
 )
 
 func TestANICIsFoundByTheFunctionThatCarriesIt(t *testing.T) {
-	card, bare, dual := sysfs.MLX5(0), sysfs.NIC(1), sysfs.MLX5(2)
+	card, bare, dual := sysfs.MLX5(1), sysfs.NIC(2), sysfs.MLX5(3) // at 0000:0b:00.0 and so on
 	sub := sysfs.SF(card, 2, 9)
 	n := node.New(t, card, bare, dual, sub)
-	n.Must(n.AddRepresentor(card, "ens1vf0", "pf0vf0"))
+	n.Must(n.AddRepresentor(card, "ens2vf0", "pf0vf0"))
 	second := dual
-	second.Netdev, second.MAC = "ens3np1", "94:6d:ae:00:00:99"
+	second.Netdev, second.MAC = "ens4np1", "94:6d:ae:00:00:99"
 	n.Must(n.AddRepresentor(second, second.Netdev, "p1")) // an uplink's port is none
 	host := node.NewHost(t)
-	for _, name := range []string{card.Netdev, "ens1vf0", dual.Netdev, second.Netdev, sub.Netdev} {
+	for _, name := range []string{card.Netdev, "ens2vf0", dual.Netdev, second.Netdev, sub.Netdev} {
 		node.AddNIC(t, host, name)
 	}
 	virtio := filepath.Join(n.Sys(), "devices/pci0000:40/0000:41:00.0")
