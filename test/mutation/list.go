@@ -18,8 +18,9 @@ type mutation struct {
 func (m mutation) String() string { return m.file + ": " + m.idea }
 
 // A check is tests of a package that should notice it, by a pattern of their
-// names: "" is all.
-type check struct{ pkg, pattern string }
+// names: "" is all. lab is the RDMA mode of the lab that they run in, "" for this
+// machine.
+type check struct{ lab, pkg, pattern string }
 
 // load reads the lists in a folder.
 func load(dir string) (all []mutation, err error) {
@@ -52,7 +53,7 @@ func load(dir string) (all []mutation, err error) {
 // parse reads a paragraph of a list; one of remarks only is none. Its first line
 // is the file and the idea. What begins with "- " is to be replaced, with what
 // begins with "+ ", if anything does; "? " begins a package, and a pattern for its
-// tests; "#" a remark.
+// tests, after "exclusive:" or "shared:" if they need the lab; "#" a remark.
 func parse(paragraph string) (m mutation, err error) {
 	var before, after []string
 	for line := range strings.SplitSeq(strings.Trim(paragraph, "\n"), "\n") {
@@ -65,7 +66,11 @@ func parse(paragraph string) (m mutation, err error) {
 			after = append(after, rest)
 		case kind == "?":
 			pkg, pattern, _ := strings.Cut(rest, " ")
-			m.tests = append(m.tests, check{pkg, pattern})
+			lab, pkg, found := strings.Cut(pkg, ":")
+			if !found {
+				lab, pkg = "", lab
+			}
+			m.tests = append(m.tests, check{lab, pkg, pattern})
 		case m.file == "" && strings.HasSuffix(kind, ":"):
 			m.file, m.idea = strings.TrimSuffix(kind, ":"), rest
 		default:

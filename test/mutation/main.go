@@ -29,9 +29,9 @@ import (
 	"time"
 )
 
-// patience is how long the tests of one mutation may take. One that hangs is
-// noticed, too.
-const patience = 5 * time.Minute
+// patience is how long the tests of one mutation may take, in the lab, too, where
+// a machine boots first. One that hangs is noticed, too.
+const patience = 10 * time.Minute
 
 func main() {
 	all, err := load("test/mutation")
@@ -78,7 +78,11 @@ func try(all []mutation) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	t := trial{dir: dir, overlay: filepath.Join(dir, "overlay.json")}
+	peers, err := filepath.Abs(".cache/peers")
+	if err != nil {
+		return err
+	}
+	t := trial{dir: dir, overlay: filepath.Join(dir, "overlay.json"), peers: peers}
 	if err := t.unchanged(all); err != nil {
 		return err
 	}
@@ -105,28 +109,28 @@ func try(all []mutation) error {
 
 // A trial is where the changed code is built and tested.
 type trial struct {
-	dir, overlay string
+	dir, overlay, peers string
 }
 
 // unchanged runs the tests of all mutations on the code as it is: one that fails
 // anyhow notices nothing.
 func (t trial) unchanged(all []mutation) error {
-	patterns := map[string][]string{} // by package; "" is every test
+	patterns := map[check][]string{} // by package; "" is every test
 	for _, m := range all {
 		for _, c := range m.tests {
-			patterns[c.pkg] = append(patterns[c.pkg], c.pattern)
+			of := check{lab: c.lab, pkg: c.pkg}
+			patterns[of] = append(patterns[of], c.pattern)
 		}
 	}
 	if err := t.replace("", ""); err != nil {
 		return err
 	}
-	for pkg, some := range patterns {
-		pattern := ""
+	for c, some := range patterns {
 		if !slices.Contains(some, "") {
 			slices.Sort(some)
-			pattern = strings.Join(slices.Compact(some), "|")
+			c.pattern = strings.Join(slices.Compact(some), "|")
 		}
-		by, err := t.test(check{pkg, pattern})
+		by, err := t.test(c)
 		if err != nil {
 			return err
 		}
@@ -183,13 +187,18 @@ func (t trial) replace(file, content string) error {
 
 // test runs tests and returns the first that failed, "" if none did.
 func (t trial) test(c check) (failed string, err error) {
-	if strings.HasPrefix(c.pkg, "./test/") { // it runs the programs
+	if strings.HasPrefix(c.pkg, "./test/") || c.lab != "" { // it runs the programs
 		if out, err := t.run("go", "build", "-overlay", t.overlay, "-o", t.bin()+"/", "./cmd/..."); err != nil {
 			return "", fmt.Errorf("the programs: %s", bytes.TrimSpace(out))
 		}
 	}
-	out, err := t.run("go", "test", "-overlay", t.overlay, "-vet=off", "-count=1", "-failfast", "-timeout=2m", "-run", c.pattern, c.pkg)
-	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[no tests to run]")) {
+	command := []string{"go", "test", "-overlay", t.overlay, "-vet=off", "-count=1", "-failfast", "-timeout=2m", "-run", c.pattern, c.pkg}
+	if c.lab != "" {
+		command = []string{"env", "ROCE_TEST_REQUIRE=lab", "GOFLAGS=-buildvcs=false -overlay=" + t.overlay,
+			"test/lab-tests", t.cniPath(), strings.TrimPrefix(c.pkg, "./"), c.lab, c.pattern}
+	}
+	out, err := t.run(command[0], command[1:]...)
+	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("no tests to run")) {
 		return "", fmt.Errorf("the tests: %s", bytes.TrimSpace(out))
 	}
 	if err == nil {
@@ -204,17 +213,16 @@ func (t trial) test(c check) (failed string, err error) {
 
 func (t trial) bin() string { return filepath.Join(t.dir, "bin") }
 
+// cniPath is the folders with the programs under test, and with the peers.
+func (t trial) cniPath() string { return t.bin() + ":" + t.peers + "/cni" }
+
 // run runs a command to its end, and ends what it leaves behind.
 func (t trial) run(name string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	peers, err := filepath.Abs(".cache/peers")
-	if err != nil {
-		return nil, err
-	}
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "ROCE_TEST_REQUIRE=netns,plugins,peers",
-		"ROCE_PEERS_DIR="+peers, "ROCE_CNI_PATH="+t.bin()+":"+peers+"/cni")
+		"ROCE_PEERS_DIR="+t.peers, "ROCE_CNI_PATH="+t.cniPath())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	end := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel, cmd.WaitDelay = end, time.Second
