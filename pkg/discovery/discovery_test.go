@@ -25,6 +25,10 @@ import (
 
 const examples = "../../deployments/examples/"
 
+// fakeGuideNode is the JSON of the guide's node, as far as that is known, for tests
+// of other modules.
+const fakeGuideNode = "testdata/fake-guide-node.json"
+
 // guide is the addressing of the operator's guide.
 func guide() Addressing { return Addressing{IPAM: Whereabouts, Range: GuideRange} }
 
@@ -93,6 +97,7 @@ func TestTheGuidesNodeGivesTheGuidesFilesToTheLetter(t *testing.T) {
 		"the networks":                 {Networks, guide(), networks},
 		"the networks with routers":    {Networks, router, example(t, examples+"networks.yaml")},
 		"the ConfigMap":                {ConfigMap, guide(), configMap},
+		"the JSON":                     {JSON, guide(), example(t, fakeGuideNode)},
 		"the pod":                      {Pod, guide(), first},
 		"all that kubectl can apply":   {All, guide(), configMap + "---\n" + networks + "---\n" + first},
 		"addresses of the host's kept": {Networks, Addressing{IPAM: Keep}, kept},
@@ -229,7 +234,7 @@ func TestAMergeSaysWhereNodesDifferAndFindsWhatTheyHaveInCommon(t *testing.T) {
 	}{
 		"nothing": {func(*Node) {}, nil, `"device": "ens12np0"`},
 		"a rail less": {func(n *Node) { n.Rails = slices.Delete(n.Rails, 3, 4) },
-			[]string{"rail 3 (ens14np0 (mlx5_3, 0000:64:00.0)): node-b lacks it, and numbers those after it lower"}, `"device": "ens12np0"`},
+			[]string{"rail 3: node-b lacks ens14np0 (mlx5_3, 0000:64:00.0), and numbers those after it lower"}, `"device": "ens12np0"`},
 		"another name": {func(n *Node) { rename(&n.Rails[0], "eth7", "enp4s0np0") },
 			[]string{"rail 0: ens12np0 on node-a; eth7 on node-b; the network has device enp4s0np0"}, `"device": "enp4s0np0"`},
 		"names exchanged": {func(n *Node) { rename(&n.Rails[0], "ens11np0"); rename(&n.Rails[1], "ens12np0") },
@@ -240,17 +245,20 @@ func TestAMergeSaysWhereNodesDifferAndFindsWhatTheyHaveInCommon(t *testing.T) {
 			n.Rails[0].NIC = NIC{"eth0", "mlx5_0", "0000:99:00.0"}
 			n.Rails[0].AltNames = nil
 		}, []string{"rail 0: ens12np0 (mlx5_0, 0000:04:00.0) on node-a; eth0 (mlx5_0, 0000:99:00.0) on node-b; no name means it on all of them, so give the NICs one in common, as an alternative name",
-			"rail 1 (ens11np0 (mlx5_1, 0000:23:00.0)): node-b lacks it, and numbers those after it lower"}, `"device": "ens12np0"`},
-		"MTU":       {func(n *Node) { n.Rails[2].MTU = 1500 }, []string{"rail 2: MTU 9000 on node-a; MTU 1500 on node-b"}, `"device": "ens12np0"`},
+			"rail 1: node-b lacks ens11np0 (mlx5_1, 0000:23:00.0), and numbers those after it lower"}, `"device": "ens12np0"`},
+		"MTU":       {func(n *Node) { n.Rails[2].MTU, n.Rails[5].MTU = 1500, 1500 }, []string{"rails 2, 5: MTU 9000 on node-a; MTU 1500 on node-b"}, `"device": "ens12np0"`},
 		"RDMA mode": {func(n *Node) { n.RDMAMode = rdma.Exclusive }, []string{"RDMA mode: shared on node-a; exclusive on node-b"}, `"device": "ens12np0"`},
 		"GPUs":      {func(n *Node) { n.GPUs = n.GPUs[1:] }, []string{"number of GPUs: 8 on node-a; 7 on node-b"}, `"device": "ens12np0"`},
-		"a link":    {func(n *Node) { n.Rails[7].NoLink = true }, []string{"rail 7 (ens18np0 (mlx5_7, 0000:e4:00.0)): no link on node-b"}, `"device": "ens12np0"`},
+		"a link":    {func(n *Node) { n.Rails[7].NoLink = true }, []string{"rail 7: ens18np0 (mlx5_7, 0000:e4:00.0) on node-b has no link"}, `"device": "ens12np0"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := again(t, a, func(n *Node) { n.Name = "node-b"; test.change(n) })
 			f := Merge([]*Node{a, b})
 			if got := f.Differences[:min(len(test.want), len(f.Differences))]; !slices.Equal(got, test.want) || name != "another model" && len(f.Differences) != len(test.want) {
 				t.Errorf("got %q", f.Differences)
+			}
+			if got := printed(t, f, Networks, guide()); !strings.Contains(got, "ens1f0np0 (mlx5_8, 0000:f1:00.0) on node-a, node-b: the host's") {
+				t.Errorf("not left out in\n%s", got)
 			}
 			if got := printed(t, f, Networks, guide()); !strings.Contains(got, test.device) || strings.Count(got, "\nkind:") != 8 {
 				t.Errorf("no %s in\n%s", test.device, got)

@@ -122,17 +122,26 @@ func (f *Fleet) header() string {
 	return b.String()
 }
 
-// leftOut has a line for each NIC that is no rail.
+// leftOut has a line for each NIC that is no rail, with all nodes of which that is
+// true.
 func (f *Fleet) leftOut() string {
-	var b strings.Builder
+	var order []LeftOut
+	nodes := map[LeftOut][]string{}
 	for _, n := range f.Nodes {
+		for _, out := range n.LeftOut {
+			if nodes[out] == nil {
+				order = append(order, out)
+			}
+			nodes[out] = append(nodes[out], n.Name)
+		}
+	}
+	var b strings.Builder
+	for _, out := range order {
 		on := ""
 		if len(f.Nodes) > 1 {
-			on = " on " + n.Name
+			on = " on " + strings.Join(nodes[out], ", ")
 		}
-		for _, out := range n.LeftOut {
-			b.WriteString("\n#   " + comment(out.NIC.String()+on+": "+out.Why))
-		}
+		b.WriteString("\n#   " + comment(out.NIC.String()+on+": "+out.Why))
 	}
 	return b.String()
 }

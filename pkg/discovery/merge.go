@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -185,29 +186,30 @@ func (f *Fleet) gpus() (resource string, number int) {
 
 // compare notes where nodes differ, and rails of one node that should not.
 func (f *Fleet) compare() {
+	var notes railNotes
 	mtus := map[int]bool{}
 	for number, t := range f.rails {
 		for i, n := range f.Nodes {
 			if t[i] == nil {
-				f.note("rail %d (%s): %s lacks it, and numbers those after it lower", number, t.first(), n.Name)
+				notes.add(number, "%s lacks %s, and numbers those after it lower", n.Name, t.first())
+			} else if t[i].NoLink {
+				notes.add(number, "%s on %s has no link", t[i], n.Name)
 			}
 		}
 		names := each(t, func(r *Rail) string { return r.Netdev })
 		switch key, value, common := t.selector(); {
 		case !common:
-			f.note("rail %d: %s; no name means it on all of them, so give the NICs one in common, as an alternative name", number, f.by(t, func(r *Rail) string { return r.NIC.String() }))
+			notes.add(number, "%s; no name means it on all of them, so give the NICs one in common, as an alternative name", f.by(t, func(r *Rail) string { return r.String() }))
 		case len(names) > 1:
-			f.note("rail %d: %s; the network has %s %s", number, f.by(t, func(r *Rail) string { return r.Netdev }), key, value)
+			notes.add(number, "%s; the network has %s %s", f.by(t, func(r *Rail) string { return r.Netdev }), key, value)
 		}
 		if len(each(t, func(r *Rail) int { return r.MTU })) > 1 {
-			f.note("rail %d: %s", number, f.by(t, func(r *Rail) string { return fmt.Sprintf("MTU %d", r.MTU) }))
+			notes.add(number, "%s", f.by(t, func(r *Rail) string { return fmt.Sprintf("MTU %d", r.MTU) }))
 		}
 		mtus[t.first().MTU] = true
-		for i, r := range t {
-			if r != nil && r.NoLink {
-				f.note("rail %d (%s): no link on %s", number, r, f.Nodes[i].Name)
-			}
-		}
+	}
+	for _, n := range notes {
+		f.note("%s", n)
 	}
 	if len(mtus) > 1 {
 		f.note("not all rails have the same MTU")
@@ -219,6 +221,33 @@ func (f *Fleet) compare() {
 			f.note("%s: NICs that the host needs are not left out, because its links cannot be seen: %s", n.Name, n.Blind)
 		}
 	}
+}
+
+// A railNote is what is to be said of some rails.
+type railNote struct {
+	rails []string
+	text  string
+}
+
+func (n railNote) String() string {
+	rails := "rail "
+	if len(n.rails) > 1 {
+		rails = "rails "
+	}
+	return rails + strings.Join(n.rails, ", ") + ": " + n.text
+}
+
+// railNotes say the same of several rails once.
+type railNotes []railNote
+
+func (all *railNotes) add(rail int, format string, args ...any) {
+	text, number := fmt.Sprintf(format, args...), strconv.Itoa(rail)
+	at := slices.IndexFunc(*all, func(n railNote) bool { return n.text == text })
+	if at < 0 {
+		*all = append(*all, railNote{[]string{number}, text})
+		return
+	}
+	(*all)[at].rails = append((*all)[at].rails, number)
 }
 
 func (f *Fleet) note(format string, args ...any) {
