@@ -55,7 +55,7 @@ test-netns: build peers
 # tests again when one has changed, and only then.
 test-deployments: build
 	@cd test/deployments && $(GO) vet ./... && ROCE_PROGRAMS=$(CURDIR)/bin \
-		ROCE_DEPLOYMENTS_SUM="$$(find ../../deployments ../../bin/rdma-device-plugin ../../bin/roce-host-device -type f -exec sha256sum {} + | sort | sha256sum)" \
+		ROCE_DEPLOYMENTS_SUM="$$(find ../../deployments ../../pkg/discovery/testdata ../../bin/rdma-device-plugin ../../bin/roce-host-device -type f -exec sha256sum {} + | sort | sha256sum)" \
 		$(GO) test ./...
 
 test-lab: build peers

@@ -12,6 +12,7 @@ func TestOnKubernetes(t *testing.T) {
 	}{
 		{"the manifests deploy the project and the kubelet has its resource", deploys},
 		{"the guide's two pods run with eight networks each and the count stays", guidePods},
+		{"what discover prints is taken and attaches, and status says who has it", discovers},
 		{"a pod without the resource has no access", noResourceNoAccess},
 		{"a network may name the resource in shared mode", namedResourceShared},
 		{"in mode perDevice one network serves eight rails", perDevice},

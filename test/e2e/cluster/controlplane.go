@@ -180,9 +180,9 @@ func (c *ControlPlane) Kubectl(ctx context.Context, args ...string) (string, err
 	return c.kubectl(ctx, "", args...)
 }
 
-// Apply applies manifests.
-func (c *ControlPlane) Apply(ctx context.Context, manifests string) (string, error) {
-	return c.kubectl(ctx, manifests, "apply", "-f", "-")
+// Apply applies manifests, with further flags if need be.
+func (c *ControlPlane) Apply(ctx context.Context, manifests string, flags ...string) (string, error) {
+	return c.kubectl(ctx, manifests, append([]string{"apply", "-f", "-"}, flags...)...)
 }
 
 func (c *ControlPlane) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
