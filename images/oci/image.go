@@ -1,11 +1,9 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -17,23 +15,24 @@ import (
 )
 
 // architectures are those of servers with RoCE NICs.
-var architectures = []string{"amd64", "arm64"}
-
-// programs are what is in the image, in its root folder; it has nothing else.
-// The first is what it runs.
-var programs = []string{"rdma-device-plugin", "roce-host-device"}
+func architectures() []string { return []string{"amd64", "arm64"} }
 
 // options are what an image is made of.
 type options struct {
-	programs                string
-	name, version, revision string
-	created                 time.Time
+	roots                     string // a folder with the root folder of each architecture
+	entrypoint                string // a program's path, or none
+	path                      string // where programs are looked for, or none
+	name                      string
+	title, description        string
+	licenses                  string // an SPDX expression; none for a collection
+	version, revision, source string
+	created                   time.Time
 }
 
 // index is the image for all architectures.
 func (o options) index() (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, architecture := range architectures {
+	for _, architecture := range architectures() {
 		image, err := o.image(architecture)
 		if err != nil {
 			return nil, fmt.Errorf("image for %s: %w", architecture, err)
@@ -46,13 +45,13 @@ func (o options) index() (v1.ImageIndex, error) {
 }
 
 func (o options) image(architecture string) (v1.Image, error) {
-	files, err := o.files(filepath.Join(o.programs, architecture))
+	files, err := o.layer(filepath.Join(o.roots, architecture))
 	if err != nil {
 		return nil, err
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(files)), nil
-	}, tarball.WithMediaType(types.OCILayer))
+	}, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, err
 	}
@@ -68,41 +67,31 @@ func (o options) image(architecture string) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = "linux", architecture, v1.Time{Time: o.created}
-	config.Config = v1.Config{Entrypoint: []string{"/" + programs[0]}, Labels: o.labels()}
+	config.Config = v1.Config{Labels: o.labels()}
+	if o.entrypoint != "" {
+		config.Config.Entrypoint = []string{o.entrypoint}
+	}
+	if o.path != "" {
+		config.Config.Env = []string{"PATH=" + o.path}
+	}
 	return mutate.ConfigFile(image, config)
 }
 
 // labels are those of the OCI image specification (annotations.md).
 func (o options) labels() map[string]string {
-	const prefix = "org.opencontainers.image."
-	return map[string]string{
-		prefix + "title":       "roce-k8s",
-		prefix + "description": "RoCE NICs for pods: device plugin and CNI plugin",
-		prefix + "source":      "https://github.com/roce-k8s/roce-k8s",
-		prefix + "licenses":    "Apache-2.0",
-		prefix + "version":     o.version,
-		prefix + "revision":    o.revision,
-		prefix + "created":     o.created.Format(time.RFC3339),
-	}
-}
-
-// files is the layer's tar: owner root, the commit's time, whatever the build
-// machine's user and umask.
-func (o options) files(folder string) ([]byte, error) {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, program := range programs {
-		content, err := os.ReadFile(filepath.Join(folder, program))
-		if err != nil {
-			return nil, err
-		}
-		header := &tar.Header{Typeflag: tar.TypeReg, Name: program, Mode: 0o755, Size: int64(len(content)), ModTime: o.created, Format: tar.FormatUSTAR}
-		if err := w.WriteHeader(header); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(content); err != nil {
-			return nil, err
+	labels := map[string]string{}
+	for key, value := range map[string]string{
+		"title":       o.title,
+		"description": o.description,
+		"source":      o.source,
+		"licenses":    o.licenses,
+		"version":     o.version,
+		"revision":    o.revision,
+		"created":     o.created.Format(time.RFC3339),
+	} {
+		if value != "" {
+			labels["org.opencontainers.image."+key] = value
 		}
 	}
-	return b.Bytes(), w.Close()
+	return labels
 }

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"archive/tar"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -47,31 +44,4 @@ func (o options) write(index v1.ImageIndex, out string) error {
 		return err
 	}
 	return os.Rename(file.Name(), out)
-}
-
-// archive writes a folder's files in the order of their names.
-func (o options) archive(folder string, out io.Writer) error {
-	w := tar.NewWriter(out)
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(folder, path)
-		if err != nil {
-			return err
-		}
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: o.created, Format: tar.FormatUSTAR}); err != nil {
-			return err
-		}
-		_, err = w.Write(content)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return w.Close()
 }

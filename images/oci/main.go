@@ -1,6 +1,6 @@
 // Command oci writes the container image without Docker or a registry: an OCI
-// image layout in a tar file, with an image for each architecture, as
-// images/Dockerfile builds it. The same programs give the same bytes.
+// image layout in a tar file, with an image for each architecture. The same root
+// folders give the same bytes.
 package main
 
 import (
@@ -13,8 +13,14 @@ import (
 
 func main() {
 	var o options
-	flag.StringVar(&o.programs, "programs", "", "`folder` with a folder for each architecture, and the programs in it")
-	flag.StringVar(&o.name, "name", "", "the image's `name`, docker.io/library/roce-k8s:v1")
+	flag.StringVar(&o.roots, "roots", "", "`folder` with the root folder of each architecture")
+	flag.StringVar(&o.entrypoint, "entrypoint", "", "the `path` of the program that it runs")
+	flag.StringVar(&o.path, "path", "", "the `folders` where it looks for programs")
+	flag.StringVar(&o.name, "name", "", "the image's `name`, with its tag")
+	flag.StringVar(&o.title, "title", "", "its `title`, for the labels")
+	flag.StringVar(&o.description, "description", "", "its description, for the labels")
+	flag.StringVar(&o.source, "source", "https://github.com/roce-k8s/roce-k8s", "where its source is, for the labels")
+	flag.StringVar(&o.licenses, "licenses", "", "its licence as an SPDX `expression`, for the labels")
 	flag.StringVar(&o.version, "version", "", "the `version`, for the labels")
 	flag.StringVar(&o.revision, "revision", "", "the `commit`, for the labels")
 	out := flag.String("out", "", "the `file` to write")
