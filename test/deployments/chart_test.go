@@ -3,6 +3,7 @@ package deployments
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -29,8 +31,17 @@ func values(t *testing.T, text string) map[string]any {
 	return v
 }
 
-// template is `helm template -n kube-system`. The error is what a user sees.
+// template is `helm template -n kube-system --no-hooks`. The error is what a user
+// sees.
 func template(t *testing.T, v map[string]any) (objects, error) {
+	t.Helper()
+	o, err := render(t, v)
+	maps.DeleteFunc(o, func(_ string, object metav1.Object) bool { return object.GetAnnotations()["helm.sh/hook"] != "" })
+	return o, err
+}
+
+// render is that with the hooks.
+func render(t *testing.T, v map[string]any) (objects, error) {
 	t.Helper()
 	chart, err := loader.Load(chartDir)
 	must(t, err)
@@ -87,6 +98,45 @@ func TestTheChartHasNothingToBeLinted(t *testing.T) {
 	for _, m := range lint.All(chartDir, map[string]any{}, "kube-system", true).Messages {
 		if m.Severity > support.InfoSev {
 			t.Error(m)
+		}
+	}
+}
+
+// What `helm test` runs asks for what it tests, and may do nothing else.
+func TestTheTestOfAnInstallationAsksForAUnitAndHasNoPrivilege(t *testing.T) {
+	for text, want := range map[string]corev1.ResourceName{
+		"{}":                              "rdma/hca_gpu",
+		"testResource: example.com/rail":  "example.com/rail",
+		"existingConfigMap: rdma-devices": "",
+		"config: {configList: [{resourceName: a, resourcePrefix: b.c, rdmaHcaMax: 1, selectors: {drivers: [mlx5_core]}}]}": "b.c/a",
+	} {
+		o, err := render(t, values(t, text))
+		must(t, err)
+		pod, ok := o["Pod kube-system/roce-k8s-test"].(*corev1.Pod)
+		if !ok {
+			t.Fatalf("%s: no pod", text)
+		}
+		limits := pod.Spec.Containers[0].Resources.Limits
+		if units := limits[want]; want == "" && len(limits) > 0 || want != "" && units.Value() != 1 {
+			t.Errorf("%s: it asks for %v, want a unit of %q", text, limits, want)
+		}
+		plugin := daemonSet(t, o).Spec.Template.Spec
+		if *pod.Spec.AutomountServiceAccountToken || pod.Spec.HostNetwork != plugin.HostNetwork {
+			t.Errorf("%s: a token, or another network than the plugin's", text)
+		}
+		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			s := c.SecurityContext
+			if *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(s.Capabilities.Add) > 0 {
+				t.Errorf("%s: container %s is privileged: %+v", text, c.Name, s)
+			}
+			if c.Image != plugin.Containers[0].Image {
+				t.Errorf("%s: image %s, the DaemonSet has %s", text, c.Image, plugin.Containers[0].Image)
+			}
+			for _, m := range c.VolumeMounts {
+				if !m.ReadOnly {
+					t.Errorf("%s: it may write to %s", text, m.MountPath)
+				}
+			}
 		}
 	}
 }
