@@ -170,7 +170,7 @@ spec:
   nodeName: %s
   containers:
     - name: rdma-tools
-      image: ghcr.io/spidernet-io/rdma-tools:v12.5.7
+      image: ghcr.io/roce-k8s/rdma-tools:1.0.0
       command: [/bin/bash, -c, sleep 3600]
       resources: {limits: {%s}}
 `, p.name, strings.Join(p.networks, ","), p.node, limits)
