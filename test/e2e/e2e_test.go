@@ -11,6 +11,7 @@ func TestOnKubernetes(t *testing.T) {
 		test func(*site)
 	}{
 		{"the manifests deploy the project and the kubelet has its resource", deploys},
+		{"the chart's test finds the installation in order", helmTest},
 		{"the guide's two pods run with eight networks each and the count stays", guidePods},
 		{"what discover prints is taken and attaches, and status says who has it", discovers},
 		{"a pod without the resource has no access", noResourceNoAccess},

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,8 +52,17 @@ func newSite(t *testing.T) *site {
 	ctx := s.context()
 	images, err := filepath.Glob(filepath.Join(os.Getenv("ROCE_E2E_IMAGES"), "*.tar"))
 	s.must(err)
+	// What a release has, the nodes pull, by the names of the release.
+	var pulled []string
+	images = slices.DeleteFunc(images, func(image string) bool {
+		ours := slices.Contains([]string{"roce-k8s.tar", "rdma-tools.tar"}, filepath.Base(image))
+		if ours {
+			pulled = append(pulled, image)
+		}
+		return ours
+	})
 	pair, err := cluster.StartPair(ctx, folder, os.Getenv("ROCE_E2E_PEERS"), cluster.Parts{
-		Program: os.Getenv("ROCE_E2E_NODE"), Images: images, ThickMultus: os.Getenv("ROCE_E2E_MULTUS_MODE") == "thick",
+		Program: os.Getenv("ROCE_E2E_NODE"), Images: images, Pulled: pulled, ThickMultus: os.Getenv("ROCE_E2E_MULTUS_MODE") == "thick",
 	})
 	s.ControlPlane, s.nodes = pair.ControlPlane, pair.Nodes
 	t.Cleanup(func() {

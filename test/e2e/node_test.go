@@ -34,6 +34,24 @@ func deploys(s *site) {
 	}
 }
 
+// helmTest is `helm test`, of the manifests' installation: the chart's is the same.
+// Its pod gets a unit, and finds the CNI plugin and a policy that is valid.
+func helmTest(s *site) {
+	chart, err := os.ReadFile(os.Getenv("ROCE_E2E_CHART"))
+	s.must(err)
+	for manifest := range strings.SplitSeq(string(chart), "\n---\n") {
+		if strings.Contains(manifest, "helm.sh/hook: test") {
+			s.apply(manifest)
+		}
+	}
+	const pod = "roce-k8s-test"
+	s.kubectl("wait", "-n", "kube-system", "pod/"+pod, "--for=jsonpath={.status.phase}=Succeeded", "--timeout", patience.String())
+	if out := s.kubectl("logs", "-n", "kube-system", pod); !strings.Contains(out, resource) {
+		s.Errorf("the test explains nothing:\n%s", out)
+	}
+	s.kubectl("delete", "-n", "kube-system", "pod", pod, "--wait")
+}
+
 // count is the node's allocatable resource, -1 for none.
 func (s *site) count(n *cluster.Node) (int, error) {
 	out, err := s.Kubectl(s.context(), "get", "node", n.Name, "-o", "jsonpath={.status.allocatable."+resource+"}")

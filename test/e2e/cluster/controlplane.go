@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,7 @@ type ControlPlane struct {
 	peers   string // the folder of the programs
 
 	processes []*process.Process
+	registry  *http.Server
 }
 
 // Port of the API server.
@@ -200,6 +202,9 @@ func (c *ControlPlane) kubectl(ctx context.Context, stdin string, args ...string
 
 // Stop ends the control plane.
 func (c *ControlPlane) Stop() {
+	if c.registry != nil {
+		_ = c.registry.Close()
+	}
 	for _, p := range slices.Backward(c.processes) {
 		p.Kill()
 	}

@@ -28,7 +28,8 @@ type Node struct {
 // Parts are the files that a node is made of, beside the peers.
 type Parts struct {
 	Program string   // the command node
-	Images  []string // container images
+	Images  []string // container images that are on the node
+	Pulled  []string // those that it pulls: OCI layouts
 	Multus  string   // in the place of the peer's
 	// ThickMultus: Multus is a DaemonSet, and nothing on a node before.
 	ThickMultus bool

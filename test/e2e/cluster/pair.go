@@ -32,6 +32,11 @@ func StartPair(ctx context.Context, folder, peers string, parts Parts) (*Pair, e
 	if p.ControlPlane, err = StartControlPlane(ctx, folder, peers, address); err != nil {
 		return p, err
 	}
+	if len(parts.Pulled) > 0 {
+		if err := p.StartRegistry(ctx, parts.Pulled...); err != nil {
+			return p, err
+		}
+	}
 	for i := 1; i <= 2; i++ {
 		config := node.Config{
 			Name: fmt.Sprintf("node%d", i), Address: fmt.Sprintf("10.77.0.1%d/24", i), Gateway: address, PodSubnet: fmt.Sprintf("10.244.%d.0/24", i),

@@ -11,7 +11,16 @@ const (
 	cniConfig        = "/etc/cni/net.d"
 	containerdConfig = "/etc/containerd/config.toml"
 	kubeletConfig    = "/var/lib/kubelet/config.yaml"
+	mirrors          = "/etc/containerd/certs.d"
 )
+
+// RegistryPort is where the control plane's registry answers, if there is one.
+const RegistryPort = 5000
+
+// mirrorTOML sends whoever asks for an image of a registry to the control plane's.
+func (n *node) mirrorTOML() string {
+	return fmt.Sprintf("server = \"http://%s:%d\"\n", n.Gateway, RegistryPort)
+}
 
 // files are the configuration files of the node, by path.
 func (n *node) files() map[string]string {
@@ -20,8 +29,9 @@ func (n *node) files() map[string]string {
 		network, networkFile = fmt.Sprintf("{%s}\n", n.podNetwork()), "10-pods.conflist"
 	}
 	return map[string]string{
-		containerdConfig: containerdTOML(),
-		kubeletConfig:    n.kubeletYAML(),
+		containerdConfig:                containerdTOML(),
+		mirrors + "/ghcr.io/hosts.toml": n.mirrorTOML(),
+		kubeletConfig:                   n.kubeletYAML(),
 		// Whereabouts finds its flat file by itself, as in the guide, and the
 		// kubeconfig there.
 		cniConfig + "/whereabouts.d/whereabouts.conf": n.whereaboutsJSON(),
@@ -46,6 +56,8 @@ const containerd1 = `version = 2
   enable_unprivileged_ports = false
   enable_unprivileged_icmp = false
   enable_cdi = true
+[plugins.'io.containerd.grpc.v1.cri'.registry]
+  config_path = '` + mirrors + `'
 [plugins.'io.containerd.grpc.v1.cri'.cni]
   bin_dir = '` + cniPlugins + `'
   conf_dir = '` + cniConfig + `'
@@ -66,6 +78,8 @@ const containerd2 = `version = 3
   enable_unprivileged_ports = false
   enable_unprivileged_icmp = false
   enable_cdi = true
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = '` + mirrors + `'
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = ['` + cniPlugins + `']
   conf_dir = '` + cniConfig + `'

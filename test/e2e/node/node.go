@@ -88,7 +88,7 @@ func (n *node) writeFiles(context.Context) error {
 	return nil
 }
 
-// startRuntime starts containerd and gives it the images: there is no registry.
+// startRuntime starts containerd and gives it the images that no registry has.
 func (n *node) startRuntime(ctx context.Context) error {
 	p, err := process.Start(n.path(LogsFolder, "containerd"), "containerd", "--config", containerdConfig)
 	if err != nil {
