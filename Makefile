@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -28,10 +28,10 @@ demo:
 test: lint unit test-netns test-deployments test-lab
 
 lint: $(LINT) $(WORKFLOWS)
-	@unformatted=$$(gofmt -l cmd pkg test); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l cmd pkg test images release); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	$(LINT) run ./...
-	@for module in test/e2e test/bench/pod test/deployments; do (cd $$module && $(LINT) run ./...) || exit; done
+	@for module in test/e2e test/bench/pod test/deployments images/oci release; do (cd $$module && $(LINT) run ./...) || exit; done
 	$(WORKFLOWS) -shellcheck= -pyflakes=
 
 # Each linter is pinned by a module of its own, whose go.mod and go.sum keep the
@@ -120,10 +120,25 @@ guide:
 fuzz:
 	@test/fuzz 30s
 
-# bin/roce-k8s-image.tar, for amd64 and arm64, without Docker.
+# bin/roce-k8s-image.tar and bin/rdma-tools-image.tar, for amd64 and arm64, without
+# Docker.
 image:
-	@images/build
+	@VERSION='$(VERSION)' images/build
+	@VERSION='$(VERSION)' images/rdma-tools/build
 	@cd images/oci && $(GO) vet ./... && $(GO) test ./...
+
+# Everything that a release has, in bin/release; the same commit gives the same bytes:
+#   make release VERSION=1.2.0
+#   make publish REGISTRY=ghcr.io/roce-k8s KEY=cosign.key
+# docs/releasing.md has what comes before and after.
+release:
+	@release/build $(VERSION)
+
+publish:
+	@release/publish '$(REGISTRY)' '$(KEY)'
+
+test-release:
+	@release/test
 
 # All need an idle machine, and write docs/benchmarks.md.
 bench-cni: build

@@ -297,6 +297,30 @@ func TestTheLanesAreTheCheck(t *testing.T) {
 	document.Compare(t, "the lanes", lanes, check)
 }
 
+// Whoever follows a document or applies a manifest gets the version that the chart
+// is of. docs/releasing.md says where it is set.
+func TestEveryMentionOfAReleaseIsOfTheChartsVersion(t *testing.T) {
+	chart := regexp.MustCompile(`(?m)^version: (\S+)$`).FindStringSubmatch(read(t, "deployments/chart/roce-k8s/Chart.yaml"))[1]
+	if newest := regexp.MustCompile(`(?m)^## (\d\S*)$`).FindStringSubmatch(read(t, "CHANGELOG.md"))[1]; newest != chart {
+		t.Errorf("the newest version of CHANGELOG.md is %s, the chart's %s", newest, chart)
+	}
+	mention := regexp.MustCompile(`ghcr\.io/roce-k8s/[a-z/-]+:v?(\d[\w.-]*\w)|roce-k8s/+deployments\S*\?ref=v(\S*\w)|(?:appVersion: |app\.kubernetes\.io/version: "|roce-k8s --version |newTag: |make image VERSION=)(\d[\w.-]*\w)`)
+	found := 0
+	for _, pattern := range []string{"*.md", "*.yaml", "test/e2e/*.go"} {
+		for _, file := range files(t, pattern) {
+			for _, match := range mention.FindAllStringSubmatch(read(t, file), -1) {
+				found++
+				if version := match[1] + match[2] + match[3]; version != chart {
+					t.Errorf("%s has %q, the chart is %s", file, match[0], chart)
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d mentions; do they look different now?", found)
+	}
+}
+
 func TestRenovateKnowsEveryModule(t *testing.T) {
 	var renovate struct {
 		IgnorePresets []string
