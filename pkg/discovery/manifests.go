@@ -31,7 +31,7 @@ const (
 	namespace     = "kube-system"
 	resourceName  = "hca_gpu"
 	podName       = "gpu-rdma-pod-1"
-	podImage      = "ghcr.io/spidernet-io/rdma-tools:v12.5.7"
+	podImage      = "ghcr.io/roce-k8s/rdma-tools:1.0.0"
 )
 
 // CheckOutput says what is wrong with a word for what to print.

@@ -304,13 +304,13 @@ func TestEveryMentionOfAReleaseIsOfTheChartsVersion(t *testing.T) {
 	if newest := regexp.MustCompile(`(?m)^## (\d\S*)$`).FindStringSubmatch(read(t, "CHANGELOG.md"))[1]; newest != chart {
 		t.Errorf("the newest version of CHANGELOG.md is %s, the chart's %s", newest, chart)
 	}
-	mention := regexp.MustCompile(`ghcr\.io/roce-k8s/[a-z/-]+:v?(\d[\w.-]*\w)|roce-k8s/+deployments\S*\?ref=v(\S*\w)|(?:appVersion: |app\.kubernetes\.io/version: "|roce-k8s --version |newTag: |make image VERSION=)(\d[\w.-]*\w)`)
+	mention := regexp.MustCompile(`ghcr\.io/roce-k8s/[a-z/-]+:v?(\d[\w.-]*\w)|roce-k8s/+deployments\S*\?ref=v(\S*\w)|["\s]roce-k8s:(\w+)|(?:appVersion: |app\.kubernetes\.io/version: "|roce-k8s --version |newTag: |make image VERSION=)(\d[\w.-]*\w)`)
 	found := 0
-	for _, pattern := range []string{"*.md", "*.yaml", "test/e2e/*.go"} {
+	for _, pattern := range []string{"*.md", "*.yaml", "test/e2e/*.go", "pkg/*.go"} {
 		for _, file := range files(t, pattern) {
 			for _, match := range mention.FindAllStringSubmatch(read(t, file), -1) {
 				found++
-				if version := match[1] + match[2] + match[3]; version != chart {
+				if version := match[1] + match[2] + match[3] + match[4]; version != chart {
 					t.Errorf("%s has %q, the chart is %s", file, match[0], chart)
 				}
 			}
