@@ -6,6 +6,7 @@
 package kernelfile
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"strings"
@@ -32,6 +33,21 @@ func Read(path string) (string, error) {
 		return "", &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return strings.TrimSpace(string(buf[:n])), nil
+}
+
+// ReadIn is Read for a file of an open folder: it spares the kernel the way
+// there. What it returns is in room.
+func ReadIn(folder int, name string, room []byte) ([]byte, error) {
+	fd, err := IgnoringEINTR(func() (int, error) { return unix.Openat(folder, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }()
+	n, err := IgnoringEINTR(func() (int, error) { return unix.Read(fd, room) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return bytes.TrimSpace(room[:n]), nil
 }
 
 // Open opens a file or folder to read; the caller closes the descriptor.

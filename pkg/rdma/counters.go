@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,13 +47,14 @@ const notAgain = 10 * time.Minute
 // A CounterReader reads the counters of devices again and again. It never
 // switches any on: those that are optional are not in sysfs.
 type CounterReader struct {
-	mu      sync.Mutex           // guards refused
+	mu      sync.Mutex           // guards what follows
 	refused map[string]time.Time // when the driver would not read a counter
+	names   map[string]string    // of counters, each once
 }
 
 // NewCounterReader makes a reader.
 func NewCounterReader() *CounterReader {
-	return &CounterReader{refused: map[string]time.Time{}}
+	return &CounterReader{refused: map[string]time.Time{}, names: map[string]string{}}
 }
 
 // Read reads the counters of a device that the node shows. Those that cannot be
@@ -89,24 +89,33 @@ func (r *CounterReader) Read(n Node, device string) (Counts, error) {
 	return c, nil
 }
 
+// longestCounter is in bytes: a number of 64 bits.
+const longestCounter = 32
+
 // folder adds the counters of one folder to those of others. subject is whose
 // they are.
 func (r *CounterReader) folder(dir, subject, name string, counters []netdev.Counter) []netdev.Counter {
-	files, err := readDir(dir + "/" + name)
+	path := dir + "/" + name
+	fd, err := kernelfile.Open(path, unix.O_DIRECTORY)
 	if err != nil {
 		return counters
 	}
-	counters = slices.Grow(counters, len(files))
-	for _, file := range files {
-		key := subject + "/" + name + "/" + file
-		if r.rests(key) {
+	defer func() { _ = unix.Close(fd) }()
+	entries, err := readOpenDirents(fd, path, nil)
+	if err != nil {
+		return counters
+	}
+	room := make([]byte, longestCounter)
+	for _, entry := range dirents(entries) {
+		file, rests := r.look(subject, name, entry)
+		if rests {
 			continue
 		}
-		text, err := kernelfile.Read(dir + "/" + name + "/" + file)
+		text, err := kernelfile.ReadIn(fd, file, room)
 		if refuses(err) {
-			r.leave(key)
+			r.leave(subject, name, file)
 		}
-		value, notNumber := strconv.ParseUint(text, 10, 64)
+		value, notNumber := strconv.ParseUint(string(text), 10, 64)
 		if err != nil || notNumber != nil { // "N/A (no PMA)" of older kernels
 			continue
 		}
@@ -132,21 +141,31 @@ func refuses(err error) bool {
 	return errors.As(err, &failed) && failed.Op == "read" && !errors.Is(err, unix.ENODEV)
 }
 
-func (r *CounterReader) rests(key string) bool {
+// look tells whether a counter is to be left alone, and makes its name a string.
+func (r *CounterReader) look(subject, folder string, file []byte) (name string, rests bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	since, ok := r.refused[key]
-	if ok && time.Since(since) >= notAgain {
-		delete(r.refused, key)
-		return false
+	name, ok := r.names[string(file)]
+	if !ok {
+		name = string(file)
+		r.names[name] = name
 	}
-	return ok
+	if len(r.refused) == 0 { // as nearly always
+		return name, false
+	}
+	key := subject + "/" + folder + "/" + name
+	since, rests := r.refused[key]
+	if rests && time.Since(since) >= notAgain {
+		delete(r.refused, key)
+		rests = false
+	}
+	return name, rests
 }
 
-func (r *CounterReader) leave(key string) {
+func (r *CounterReader) leave(subject, folder, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refused[key] = time.Now()
+	r.refused[subject+"/"+folder+"/"+name] = time.Now()
 }
 
 // parseRate reads "400 Gb/sec (4X NDR)" as bits per second.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 
@@ -67,6 +68,11 @@ func readDirents(dir string, answer []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }()
+	return readOpenDirents(fd, dir, answer)
+}
+
+// readOpenDirents is readDirents for an open folder.
+func readOpenDirents(fd int, dir string, answer []byte) ([]byte, error) {
 	for {
 		answer = slices.Grow(answer, direntsAtOnce)
 		free := answer[len(answer):cap(answer)]
@@ -83,19 +89,28 @@ func readDirents(dir string, answer []byte) ([]byte, error) {
 
 // parseDirents reads the entries of getdents64(2) and sorts them by name.
 func parseDirents(b []byte) []object {
-	const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
 	var objects []object
-	for len(b) > nameAt {
-		size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
-		if size <= nameAt || size > len(b) {
-			break
-		}
-		name, _, _ := strings.Cut(string(b[nameAt:size]), "\x00")
-		if name != "." && name != ".." {
-			objects = append(objects, object{name, binary.NativeEndian.Uint64(b[inodeAt:])})
-		}
-		b = b[size:]
+	for inode, name := range dirents(b) {
+		objects = append(objects, object{string(name), inode})
 	}
 	slices.SortFunc(objects, func(a, b object) int { return strings.Compare(a.name, b.name) })
 	return objects
+}
+
+// dirents goes through the entries of getdents64(2), with inode number and name.
+func dirents(b []byte) iter.Seq2[uint64, []byte] {
+	return func(yield func(uint64, []byte) bool) {
+		const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
+		for len(b) > nameAt {
+			size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
+			if size <= nameAt || size > len(b) {
+				return
+			}
+			name, _, _ := bytes.Cut(b[nameAt:size], []byte{0})
+			if string(name) != "." && string(name) != ".." && !yield(binary.NativeEndian.Uint64(b[inodeAt:]), name) {
+				return
+			}
+			b = b[size:]
+		}
+	}
 }
