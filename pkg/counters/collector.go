@@ -74,7 +74,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	nics := c.options.NICs(ctx)
 	elsewhere := c.askElsewhere(ctx)
 	statistics := c.readStatistics(ctx, nics)
-	t := &teller{c.metrics, ch, map[identity]bool{}}
+	clear(c.metrics.told)
+	t := &teller{c.metrics, ch}
 	for _, nic := range nics {
 		seen := c.read(ctx, nic)
 		there := elsewhere[nic.Key()]

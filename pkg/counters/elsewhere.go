@@ -174,16 +174,20 @@ func (e *Entrant) readOnHost(name string) (key string, reading Reading, err erro
 	return d.Key(), reading, nil
 }
 
-// hardware are those statistics of a netdev's driver that tell of a congested
-// fabric or host; the others, of each queue, are hundreds.
+// hardware are those statistics of a netdev's driver that tell of congestion; the
+// others, of each queue, are hundreds.
 func hardware(ns *netdev.Namespace, name string) []netdev.Counter {
 	all, err := ns.HardwareStatistics(name)
 	if err != nil {
-		return nil // it has left, or its driver has none
+		return nil // it has left, or its driver does not say
 	}
-	return slices.DeleteFunc(all, func(c netdev.Counter) bool {
-		return !slices.ContainsFunc([]string{"pause", "pfc", "discard", "_xon", "_xoff"}, func(word string) bool { return strings.Contains(c.Name, word) })
-	})
+	return slices.DeleteFunc(all, func(c netdev.Counter) bool { return !tellsOfCongestion(c.Name) })
+}
+
+// tellsOfCongestion tells whether a statistic is about pauses or discards, in the
+// words of one driver or another.
+func tellsOfCongestion(name string) bool {
+	return slices.ContainsFunc([]string{"pause", "pfc", "discard", "_xon", "_xoff"}, func(word string) bool { return strings.Contains(name, word) })
 }
 
 // longestReadings bounds an answer, in bytes: a device is some 8 KiB.

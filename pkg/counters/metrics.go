@@ -19,6 +19,7 @@ type sample struct {
 	labels      []*dto.LabelPair
 	value       float64
 	gauge       bool
+	counter     dto.Counter
 }
 
 // Desc implements prometheus.Metric.
@@ -30,7 +31,8 @@ func (s *sample) Write(m *dto.Metric) error {
 	if s.gauge {
 		m.Gauge = &dto.Gauge{Value: &s.value}
 	} else {
-		m.Counter = &dto.Counter{Value: &s.value}
+		s.counter.Value = &s.value
+		m.Counter = &s.counter
 	}
 	return nil
 }
@@ -40,7 +42,8 @@ func (s *sample) Write(m *dto.Metric) error {
 type metrics struct {
 	descriptions map[string]*prometheus.Desc // by name
 	kernels      map[kernelName]*prometheus.Desc
-	foreign      *regexp.Regexp // to Prometheus's names
+	told         map[identity]bool // of one scrape: Prometheus takes no series twice
+	foreign      *regexp.Regexp    // to Prometheus's names
 	priority     *regexp.Regexp
 }
 
@@ -52,6 +55,7 @@ func newMetrics() *metrics {
 	return &metrics{
 		descriptions: map[string]*prometheus.Desc{},
 		kernels:      map[kernelName]*prometheus.Desc{},
+		told:         map[identity]bool{},
 		foreign:      regexp.MustCompile(`[^a-zA-Z0-9_]`),
 		// mlx5: rx_prio3_pause; bnxt_en: rx_pfc_ena_frames_pri3; ice:
 		// tx_priority_3_xoff.nic.
@@ -71,8 +75,7 @@ func (m *metrics) description(name, help string) *prometheus.Desc {
 // A teller tells of one scrape.
 type teller struct {
 	*metrics
-	ch   chan<- prometheus.Metric
-	told map[identity]bool // Prometheus takes no series twice
+	ch chan<- prometheus.Metric
 }
 
 // An identity is what tells a series from all others.
@@ -84,7 +87,7 @@ type identity struct {
 func (t *teller) tell(metric *prometheus.Desc, gauge bool, l labels, value float64) {
 	if id := (identity{metric, l.key}); !t.told[id] {
 		t.told[id] = true
-		t.ch <- &sample{metric, l.pairs, value, gauge}
+		t.ch <- &sample{description: metric, labels: l.pairs, value: value, gauge: gauge}
 	}
 }
 
