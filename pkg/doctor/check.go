@@ -30,6 +30,14 @@ type symptom struct {
 	about       string // for the remedy's {}, if it is not where
 }
 
+// complaint is an error as a symptom; without one it is none.
+func complaint(where string, err error) []symptom {
+	if err == nil {
+		return nil
+	}
+	return []symptom{{where: where, what: err.Error()}}
+}
+
 // checks are all of them, within a severity in the order in which to mend.
 func checks() []check {
 	return []check{

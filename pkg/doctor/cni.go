@@ -63,8 +63,6 @@ func pluginVersion(p *patient) ([]symptom, error) {
 
 func policyFile(p *patient) ([]symptom, error) {
 	path := filepath.Join(p.Roots.Etc, "cni", filepath.Base(policy.File))
-	if _, err := policy.Load(path); err != nil {
-		return []symptom{{where: policy.File, what: err.Error()}}, nil
-	}
-	return nil, nil
+	_, err := policy.Load(path)
+	return complaint(policy.File, err), nil
 }

@@ -6,13 +6,11 @@ import (
 )
 
 func journal(p *patient) (found []symptom, err error) {
-	if p.journalErr != nil {
-		return []symptom{{where: p.StateDir, what: p.journalErr.Error()}}, nil
+	if p.journal == nil {
+		return complaint(p.StateDir, p.journalErr), nil
 	}
 	_, bad, err := p.journal.List()
-	if err != nil {
-		return []symptom{{where: p.journal.RecordsDir(), what: err.Error()}}, nil
-	}
+	found = complaint(p.journal.RecordsDir(), err)
 	for _, b := range bad {
 		found = append(found, symptom{where: b.Path, what: "is no record: " + b.Err.Error()})
 	}

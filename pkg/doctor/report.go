@@ -16,6 +16,7 @@ const Schema = "roce-k8s/doctor/1"
 // A Verdict is a report in one word.
 type Verdict string
 
+// The verdicts, from good to bad.
 const (
 	VerdictClean    Verdict = "clean"
 	VerdictWarnings Verdict = "warnings"
