@@ -107,9 +107,12 @@ func (c *commandLine) examine(ctx context.Context, stdin io.Reader) (*doctor.Rep
 		defer f.Close()
 		o.Networks = f
 	}
-	var err error
-	if o.Choose, err = deviceplugin.Choice(c.ConfigFile); err != nil {
+	choice, err := deviceplugin.ReadChoice(c.ConfigFile)
+	if err != nil {
 		return nil, err
+	}
+	if choice != nil {
+		o.Choose, o.Together = choice.Of, choice.Together()
 	}
 	here, err := netdev.CurrentNamespace()
 	if err != nil {

@@ -14,13 +14,13 @@ func TestInTheLabTheDoctorFindsAPulledCableAndASmallMTU(t *testing.T) {
 	host, err := netdev.CurrentNamespace()
 	n.Must(err)
 	defer host.Close()
-	choose, err := Choice(n.Dir + "/config.json")
+	choice, err := ReadChoice(n.Dir + "/config.json")
 	n.Must(err)
 	found := func() (all []string) {
 		n.Helper()
 		r, err := doctor.Examine(n.Ctx, doctor.Options{
 			Roots:    doctor.Roots{Sys: "/sys", Dev: "/dev", Proc: "/proc", Etc: "/etc", Run: "/run", Lib: "/usr/lib"},
-			StateDir: n.State(), PluginDir: "/host/bin", Choose: choose, Links: host.Links, Elsewhere: host.LinksElsewhere, DCB: host.DCB,
+			StateDir: n.State(), PluginDir: "/host/bin", Choose: choice.Of, Links: host.Links, Elsewhere: host.LinksElsewhere, DCB: host.DCB,
 		})
 		n.Must(err)
 		if len(r.Rails) != labNICs || r.Mode == "" {

@@ -47,6 +47,8 @@ func checks() []check {
 			"the node offers nothing", "load the RDMA half of the NICs' driver (mlx5_ib, bnxt_re, irdma); rdma-device-plugin explain", noRails},
 		{"rdma-mode", Broken, "the RDMA mode against what the networks require",
 			"no pod of these networks starts", "echo 'options ib_core netns_mode={}' > /etc/modprobe.d/roce-k8s.conf, build the initramfs anew, reboot", mode},
+		{"gone", Broken, "whether the hardware of a rail that was there in this boot still is",
+			"the pod that has it hangs, and its unit is unhealthy", "lspci -s {}; dmesg; if it is out for good: rdma-device-plugin forget", gone},
 		{"port", Broken, "state of each rail's port",
 			"pods get a NIC that carries nothing", "ethtool {}; then cable, transceiver and switch port", ports},
 		{"gid", Broken, "whether an active rail has a RoCE v2 GID",

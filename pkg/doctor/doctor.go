@@ -34,6 +34,9 @@ type Options struct {
 	// named, Choose chooses; nil: all RoCE devices of the node.
 	NICs   []string
 	Choose func([]inventory.Device) []inventory.Device
+	// Together: a pod gets all rails or none, so that the kubelet's Topology
+	// Manager has no say.
+	Together bool
 	// Counters is the file with the reading of the run before, "" for none.
 	Counters string
 	// Ignore are checks to leave out.

@@ -65,6 +65,10 @@ func ailments() []ailment {
 		{"rdma-mode-boot", "the node", "nothing below modprobe.d", write("etc/modprobe.d/fake.conf", "#options ib_core netns_mode=0")},
 		{"rdma-mode-boot", "/usr/lib/modprobe.d/fake-vendor.conf", "sets mode shared", write("usr/lib/modprobe.d/fake-vendor.conf", "options ib_core netns_mode=1")},
 		{"rdma-mode-boot", "the kernel's command line", "sets mode shared", write("proc/cmdline", "ib_core.netns_mode=Y iommu=pt")},
+		{"gone", nic, "is gone; it was held by pod default/gpu-rdma-pod-1", func(n *fakeNode) {
+			n.Attach(rdma.Exclusive, first)
+			n.Must(n.Unplug(first))
+		}},
 		{"port", nic, "port 1 of mlx5_0 is DOWN (Polling)", func(n *fakeNode) { n.Must(n.SetPort(first, "DOWN", "Polling")) }},
 		{"down", nic, "is set down", func(n *fakeNode) {
 			n.Must(n.SetPort(first, "DOWN", "Disabled"))
@@ -107,6 +111,11 @@ func ailments() []ailment {
 		{"networks", "network default/fake-1", `hwaddr "02:00:00:00:00:99"`, networks(`{"plugins": [{"type": "roce-host-device", "hwaddr": "02:00:00:00:00:99"}]}`)},
 		{"networks", "network default/fake-1", `pciBusID "0000:99:00.0"`, networks(`{"type": "roce-host-device", "pciBusID": "0000:99:00.0"}`)},
 		{"networks", "network default/fake-1", `kernelpath "/sys/devices/pci0000:99"`, networks(`{"type": "roce-host-device", "kernelpath": "/sys/devices/pci0000:99"}`)},
+		{"journal", "/state", "is writable by users other than root", func(n *fakeNode) {
+			n.Must(os.Mkdir(n.State(), 0o755))
+			n.Must(os.Chmod(n.State(), 0o777))
+			n.options.Ignore = []string{"leftovers", "owed", "counters"} // which cannot be seen then
+		}},
 		{"journal", "attachments/c1@net1.json", "is no record", write("state/attachments/c1@net1.json", "{")},
 		{"leftovers", "attachments/c1@net1.json.bad", "was set aside", write("state/attachments/c1@net1.json.bad", "{")},
 		{"leftovers", "attachments", "an ADD of container c1, interface net1", write("state/attachments/c1@net1.json.new", "{")},
@@ -261,6 +270,15 @@ func TestOfANICInAPodItsHardwareIsLookedAt(t *testing.T) {
 	r := n.examine()
 	if len(r.Rails) != 8 || len(r.Findings) != 1 || r.Findings[0].Check != "pcie" || r.Findings[0].Where != nic {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhereRailsAreGivenTogetherTheTopologyManagerHasNoSay(t *testing.T) {
+	n := newFakeNode(t)
+	n.options.Together = true
+	n.Write("kubelet.yaml", "topologyManagerPolicy: none\n")
+	if r := n.examine(); len(r.Findings) > 0 {
+		t.Errorf("%+v", r.Findings)
 	}
 }
 

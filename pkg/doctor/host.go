@@ -68,7 +68,7 @@ func topology(p *patient) ([]symptom, error) {
 			nodes[d.NUMANode] = true
 		}
 	}
-	if len(nodes) < 2 {
+	if len(nodes) < 2 || p.Together {
 		return nil, nil
 	}
 	b, err := os.ReadFile(p.KubeletConfig)

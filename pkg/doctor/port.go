@@ -14,6 +14,21 @@ func (p *patient) isUp(netdev string) bool {
 	return err != nil || flags&1 == 1
 }
 
+// gone finds rails of which the journal, or the device plugin's own record, still
+// knows.
+func gone(p *patient) (found []symptom, err error) {
+	for _, d := range p.rails {
+		if d.Place == inventory.Gone {
+			what := "its hardware, or its driver, is gone"
+			if d.Holder != nil {
+				what += "; it was held by " + d.Holder.Holder()
+			}
+			found = append(found, symptom{nameOf(d), what, d.Address})
+		}
+	}
+	return found, nil
+}
+
 // ports looks at those that the host sees: in exclusive mode not at those of
 // NICs in pods. One that is set down has no link for that reason.
 func ports(p *patient) (found []symptom, err error) {
