@@ -35,6 +35,9 @@ func TestTheDoctorTakesTheCommandsOfTheExamples(t *testing.T) {
 		job["Job kube-system/roce-doctor"].Spec.Template.Spec.Containers[0],
 		init["DaemonSet /roce-k8s"].Spec.Template.Spec.InitContainers[0],
 	}
+	if containers[0].Image != containers[1].Image {
+		t.Errorf("two images, %s and %s", containers[0].Image, containers[1].Image)
+	}
 	for _, c := range containers {
 		status, output := statusOf(t, program(t, "rdma-device-plugin"), c.Command[1:]...)
 		if status != 0 && status != 2 {
@@ -49,6 +52,9 @@ func TestTheDoctorsPatchFitsTheDaemonSet(t *testing.T) {
 	base := daemonSet(t, kustomize(t, "base"))
 	if base.Name != patch.Name {
 		t.Errorf("it is for %s", patch.Name)
+	}
+	if image := patch.Spec.Template.Spec.InitContainers[0].Image; image != base.Spec.Template.Spec.Containers[0].Image {
+		t.Errorf("it has the image %s", image)
 	}
 	volumes := slices.Concat(base.Spec.Template.Spec.Volumes, patch.Spec.Template.Spec.Volumes)
 	for _, mount := range patch.Spec.Template.Spec.InitContainers[0].VolumeMounts {
@@ -70,7 +76,11 @@ func TestNodeProblemDetectorIsToldOfWhatIsBroken(t *testing.T) {
 	if rule.Condition != monitor.Conditions[0].Type || data[filepath.Base(rule.Path)] == "" {
 		t.Errorf("%+v", monitor)
 	}
-	mounts := all[*appsv1.DaemonSet](o)["DaemonSet kube-system/node-problem-detector"].Spec.Template.Spec.Containers[0].VolumeMounts
+	pod := all[*appsv1.DaemonSet](o)["DaemonSet kube-system/node-problem-detector"].Spec.Template.Spec
+	if image := daemonSet(t, kustomize(t, "base")).Spec.Template.Spec.Containers[0].Image; pod.Volumes[0].Image.Reference != image {
+		t.Errorf("it has the image %s", pod.Volumes[0].Image.Reference)
+	}
+	mounts := pod.Containers[0].VolumeMounts
 	for _, path := range []string{rule.Path, "/roce/rdma-device-plugin"} {
 		if !slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool { return m.MountPath == filepath.Dir(path) }) {
 			t.Errorf("%s is not mounted", path)
