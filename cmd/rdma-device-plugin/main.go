@@ -205,6 +205,9 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 	flags.IntVar(&c.addressing.MTU, "mtu", 0, "the `MTU` in pods, for discover; 0 for the host's")
 	flags.BoolVar(&c.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where to serve /metrics, /healthz and /readyz; empty to serve them nowhere")
+	flags.StringVar(&c.MetricsAccess.TLSDir, "metrics-tls-dir", "", "a `folder` with tls.crt and tls.key; serves the metrics' address by HTTPS")
+	flags.StringVar(&c.MetricsAccess.ClientCA, "metrics-client-ca", "", "a `file` with certificates; a client there needs one that they have signed")
+	flags.StringVar(&c.MetricsAccess.TokenFile, "metrics-token-file", "", "a `file` with the bearer token that a client there must send")
 	flags.StringVar(&c.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for this instance alone; the commands probe, forget and status use it")
 	flags.StringVar(&c.CountersSocket, "counters-socket", "", "a unix `socket` at which the command counters reads in the namespaces of pods; empty if it does not run")
 	c.doctor.define(flags)
@@ -224,7 +227,10 @@ func parse(args []string, stderr io.Writer) (*commandLine, error) {
 		c.CDIDir = *cdiDir
 	}
 	c.rest = flags.Args()
-	var err error
+	err := c.MetricsAccess.Check()
+	if err != nil {
+		return nil, err
+	}
 	c.Log, err = logging.New(stderr, *level, *format)
 	return c, err
 }

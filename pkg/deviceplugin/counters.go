@@ -121,6 +121,6 @@ func Counters(ctx context.Context, o Options) error {
 		return err
 	}
 	// The host's namespace stays open: a driver that hangs may keep a reader.
-	serveHTTP(ctx, "unix", o.CountersSocket, counters.NewEntrant(o.Node, journal, host, o.Log), o.Log)
+	serveHTTP(ctx, "unix", o.CountersSocket, Access{}, counters.NewEntrant(o.Node, journal, host, o.Log), o.Log)
 	return nil
 }

@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,9 +53,10 @@ func handler(metrics http.Handler, healthy, ready func() error) *http.ServeMux {
 }
 
 // serveHTTP serves h on an address, TCP or a unix socket, until ctx ends.
-func serveHTTP(ctx context.Context, network, address string, h http.Handler, log *slog.Logger) {
+func serveHTTP(ctx context.Context, network, address string, access Access, h http.Handler, log *slog.Logger) {
 	server := &http.Server{
-		Handler: h, ReadTimeout: longestRequest, WriteTimeout: longestAnswer, IdleTimeout: longestIdle, MaxHeaderBytes: longestHeader,
+		Handler: access.guard(h), ReadTimeout: longestRequest, WriteTimeout: longestAnswer, IdleTimeout: longestIdle, MaxHeaderBytes: longestHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
@@ -63,10 +65,10 @@ func serveHTTP(ctx context.Context, network, address string, h http.Handler, log
 		if network == "unix" {
 			_ = os.Remove(address) // of an instance before this one, which was killed
 		}
-		l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+		l, err := listen(ctx, network, address, access, log)
 		if err == nil {
 			log.Info("metrics and probes", "address", l.Addr().String())
-			if err = server.Serve(netutil.LimitListener(l, mostConnections)); errors.Is(err, http.ErrServerClosed) {
+			if err = server.Serve(l); errors.Is(err, http.ErrServerClosed) {
 				return
 			}
 		}
@@ -78,6 +80,28 @@ func serveHTTP(ctx context.Context, network, address string, h http.Handler, log
 		case <-time.After(listenAgain):
 		}
 	}
+}
+
+// listen takes so many connections and no more, with TLS if access says so.
+func listen(ctx context.Context, network, address string, access Access, log *slog.Logger) (net.Listener, error) {
+	if err := access.ready(); err != nil {
+		return nil, err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	l = netutil.LimitListener(l, mostConnections)
+	if access.TLSDir == "" {
+		return l, nil
+	}
+	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		c, err := access.config()
+		if err != nil {
+			log.Warn("a client of the metrics is turned away", "err", err)
+		}
+		return c, err
+	}}), nil
 }
 
 // serve starts the HTTP servers for metrics and probes.
@@ -96,14 +120,14 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 	}
 	if address := m.options.MetricsAddress; address != "" {
 		h := handler(m.metrics, m.healthy, m.ready)
-		running.Go(func() { serveHTTP(ctx, "tcp", address, h, m.log) })
+		running.Go(func() { serveHTTP(ctx, "tcp", address, m.options.MetricsAccess, h, m.log) })
 	}
 	if socket := m.options.ProbeSocket; socket != "" {
 		h := handler(m.metrics, m.healthy, m.ready)
 		// Only here: the socket is in a folder of root's, while anybody can
 		// reach the port.
 		h.HandleFunc(forgetPath, m.serveForget)
-		running.Go(func() { serveHTTP(ctx, "unix", socket, h, m.log) })
+		running.Go(func() { serveHTTP(ctx, "unix", socket, Access{}, h, m.log) })
 	}
 }
 

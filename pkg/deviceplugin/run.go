@@ -30,6 +30,8 @@ type Options struct {
 	Rescue bool
 	// MetricsAddress is where to serve metrics and probes, "" for nowhere.
 	MetricsAddress string
+	// MetricsAccess says who may have them.
+	MetricsAccess Access
 	// ProbeSocket is a unix socket that serves the same, "" for none. The
 	// network address may be another instance's, the socket is not.
 	ProbeSocket string
