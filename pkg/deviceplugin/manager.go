@@ -319,6 +319,7 @@ func (m *manager) rescue(ctx context.Context, seen inventory.Snapshot, free chan
 	if m.said.News("owed", fmt.Sprint(err)) && err != nil {
 		m.log.Warn("cannot list what is owed to NICs", "err", err)
 	}
+	m.metrics.owed.Set(float64(len(owed)))
 	if len(found)+len(owed) == 0 {
 		return
 	}

@@ -27,6 +27,7 @@ type metrics struct {
 	rescanTime     prometheus.Histogram
 	rescanFailures prometheus.Counter
 	rescues        *prometheus.CounterVec
+	owed           prometheus.Gauge
 	generation     prometheus.Gauge
 	mistakes       prometheus.Gauge
 	clashes        prometheus.Gauge
@@ -60,6 +61,7 @@ func newMetrics(version string) *metrics {
 		}),
 		rescanFailures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "rescan_failures_total", Help: "Failed reads of the node's devices."}),
 		rescues:        counter("rescues_total", "NICs that came back without a DEL, by whether their state could be restored.", "result"),
+		owed:           prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "owed", Help: "NICs on the host that are not yet as they were, at the last look."}),
 		generation:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_generation", Help: "Configurations that came into force."}),
 		mistakes:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "config_mistakes", Help: "Mistakes in the configuration in force; resources may be left out because of them."}),
 		clashes:        prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "device_clashes", Help: "How often another resource selects a device that one has already."}),
@@ -68,7 +70,7 @@ func newMetrics(version string) *metrics {
 	info := gauge("build_info", "1, labelled with the version of the program.", "version")
 	info.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams, m.allocations, m.allocationTime,
-		m.rescanTime, m.rescanFailures, m.rescues, m.generation, m.mistakes, m.clashes, m.reloadFailures)
+		m.rescanTime, m.rescanFailures, m.rescues, m.owed, m.generation, m.mistakes, m.clashes, m.reloadFailures)
 	// They exist from the start, so that the first one is seen as an increase.
 	m.rescues.WithLabelValues(resultOK)
 	m.rescues.WithLabelValues(resultError)

@@ -93,6 +93,7 @@ func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 		"rescan_seconds":               dto.MetricType_HISTOGRAM,
 		"rescan_failures_total":        dto.MetricType_COUNTER,
 		"rescues_total":                dto.MetricType_COUNTER,
+		"owed":                         dto.MetricType_GAUGE,
 		"config_generation":            dto.MetricType_GAUGE,
 		"config_mistakes":              dto.MetricType_GAUGE,
 		"device_clashes":               dto.MetricType_GAUGE,

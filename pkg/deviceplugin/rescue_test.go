@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
@@ -327,4 +328,27 @@ func TestTheJournalIsFollowedWithoutRescansAtIntervals(t *testing.T) {
 	n.Until("it is in a pod", func() bool {
 		return strings.Contains(n.Logs.String(), `device="ens14np0/mlx5_3 (0000:11:00.0)" place=pod was=host holder="container c, interface net1"`)
 	})
+}
+
+func TestWhatIsOwedIsCountedUntilItIsSettled(t *testing.T) {
+	n := newTestNode(t)
+	host := node.NewHost(t)
+	record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
+	record.Manager, record.Back = netmanager.NetworkManager, time.Now() // not due yet
+	m := newManager(n.options(), nil)
+	m.rescuer = &rescuer{host: host, journal: n.Journal, log: n.Log(), done: n.Must}
+	free := make(chan struct{}, 1)
+	free <- struct{}{}
+	for _, want := range []float64{0, 1, 0} {
+		m.rescue(n.Ctx, inventory.Snapshot{}, free)
+		m.abandoned.Wait()
+		if got := scrape(t, m.metrics)["owed"].Metric[0].Gauge.GetValue(); got != want {
+			t.Errorf("%g are owed, want %g", got, want)
+		}
+		if want == 0 {
+			n.Must(n.Journal.Owe(record))
+		} else {
+			n.Must(n.Journal.Settle(record))
+		}
+	}
 }
