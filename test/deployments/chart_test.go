@@ -16,7 +16,9 @@ import (
 	"helm.sh/helm/v3/pkg/engine"
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -95,9 +97,19 @@ func TestTheChartTakesTheValuesOfEachDistribution(t *testing.T) {
 }
 
 func TestTheChartHasNothingToBeLinted(t *testing.T) {
-	for _, m := range lint.All(chartDir, map[string]any{}, "kube-system", true).Messages {
-		if m.Severity > support.InfoSev {
-			t.Error(m)
+	with := map[string]map[string]any{"the defaults": {}}
+	files, err := filepath.Glob(chartDir + "/ci/*-values.yaml")
+	must(t, err)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		must(t, err)
+		with[file] = values(t, string(b))
+	}
+	for name, v := range with {
+		for _, m := range lint.All(chartDir, v, "kube-system", true).Messages {
+			if m.Severity > support.InfoSev {
+				t.Errorf("%s: %v", name, m)
+			}
 		}
 	}
 }
@@ -162,6 +174,12 @@ func TestBadValuesAreRefusedWithTheirPlace(t *testing.T) {
 		"policy: {tables: {min: 0}}":                {"/policy/tables/min", "minimum"},
 		"policy: {stateDir: /srv/a}":                {"policy.stateDir is /srv/a, stateDir is /var/lib/cni/roce-host-device", "one folder"},
 		"policy: 'nics: []'":                        {"policy is no JSON object"},
+		"cdiDir: cdi":                               {"/cdiDir", "does not match pattern"},
+		"updateStrategy: {type: Recreate}":          {"/updateStrategy/type", "OnDelete"},
+		"podLabels: {a: 1}":                         {"/podLabels/a", "got number"},
+		"podAnnotations: {a: true}":                 {"/podAnnotations/a", "got boolean"},
+		"serviceAccount: {nam: a}":                  {"/serviceAccount", "nam"},
+		"scc: privileged":                           {"scc needs serviceAccount.create"},
 	} {
 		_, err := template(t, values(t, text))
 		if err == nil {
@@ -211,6 +229,12 @@ tolerations: []
 affinity: {nodeAffinity: {}}
 seLinuxOptions: {type: spc_t}
 resources: {requests: {cpu: 1m, memory: 1Mi}}
+cdi: true
+cdiDir: /var/cdi/dynamic
+updateStrategy: {rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}
+podLabels: {team: fabric, app.kubernetes.io/name: another}
+podAnnotations: {example.com/scrape: "no"}
+serviceAccount: {name: rails}
 `))
 	must(t, err)
 	text := string(indent(t, daemonSet(t, o)))
@@ -218,13 +242,60 @@ resources: {requests: {cpu: 1m, memory: 1Mi}}
 		`"registry.example.com:5000/roce-k8s@sha256:abc"`, `"Always"`, `"name": "registry"`, `"--log-level=debug"`, `"--metrics-address=127.0.0.1:9000"`,
 		`"/var/lib/kubelet/device-plugins"`, `"/var/snap/kubelet/pod-resources"`, `"/var/lib/rancher/k3s/data/cni"`, `"/var/lib/rails"`, `"runAsUser": 987`,
 		`"gpu": "yes"`, `"kubernetes.io/os": "linux"`, `"nodeAffinity"`, `"spc_t"`, `"cpu": "1m"`,
+		`"/var/cdi/dynamic"`, `"mountPath": "/var/run/cdi"`, `"maxUnavailable": 1`, `"maxSurge": 0`, `"team": "fabric"`, `"example.com/scrape": "no"`,
+		`"serviceAccountName": "rails"`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if strings.Contains(text, "tolerations") {
-		t.Error("tolerations, though the values have none")
+	for name, unwanted := range map[string]string{"tolerations, though the values have none": "tolerations", "a label that the selector does not match": "another"} {
+		if strings.Contains(text, unwanted) {
+			t.Error(name)
+		}
+	}
+}
+
+func TestAnUpdateOnDeleteHasNoRollout(t *testing.T) {
+	o, err := template(t, values(t, "updateStrategy: {type: OnDelete}"))
+	must(t, err)
+	if s := daemonSet(t, o).Spec.UpdateStrategy; s.Type != appsv1.OnDeleteDaemonSetStrategyType || s.RollingUpdate != nil {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestAnAnnotationIsBesideThatOfThePolicy(t *testing.T) {
+	o, err := template(t, values(t, "policy: {force: false}\npodAnnotations: {policy: mine, site: a}"))
+	must(t, err)
+	if a := daemonSet(t, o).Spec.Template.Annotations; a["site"] != "a" || len(a["policy"]) != 64 {
+		t.Errorf("%v", a)
+	}
+}
+
+// On OpenShift the account of the pods may use an SCC, and no other account may.
+func TestASecurityContextConstraintIsForTheAccountOfThePods(t *testing.T) {
+	for text, name := range map[string]string{
+		"scc: privileged\nserviceAccount: {create: true}":              "roce-k8s",
+		"scc: privileged\nserviceAccount: {create: true, name: rails}": "rails",
+		"scc: privileged\nserviceAccount: {name: theirs}":              "theirs",
+	} {
+		o, err := template(t, values(t, text))
+		must(t, err)
+		pod := daemonSet(t, o).Spec.Template.Spec
+		if pod.ServiceAccountName != name || *pod.AutomountServiceAccountToken {
+			t.Errorf("%s: the pod's account is %q, with a token or without", text, pod.ServiceAccountName)
+		}
+		accounts := all[*corev1.ServiceAccount](o)
+		if account := accounts["ServiceAccount kube-system/"+name]; len(accounts) > 0 && (account == nil || *account.AutomountServiceAccountToken) {
+			t.Errorf("%s: accounts %v", text, accounts)
+		}
+		if made := len(accounts) == 1; made != strings.Contains(text, "create") {
+			t.Errorf("%s: %d accounts", text, len(accounts))
+		}
+		binding, ok := o["RoleBinding kube-system/roce-k8s-scc"].(*rbacv1.RoleBinding)
+		if !ok || binding.RoleRef.Name != "system:openshift:scc:privileged" || len(binding.Subjects) != 1 || binding.Subjects[0].Name != name {
+			t.Errorf("%s: %+v", text, binding)
+		}
 	}
 }
 

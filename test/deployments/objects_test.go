@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	strictjson "sigs.k8s.io/json"
@@ -35,6 +36,8 @@ var kinds = map[string]func() metav1.Object{
 	"v1 ConfigMap":      func() metav1.Object { return &corev1.ConfigMap{} },
 	"v1 Pod":            func() metav1.Object { return &corev1.Pod{} },
 	"v1 Service":        func() metav1.Object { return &corev1.Service{} },
+	"v1 ServiceAccount": func() metav1.Object { return &corev1.ServiceAccount{} },
+	"rbac.authorization.k8s.io/v1 RoleBinding":       func() metav1.Object { return &rbacv1.RoleBinding{} },
 	"k8s.cni.cncf.io/v1 NetworkAttachmentDefinition": func() metav1.Object { return &network{} },
 }
 
