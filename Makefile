@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-monitoring test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -25,13 +25,13 @@ bin/%: FORCE
 demo:
 	@test/demo/run
 
-test: lint unit test-netns test-deployments test-lab
+test: lint unit test-netns test-deployments test-monitoring test-lab
 
 lint: $(LINT) $(WORKFLOWS)
 	@unformatted=$$(gofmt -l cmd pkg test images release); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	$(LINT) run ./...
-	@for module in test/e2e test/bench/pod test/deployments images/oci release; do (cd $$module && $(LINT) run ./...) || exit; done
+	@for module in test/e2e test/bench/pod test/deployments test/monitoring images/oci release; do (cd $$module && $(LINT) run ./...) || exit; done
 	$(WORKFLOWS) -shellcheck= -pyflakes=
 
 # Each linter is pinned by a module of its own, whose go.mod and go.sum keep the
@@ -57,6 +57,11 @@ test-deployments: build
 	@cd test/deployments && $(GO) vet ./... && ROCE_PROGRAMS=$(CURDIR)/bin \
 		ROCE_DEPLOYMENTS_SUM="$$(find ../../deployments ../../pkg/discovery/testdata ../../bin/rdma-device-plugin ../../bin/roce-host-device -type f -exec sha256sum {} + | sort | sha256sum)" \
 		$(GO) test ./...
+
+# The alerts by promtool, of Debian's package; what they and the dashboard ask for.
+test-monitoring: build
+	@prometheus=$$(test/monitoring/setup prometheus) && cd test/monitoring && $(GO) vet ./... && \
+		ROCE_PROMTOOL=$$prometheus/promtool ROCE_PROGRAMS=$(CURDIR)/bin $(GO) test -count=1 ./...
 
 test-lab: build peers
 	@test/lab-tests $(CNI_PATH) all

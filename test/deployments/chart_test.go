@@ -180,6 +180,15 @@ func TestBadValuesAreRefusedWithTheirPlace(t *testing.T) {
 		"podAnnotations: {a: true}":                 {"/podAnnotations/a", "got boolean"},
 		"serviceAccount: {nam: a}":                  {"/serviceAccount", "nam"},
 		"scc: privileged":                           {"scc needs serviceAccount.create"},
+		"metrics: {address: '::1'}":                 {"/metrics/address", "does not match pattern"},
+		"metrics: {port: 0}":                        {"/metrics/port", "minimum"},
+		"metrics: {service: true}":                  {"metrics.address is 127.0.0.1", "docs/monitoring.md"},
+		"serviceMonitor: {enabled: true}":           {"metrics.address is 127.0.0.1"},
+		"serviceMonitor: {interval: often}":         {"/serviceMonitor/interval", "does not match pattern"},
+		"metrics: {clientCASecret: a}":              {"metrics.clientCASecret and metrics.tokenSecret need metrics.tlsSecret"},
+		"alerts: {runbook: docs}":                   {"/alerts/runbook", "does not match pattern"},
+		"dashboard: {enabled: 1}":                   {"/dashboard/enabled", "got number"},
+		"metrics: {tokenSecret: a}":                 {"metrics.clientCASecret and metrics.tokenSecret need metrics.tlsSecret"},
 	} {
 		_, err := template(t, values(t, text))
 		if err == nil {

@@ -15,7 +15,7 @@ const folder = "../../deployments/"
 
 const podCounters = "overlays/pod-counters"
 
-var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", podCounters}
+var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", "overlays/monitoring", podCounters}
 
 // privileges are the capabilities that containers may have, and where.
 func privileges(dir, container string) []corev1.Capability {

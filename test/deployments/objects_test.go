@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +39,8 @@ var kinds = map[string]func() metav1.Object{
 	"v1 Service":        func() metav1.Object { return &corev1.Service{} },
 	"v1 ServiceAccount": func() metav1.Object { return &corev1.ServiceAccount{} },
 	"rbac.authorization.k8s.io/v1 RoleBinding":       func() metav1.Object { return &rbacv1.RoleBinding{} },
+	"monitoring.coreos.com/v1 ServiceMonitor":        func() metav1.Object { return &monitoringv1.ServiceMonitor{} },
+	"monitoring.coreos.com/v1 PrometheusRule":        func() metav1.Object { return &monitoringv1.PrometheusRule{} },
 	"k8s.cni.cncf.io/v1 NetworkAttachmentDefinition": func() metav1.Object { return &network{} },
 }
 

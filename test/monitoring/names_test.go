@@ -1,0 +1,178 @@
+package monitoring
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+// A metric is what a query asks for.
+type metric struct {
+	name   string
+	labels []string
+}
+
+// asked are the metrics of a query, with the labels that it selects by.
+func asked(e parser.Expr) (metrics []metric) {
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		if v, ok := n.(*parser.VectorSelector); ok {
+			m := metric{name: v.Name}
+			for _, l := range v.LabelMatchers {
+				if l.Name != labels.MetricName && l.Name != "instance" { // which Prometheus gives
+					m.labels = append(m.labels, l.Name)
+				}
+			}
+			metrics = append(metrics, m)
+		}
+		return nil
+	})
+	return metrics
+}
+
+// The simulated node is of mlx5 devices: it has neither Soft-RoCE's counters nor
+// netdevs, whose statistics come by netlink and ethtool. These are the kernel's
+// names.
+var elsewhere = []string{
+	// struct rtnl_link_stats64 in include/uapi/linux/if_link.h.
+	"rdma_netdev_rx_bytes_total", "rdma_netdev_tx_bytes_total", "rdma_netdev_rx_dropped_total", "rdma_netdev_tx_dropped_total",
+	// rxe_counter_descs in drivers/infiniband/sw/rxe/rxe_hw_counters.c, Linux 6.12.
+	"rdma_sent_pkts_total", "rdma_rcvd_pkts_total", "rdma_out_of_seq_request_total", "rdma_rcvd_seq_err_total",
+	// pport_per_prio_pfc_stats_desc in drivers/net/ethernet/mellanox/mlx5/core/en_stats.c:
+	// rx_prio3_pause and so on, as docs/device-plugin.md says.
+	"rdma_ethtool_rx_prio_pause_total", "rdma_ethtool_tx_prio_pause_total",
+	"rdma_ethtool_rx_prio_pause_duration_total", "rdma_ethtool_tx_prio_pause_duration_total",
+}
+
+func TestEveryMetricThatIsAskedForExists(t *testing.T) {
+	there := scraped(t)
+	check := func(where, expr string) {
+		for _, m := range asked(parse(t, where, expr)) {
+			have, ok := there[m.name]
+			if !ok && !slices.Contains(elsewhere, m.name) {
+				t.Errorf("%s: there is no metric %s", where, m.name)
+			}
+			for _, l := range m.labels {
+				if ok && !slices.Contains(have, l) {
+					t.Errorf("%s: %s has no label %s, but %s", where, m.name, l, have)
+				}
+			}
+		}
+	}
+	for _, r := range rules(t) {
+		check(r.Alert, r.Expr)
+	}
+	d := theDashboard(t)
+	for _, p := range d.Panels {
+		if p.Type != "row" && len(p.Targets) == 0 {
+			t.Errorf("the panel %q asks for nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			check(p.Title, ungrafana(target.Expr))
+		}
+	}
+	for _, v := range d.Templating.List {
+		for _, match := range regexp.MustCompile(`label_values\((.*), (\w+)\)`).FindAllStringSubmatch(fmt.Sprint(v.Query), -1) {
+			check("the variable "+v.Name, ungrafana(match[1]))
+			if l := match[2]; l != "instance" && !slices.Contains(there[asked(parse(t, v.Name, ungrafana(match[1])))[0].name], l) {
+				t.Errorf("the variable %s: no label %s", v.Name, l)
+			}
+		}
+	}
+	if t.Failed() {
+		t.Logf("there are %s", slices.Sorted(maps.Keys(there)))
+	}
+}
+
+// scraped are the metrics of the program on a simulated node of mlx5 devices, by
+// name, with their labels.
+func scraped(t *testing.T) map[string][]string {
+	t.Helper()
+	programs := os.Getenv("ROCE_PROGRAMS")
+	if programs == "" {
+		t.Skip("needs the built programs: run it with `make test-monitoring`")
+	}
+	dir, err := os.MkdirTemp("", "mon") // t.TempDir is too long for a socket's path
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	tree, err := sysfs.New(dir)
+	must(t, err)
+	hcas := []sysfs.HCA{sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2)}
+	must(t, tree.Add(hcas...))
+	must(t, tree.AddCounters(1, hcas...))
+	must(t, tree.SetPort(hcas[2], "DOWN", "Disabled")) // degraded, so that there is a metric of it
+	config := filepath.Join(dir, "config.json")
+	must(t, os.WriteFile(config, []byte(`{"configList": [{"resourceName": "nic", "mode": "perDevice", "healthPolicy": "link", "selectors": {"vendors": ["15b3"]}}]}`), 0o600))
+	must(t, os.Mkdir(filepath.Join(dir, "device-plugins"), 0o700))
+	address := freeAddress(t)
+	cmd := exec.Command(filepath.Join(programs, "rdma-device-plugin"), "--config-file="+config, "--kubelet-dir="+dir, "--sysfs-root="+tree.Sys(),
+		"--dev-root="+tree.Dev(), "--state-dir="+filepath.Join(dir, "state"), "--rescue=false", "--metrics-address="+address)
+	var log strings.Builder
+	cmd.Stderr = &log
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		metrics := parseMetrics(scrape(ctx, address))
+		// The last to come: a device is degraded after a while.
+		if metrics["rdma_device_plugin_device_degraded"] != nil {
+			// The kubelet tells of holders, and here is none.
+			metrics["rdma_device_plugin_unit_holder"] = []string{"resource", "unit", "pod_namespace", "pod", "container"}
+			return metrics
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no metrics\n%s", log.String())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func scrape(ctx context.Context, address string) string {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		return ""
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	b, _ := io.ReadAll(response.Body)
+	return string(b)
+}
+
+func parseMetrics(text string) map[string][]string {
+	metrics := map[string][]string{}
+	for _, line := range regexp.MustCompile(`(?m)^(\w+)(\{.*\})? \S+$`).FindAllStringSubmatch(text, -1) {
+		metrics[line[1]] = []string{}
+		for _, l := range regexp.MustCompile(`[{,](\w+)="`).FindAllStringSubmatch(line[2], -1) {
+			metrics[line[1]] = append(metrics[line[1]], l[1])
+		}
+	}
+	return metrics
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
