@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-monitoring test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -62,6 +62,11 @@ test-deployments: build
 test-monitoring: build
 	@prometheus=$$(test/monitoring/setup prometheus) && cd test/monitoring && $(GO) vet ./... && \
 		ROCE_PROMTOOL=$$prometheus/promtool ROCE_PROGRAMS=$(CURDIR)/bin $(GO) test -count=1 ./...
+
+# A real Prometheus asks the device plugin in the lab what the dashboard shows;
+# writes docs/dashboard.png.
+dashboard: build peers
+	@test/monitoring/run
 
 test-lab: build peers
 	@test/lab-tests $(CNI_PATH) all
