@@ -35,21 +35,22 @@ type doctorLine struct {
 	counters      string
 }
 
-func (d *doctorLine) define(flags *flag.FlagSet) {
-	flags.BoolVar(&d.json, "json", false, "doctor: print the report as JSON")
-	flags.BoolVar(&d.brief, "brief", false, "doctor: print one line, with the worst")
-	flags.StringVar(&d.failOn, "fail-on", "warning", "doctor: what to exit with another status than 0 for, warning or broken")
-	flags.StringVar(&d.ignore, "ignore", "", "doctor: `checks` to leave out, separated by commas")
-	flags.StringVar(&d.hostRoot, "host-root", "/", "doctor: where the host's proc, etc, run and usr/lib are")
-	flags.StringVar(&d.networks, "networks", "", "doctor: a `file` with NetworkAttachmentDefinitions; - for standard input")
-	flags.StringVar(&d.kubeletConfig, "kubelet-config", "", "doctor: the kubelet's configuration `file`, or its configz; default config.yaml in --kubelet-dir")
-	flags.StringVar(&d.counters, "counters", "", "doctor: a `file` to keep what was counted in until the next run")
-	flags.StringVar(&d.nfdFeatures, "nfd-features", "", "doctor: a `file` to write features to, for node-feature-discovery")
+func ofDoctor(line *commandLine, flags *flag.FlagSet) {
+	d := &line.doctor
+	flags.BoolVar(&d.json, "json", false, "print the report as JSON")
+	flags.BoolVar(&d.brief, "brief", false, "print one line, with the worst")
+	flags.StringVar(&d.failOn, "fail-on", "warning", "what to exit with another status than 0 for, warning or broken")
+	flags.StringVar(&d.ignore, "ignore", "", "`checks` to leave out, separated by commas")
+	flags.StringVar(&d.hostRoot, "host-root", "/", "where the host's proc, etc, run and usr/lib are")
+	flags.StringVar(&d.networks, "networks", "", "a `file` with NetworkAttachmentDefinitions; - for standard input")
+	flags.StringVar(&d.kubeletConfig, "kubelet-config", "", "the kubelet's configuration `file`, or its configz; default config.yaml in --kubelet-dir")
+	flags.StringVar(&d.counters, "counters", "", "a `file` to keep what was counted in until the next run")
+	flags.StringVar(&d.nfdFeatures, "nfd-features", "", "a `file` to write features to, for node-feature-discovery")
 }
 
-// runDoctor examines the node and returns the exit status.
-func (c *commandLine) runDoctor(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) int {
-	report, err := c.examine(ctx, stdin)
+// runDoctor examines the node.
+func runDoctor(ctx context.Context, c *commandLine, s streams) (status int, err error) {
+	report, err := c.examine(ctx, s.in)
 	if err == nil && c.doctor.nfdFeatures != "" {
 		err = report.WriteFeatures(c.doctor.nfdFeatures)
 	}
@@ -64,17 +65,17 @@ func (c *commandLine) runDoctor(ctx context.Context, stdin io.Reader, stdout, st
 		case c.doctor.brief:
 			write = report.WriteBrief
 		}
-		err = write(stdout)
+		err = write(s.out)
 	}
 	switch {
 	case err != nil:
-		return fail(stderr, err, exitBlind)
+		return exitBlind, err
 	case report.Verdict == doctor.VerdictBroken:
-		return exitBroken
+		return exitBroken, nil
 	case report.Verdict == doctor.VerdictWarnings && c.doctor.failOn == string(doctor.Warning):
-		return exitWarnings
+		return exitWarnings, nil
 	}
-	return 0
+	return 0, nil
 }
 
 func (c *commandLine) examine(ctx context.Context, stdin io.Reader) (*doctor.Report, error) {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"io"
+	"fmt"
 	"os"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
@@ -13,20 +13,23 @@ import (
 const jsonOutput = "json"
 
 // printStatus prints how the node is at the moment.
-func printStatus(ctx context.Context, c *commandLine, stdout io.Writer) error {
+func printStatus(ctx context.Context, c *commandLine, out streams) (int, error) {
+	if c.output != "" && c.output != jsonOutput {
+		return exitUsage, fmt.Errorf("-o %q: use %s, or leave it out for a text", c.output, jsonOutput)
+	}
 	name, err := os.Hostname()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s, err := status.Look(ctx, status.Options{
 		Name: name, Node: c.Node, StateDir: c.StateDir, Proc: c.Proc, Log: c.Log,
 		PodResources: deviceplugin.PodResourcesSocket(c.KubeletDir), MetricsAddress: c.MetricsAddress, ProbeSocket: c.ProbeSocket,
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if c.output == jsonOutput {
-		return s.JSON(stdout)
+		return 0, s.JSON(out.out)
 	}
-	return s.Text(stdout)
+	return 0, s.Text(out.out)
 }
