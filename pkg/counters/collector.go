@@ -12,11 +12,14 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
+// Bounds of what a scrape does, one after the other, if drivers hang: Prometheus
+// waits for ten seconds. Who has the NICs comes before.
 const (
-	// longestScrape bounds all of a scrape: Prometheus waits for ten seconds.
-	longestScrape = 5 * time.Second
-	// longestQuestion is for whoever reads in the namespaces of pods.
+	// longestQuestion is for whoever reads in the namespaces of pods, who has
+	// longestEntry for that.
 	longestQuestion = 3 * time.Second
+	longestEntry    = 2 * time.Second
+	longestReading  = 4 * time.Second
 )
 
 // Options say what to tell of, and where to read it.
@@ -69,10 +72,11 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	if c.ended {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), longestScrape)
-	defer cancel()
+	ctx := context.Background()
 	nics := c.options.NICs(ctx)
 	elsewhere := c.askElsewhere(ctx)
+	ctx, cancel := context.WithTimeout(ctx, longestReading)
+	defer cancel()
 	statistics := c.readStatistics(ctx, nics)
 	clear(c.metrics.told)
 	t := &teller{c.metrics, ch}
