@@ -71,9 +71,9 @@ func (n *Namespace) DCB(name string) (*DCB, error) {
 }
 
 func parseDCB(answer []byte) *DCB {
-	ieee := values(values(answer[min(len(dcbMessage{}), len(answer)):])[dcbIEEE])
+	ieee := valueAt(answer[min(len(dcbMessage{}), len(answer)):], dcbIEEE)
 	d := &DCB{DSCP: map[uint16]uint8{}}
-	if pfc := ieee[dcbPFC]; len(pfc) > 1 { // struct ieee_pfc: capabilities, the bits
+	if pfc := valueAt(ieee, dcbPFC); len(pfc) > 1 { // struct ieee_pfc: capabilities, the bits
 		d.PFC = &[Priorities]bool{}
 		for i := range d.PFC {
 			d.PFC[i] = pfc[1]>>i&1 == 1
@@ -81,7 +81,7 @@ func parseDCB(answer []byte) *DCB {
 	}
 	// struct ieee_ets: three bytes, then eight of each of these.
 	const bandwidth, selection, class, end = 3, 3 + 2*Priorities, 3 + 3*Priorities, 3 + 4*Priorities
-	if ets := ieee[dcbETS]; len(ets) >= end {
+	if ets := valueAt(ieee, dcbETS); len(ets) >= end {
 		d.ETS = &ETS{}
 		copy(d.ETS.Bandwidth[:], ets[bandwidth:])
 		copy(d.ETS.Class[:], ets[class:])
@@ -89,10 +89,9 @@ func parseDCB(answer []byte) *DCB {
 			d.ETS.Shares[i] = ets[selection+i] == dcbSharing
 		}
 	}
-	entries, _ := nl.ParseRouteAttr(ieee[dcbAppTable])
-	for _, e := range entries { // struct dcb_app: selector, priority, protocol
-		if len(e.Value) >= 4 && e.Value[0] == dcbSelectorDSCP {
-			d.DSCP[nl.NativeEndian().Uint16(e.Value[2:])] = e.Value[1]
+	for _, app := range attributesIn(valueAt(ieee, dcbAppTable)) { // struct dcb_app: selector, priority, protocol
+		if len(app) >= 4 && app[0] == dcbSelectorDSCP {
+			d.DSCP[nl.NativeEndian().Uint16(app[2:])] = app[1]
 		}
 	}
 	return d

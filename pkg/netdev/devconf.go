@@ -38,10 +38,10 @@ func (n *Namespace) devconf(link netlink.Link, answer []byte) (d *Devconf, err e
 }
 
 func devconfOf(answer []byte) *Devconf {
-	families := values(values(answer[unix.SizeofIfInfomsg:])[unix.IFLA_AF_SPEC])
+	families := valueAt(ofLink(answer), unix.IFLA_AF_SPEC)
 	return &Devconf{
-		IPv4: numbersIn(values(families[unix.AF_INET])[unix.IFLA_INET_CONF]),
-		IPv6: numbersIn(values(families[unix.AF_INET6])[unix.IFLA_INET6_CONF]),
+		IPv4: numbersIn(valueAt(families, unix.AF_INET, unix.IFLA_INET_CONF)),
+		IPv6: numbersIn(valueAt(families, unix.AF_INET6, unix.IFLA_INET6_CONF)),
 	}
 }
 

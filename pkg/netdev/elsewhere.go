@@ -40,15 +40,12 @@ func (n *Namespace) namespaceNumbers(ctx context.Context) ([]int32, error) {
 	}
 	var numbers []int32
 	for _, m := range messages {
-		attrs, err := nl.ParseRouteAttr(m[unix.NLMSG_ALIGNTO:]) // behind rtgenmsg, which is padded
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range attrs {
-			if a.Attr.Type == unix.NETNSA_NSID {
-				numbers = append(numbers, int32(nl.NativeEndian().Uint32(a.Value)))
-			}
+		if number, ok := number32(valueAt(behindRtgenmsg(m), unix.NETNSA_NSID)); ok {
+			numbers = append(numbers, int32(number))
 		}
 	}
 	return numbers, nil
 }
+
+// behindRtgenmsg are the attributes of an answer to RTM_GETNSID.
+func behindRtgenmsg(answer []byte) []byte { return answer[unix.NLMSG_ALIGNTO:] } // it is padded

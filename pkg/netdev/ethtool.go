@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func (n *Namespace) openEthtool() (*ethtoolSocket, error) {
 		nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(unix.ETHTOOL_GENL_NAME)))
 	if err == nil {
 		for _, answer := range answers {
-			if id := values(answer[nl.SizeofGenlmsg:])[unix.CTRL_ATTR_FAMILY_ID]; len(id) == 2 {
+			if id := valueAt(answer[nl.SizeofGenlmsg:], unix.CTRL_ATTR_FAMILY_ID); len(id) == 2 {
 				return &ethtoolSocket{socket: s, family: int(binary.NativeEndian.Uint16(id))}, nil
 			}
 		}
@@ -117,7 +118,7 @@ type ethtoolSocket struct {
 
 // ask sends one message about a netdev. Every group's header is its first
 // attribute, also in the answer.
-func (s *ethtoolSocket) ask(command uint8, index int, parts ...*nl.RtAttr) (map[uint16][]byte, error) {
+func (s *ethtoolSocket) ask(command uint8, index int, parts ...*nl.RtAttr) ([]byte, error) {
 	const header = 1 // ETHTOOL_A_…_HEADER
 	request := []nl.NetlinkRequestData{
 		&nl.Genlmsg{Command: command, Version: unix.ETHTOOL_GENL_VERSION},
@@ -135,7 +136,7 @@ func (s *ethtoolSocket) ask(command uint8, index int, parts ...*nl.RtAttr) (map[
 	if err != nil || len(answers) == 0 {
 		return nil, err
 	}
-	return values(answers[0][nl.SizeofGenlmsg:]), nil
+	return answers[0][nl.SizeofGenlmsg:], nil
 }
 
 // readEthtool reads a netdev's settings. A group that the driver does not have is
@@ -157,7 +158,7 @@ func (n *Namespace) readEthtool(link netlink.Link) (ethtool, error) {
 		}
 		var kept []byte
 		for _, kind := range g.takes {
-			if value, ok := have[kind]; ok {
+			if value := valueAt(have, kind); value != nil {
 				kept = append(kept, nl.NewRtAttr(int(kind), value).Serialize()...)
 			}
 		}
@@ -181,7 +182,7 @@ func (n *Namespace) restoreEthtool(link netlink.Link, want ethtool) error {
 	defer s.Close()
 	var errs []error
 	for _, g := range ethtoolGroups() {
-		recorded := values(want[g.name])
+		recorded := want[g.name]
 		if len(recorded) == 0 {
 			continue
 		}
@@ -198,14 +199,13 @@ func (n *Namespace) restoreEthtool(link netlink.Link, want ethtool) error {
 }
 
 // changes are the attributes that make have the recorded ones.
-func (g group) changes(recorded, have map[uint16][]byte) (changes []*nl.RtAttr) {
+func (g group) changes(recorded, have []byte) (changes []*nl.RtAttr) {
 	for _, kind := range g.takes {
-		old, wanted := recorded[kind]
-		now, has := have[kind]
-		if !wanted || !has || string(old) == string(now) {
+		old, now := valueAt(recorded, kind), valueAt(have, kind)
+		if old == nil || now == nil || bytes.Equal(old, now) {
 			continue
 		}
-		if slices.Contains(g.fixed, kind) && slices.Max(recorded[g.takes[0]]) != 0 {
+		if slices.Contains(g.fixed, kind) && slices.ContainsFunc(valueAt(recorded, g.takes[0]), nonZero) {
 			continue // negotiated
 		}
 		if !slices.Contains(g.bits, kind) {
@@ -221,24 +221,23 @@ func (g group) changes(recorded, have map[uint16][]byte) (changes []*nl.RtAttr) 
 // has only the bits that differ, because the kernel rejects some even
 // unchanged.
 func bitChanges(old, now []byte) []*nl.RtAttr {
-	was, is := values(old), values(now)
-	value := was[unix.ETHTOOL_A_BITSET_VALUE]
-	if len(value) == 0 || len(value) != len(is[unix.ETHTOOL_A_BITSET_VALUE]) {
+	value, is := valueAt(old, unix.ETHTOOL_A_BITSET_VALUE), valueAt(now, unix.ETHTOOL_A_BITSET_VALUE)
+	if len(value) == 0 || len(value) != len(is) {
 		return nil
 	}
 	mask := slices.Clone(value)
 	for i := range mask {
-		mask[i] ^= is[unix.ETHTOOL_A_BITSET_VALUE][i]
+		mask[i] ^= is[i]
 	}
 	value = slices.Clone(value)
 	for i := range value {
 		value[i] &= mask[i]
 	}
-	if !slices.ContainsFunc(mask, func(b byte) bool { return b != 0 }) {
+	if !slices.ContainsFunc(mask, nonZero) {
 		return nil
 	}
 	return []*nl.RtAttr{
-		nl.NewRtAttr(unix.ETHTOOL_A_BITSET_SIZE, was[unix.ETHTOOL_A_BITSET_SIZE]),
+		nl.NewRtAttr(unix.ETHTOOL_A_BITSET_SIZE, valueAt(old, unix.ETHTOOL_A_BITSET_SIZE)),
 		nl.NewRtAttr(unix.ETHTOOL_A_BITSET_VALUE, value),
 		nl.NewRtAttr(unix.ETHTOOL_A_BITSET_MASK, mask),
 	}

@@ -79,7 +79,7 @@ func permanentAddresses(answers [][]byte) Feature {
 	f := Feature{Name: "permanent addresses by netlink", Since: "5.6", Support: Unknown,
 		Cost: "they are asked of the drivers, and two ports of one function whose driver has none are refused"}
 	for _, answer := range answers {
-		if len(values(answer[unix.SizeofIfInfomsg:])[unix.IFLA_PERM_ADDRESS]) > 0 {
+		if len(valueAt(ofLink(answer), unix.IFLA_PERM_ADDRESS)) > 0 {
 			f.Support = Supported
 		}
 	}

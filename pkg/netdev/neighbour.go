@@ -48,9 +48,9 @@ func neighbourIn(answer []byte) (index int, state uint16, neighbour Neighbour) {
 	if len(answer) < size || answer[0] != unix.AF_INET && answer[0] != unix.AF_INET6 {
 		return 0, 0, neighbour
 	}
-	attributes := values(answer[size:])
+	attributes := answer[size:]
 	return int(binary.NativeEndian.Uint32(answer[indexAt:])), binary.NativeEndian.Uint16(answer[stateAt:]), Neighbour{
-		Address: Addr(attributes[unix.NDA_DST]), MAC: net.HardwareAddr(attributes[unix.NDA_LLADDR]).String(), Flags: answer[flagsAt],
+		Address: Addr(valueAt(attributes, unix.NDA_DST)), MAC: net.HardwareAddr(valueAt(attributes, unix.NDA_LLADDR)).String(), Flags: answer[flagsAt],
 	}
 }
 

@@ -63,7 +63,7 @@ func permanentAddress(fd int, name string) net.HardwareAddr {
 	copy(request.name[:unix.IFNAMSIZ-1], name)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
 	address := net.HardwareAddr(answer.address[:min(answer.size, longest)])
-	if errno != 0 || !slices.ContainsFunc(address, func(b byte) bool { return b != 0 }) {
+	if errno != 0 || !slices.ContainsFunc(address, nonZero) {
 		return nil
 	}
 	return address

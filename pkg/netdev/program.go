@@ -1,7 +1,6 @@
 package netdev
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -48,7 +47,7 @@ func (n *Namespace) tcx(link netlink.Link) (found []Program) {
 
 // xdpOf reads the XDP programs from an answer to RTM_GETLINK.
 func xdpOf(answer []byte) (found []Program) {
-	xdp := values(values(answer[unix.SizeofIfInfomsg:])[unix.IFLA_XDP])
+	xdp := valueAt(ofLink(answer), unix.IFLA_XDP)
 	for _, mode := range []struct {
 		id   uint16
 		flag uint32
@@ -57,8 +56,8 @@ func xdpOf(answer []byte) (found []Program) {
 		{unix.IFLA_XDP_SKB_PROG_ID, unix.XDP_FLAGS_SKB_MODE},
 		{unix.IFLA_XDP_HW_PROG_ID, unix.XDP_FLAGS_HW_MODE},
 	} {
-		if id := xdp[mode.id]; len(id) == 4 {
-			found = append(found, Program{Hook: "XDP", ID: binary.NativeEndian.Uint32(id), attach: unix.BPF_XDP, flag: mode.flag})
+		if id, ok := number32(valueAt(xdp, mode.id)); ok {
+			found = append(found, Program{Hook: "XDP", ID: id, attach: unix.BPF_XDP, flag: mode.flag})
 		}
 	}
 	return found

@@ -40,10 +40,10 @@ func (n *Namespace) qdiscs(ctx context.Context, link netlink.Link) (list []Qdisc
 		if int(msg.Ifindex) != link.Attrs().Index || msg.Handle == 0 {
 			continue
 		}
-		attributes := values(answer[nl.SizeofTcMsg:])
+		attributes := answer[nl.SizeofTcMsg:]
 		list = append(list, Qdisc{
-			Kind: unix.ByteSliceToString(attributes[unix.TCA_KIND]), Handle: msg.Handle, Parent: msg.Parent,
-			Options: attributes[unix.TCA_OPTIONS],
+			Kind: unix.ByteSliceToString(valueAt(attributes, unix.TCA_KIND)), Handle: msg.Handle, Parent: msg.Parent,
+			Options: valueAt(attributes, unix.TCA_OPTIONS),
 		})
 	}
 	return list, nil

@@ -79,9 +79,8 @@ func routeIn(answer []byte) (r Route, index int) {
 		return r, 0
 	}
 	msg := nl.DeserializeRtMsg(answer)
-	attributes, err := nl.ParseRouteAttr(answer[unix.SizeofRtMsg:])
 	everywhere := map[uint8]netip.Addr{unix.AF_INET: netip.IPv4Unspecified(), unix.AF_INET6: netip.IPv6Unspecified()}[msg.Family]
-	if err != nil || !everywhere.IsValid() || msg.Flags&unix.RTM_F_CLONED != 0 {
+	if !everywhere.IsValid() || msg.Flags&unix.RTM_F_CLONED != 0 {
 		return r, 0
 	}
 	r = Route{
@@ -91,30 +90,30 @@ func routeIn(answer []byte) (r Route, index int) {
 	if msg.Type != unix.RTN_UNICAST {
 		r.Type = int(msg.Type)
 	}
-	for _, a := range attributes {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+	rest := restOfRoute()
+	for kind, value := range attributesIn(answer[unix.SizeofRtMsg:]) {
+		switch plain(kind) {
 		case unix.RTA_DST:
-			r.Dst = netip.PrefixFrom(Addr(a.Value), int(msg.Dst_len))
+			r.Dst = netip.PrefixFrom(Addr(value), int(msg.Dst_len))
 		case unix.RTA_SRC:
-			r.From = netip.PrefixFrom(Addr(a.Value), int(msg.Src_len))
+			r.From = netip.PrefixFrom(Addr(value), int(msg.Src_len))
 		case unix.RTA_OIF:
-			index = int(binary.NativeEndian.Uint32(a.Value))
+			index = int(binary.NativeEndian.Uint32(value))
 		case unix.RTA_GATEWAY:
-			r.Gateway = Addr(a.Value)
+			r.Gateway = Addr(value)
 		case unix.RTA_VIA: // struct rtvia: family, address
-			r.Gateway = Addr(a.Value[min(2, len(a.Value)):])
+			r.Gateway = Addr(value[min(2, len(value)):])
 		case unix.RTA_PREFSRC:
-			r.Source = Addr(a.Value)
+			r.Source = Addr(value)
 		case unix.RTA_PRIORITY:
-			r.Priority = int(binary.NativeEndian.Uint32(a.Value))
+			r.Priority = int(binary.NativeEndian.Uint32(value))
 		case unix.RTA_TABLE:
-			r.Table = int(binary.NativeEndian.Uint32(a.Value))
+			r.Table = int(binary.NativeEndian.Uint32(value))
 		case unix.RTA_METRICS:
-			metrics := values(a.Value)
-			r.MTU, r.AdvMSS = metric(metrics[unix.RTAX_MTU]), metric(metrics[unix.RTAX_ADVMSS])
+			r.MTU, r.AdvMSS = metric(valueAt(value, unix.RTAX_MTU)), metric(valueAt(value, unix.RTAX_ADVMSS))
 		}
-		if slices.Contains(restOfRoute(), a.Attr.Type&^unix.NLA_F_NESTED) && slices.ContainsFunc(a.Value, func(b byte) bool { return b != 0 }) {
-			r.Rest = append(r.Rest, nl.NewRtAttr(int(a.Attr.Type), a.Value).Serialize()...)
+		if slices.Contains(rest, plain(kind)) && slices.ContainsFunc(value, nonZero) {
+			r.Rest = append(r.Rest, nl.NewRtAttr(int(kind), value).Serialize()...)
 		}
 	}
 	if r.Table == unix.RT_TABLE_MAIN {
@@ -124,10 +123,8 @@ func routeIn(answer []byte) (r Route, index int) {
 }
 
 func metric(value []byte) int {
-	if len(value) != 4 {
-		return 0
-	}
-	return int(binary.NativeEndian.Uint32(value))
+	number, _ := number32(value)
+	return int(number)
 }
 
 // AddRoutes adds routes through a link. Where one to the same destination with
@@ -253,7 +250,7 @@ func (r Route) message(index int) []nl.NetlinkRequestData {
 		via := binary.NativeEndian.AppendUint16(nil, uint16(family(r.Gateway)))
 		parts = append(parts, nl.NewRtAttr(unix.RTA_VIA, append(via, r.Gateway.AsSlice()...)))
 	}
-	if len(values(r.Rest)[unix.RTA_METRICS]) == 0 {
+	if len(valueAt(r.Rest, unix.RTA_METRICS)) == 0 {
 		metrics := attribute(unix.RTA_METRICS)
 		for kind, value := range map[int]int{unix.RTAX_MTU: r.MTU, unix.RTAX_ADVMSS: r.AdvMSS} {
 			if value > 0 {
@@ -262,9 +259,8 @@ func (r Route) message(index int) []nl.NetlinkRequestData {
 		}
 		parts = append(parts, metrics)
 	}
-	rest, _ := nl.ParseRouteAttr(r.Rest)
-	for _, a := range rest {
-		parts = append(parts, nl.NewRtAttr(int(a.Attr.Type), a.Value))
+	for kind, value := range attributesIn(r.Rest) {
+		parts = append(parts, nl.NewRtAttr(int(kind), value))
 	}
 	return parts
 }

@@ -39,13 +39,13 @@ func kindSettings(kind string) []uint16 {
 	return nil
 }
 
-// kindOf reads a netdev's kind and the attributes of kindSettings.
-func kindOf(attributes map[uint16][]byte) (kind string, settings []byte) {
-	info := values(attributes[unix.IFLA_LINKINFO])
-	kind = unix.ByteSliceToString(info[nl.IFLA_INFO_KIND])
-	data := values(info[nl.IFLA_INFO_DATA])
+// kindOf reads a netdev's kind and the attributes of kindSettings from an answer
+// to RTM_GETLINK.
+func kindOf(answer []byte) (kind string, settings []byte) {
+	info := valueAt(ofLink(answer), unix.IFLA_LINKINFO)
+	kind = unix.ByteSliceToString(valueAt(info, nl.IFLA_INFO_KIND))
 	for _, setting := range kindSettings(kind) {
-		value := slices.Clone(data[setting])
+		value := slices.Clone(valueAt(info, nl.IFLA_INFO_DATA, setting))
 		if len(value) == 0 {
 			continue
 		}
@@ -89,27 +89,24 @@ func (n number) sizes() bool { return n.kind >= unix.IFLA_GSO_MAX_SEGS }
 
 // settingsOf reads them from an answer to RTM_GETLINK.
 func settingsOf(answer []byte) *Settings {
-	attributes := values(answer[unix.SizeofIfInfomsg:])
+	attributes := ofLink(answer)
 	s := &Settings{
 		Flags:     nl.DeserializeIfInfomsg(answer).Flags & settable,
-		Broadcast: net.HardwareAddr(attributes[unix.IFLA_BROADCAST]).String(),
+		Broadcast: net.HardwareAddr(valueAt(attributes, unix.IFLA_BROADCAST)).String(),
 		Numbers:   map[string]uint32{},
 	}
 	for _, n := range numbers() {
-		switch value := attributes[uint16(n.kind)]; len(value) {
+		switch value := valueAt(attributes, uint16(n.kind)); len(value) {
 		case 1:
 			s.Numbers[n.name] = uint32(value[0])
 		case 4:
 			s.Numbers[n.name] = binary.NativeEndian.Uint32(value)
 		}
 	}
-	if len(attributes[unix.IFLA_PROTO_DOWN]) > 0 {
-		s.Numbers[downReasons] = 0
-		if reasons := values(attributes[unix.IFLA_PROTO_DOWN_REASON])[unix.IFLA_PROTO_DOWN_REASON_VALUE]; len(reasons) == 4 {
-			s.Numbers[downReasons] = binary.NativeEndian.Uint32(reasons)
-		}
+	if len(valueAt(attributes, unix.IFLA_PROTO_DOWN)) > 0 {
+		s.Numbers[downReasons], _ = number32(valueAt(attributes, unix.IFLA_PROTO_DOWN_REASON, unix.IFLA_PROTO_DOWN_REASON_VALUE))
 	}
-	_, s.Kind = kindOf(attributes)
+	_, s.Kind = kindOf(answer)
 	return s
 }
 
@@ -146,7 +143,7 @@ func (s *Settings) changes(now *Settings) (attributes []*nl.RtAttr) {
 // kindChange is the attribute that makes the netdev of an answer to RTM_GETLINK one
 // with the settings of its kind of s, nil if it is.
 func (s *Settings) kindChange(answer []byte) *nl.RtAttr {
-	kind, now := kindOf(values(answer[unix.SizeofIfInfomsg:]))
+	kind, now := kindOf(answer)
 	if len(s.Kind) == 0 || bytes.Equal(s.Kind, now) {
 		return nil
 	}

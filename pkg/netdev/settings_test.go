@@ -80,8 +80,9 @@ func TestASetOfBitsHasThoseThatDiffer(t *testing.T) {
 
 func TestAForcedSpeedIsSetAndANegotiatedOneIsNot(t *testing.T) {
 	modes := ethtoolGroups()[6]
-	speed := func(autoneg, speed byte) map[uint16][]byte {
-		return map[uint16][]byte{unix.ETHTOOL_A_LINKMODES_AUTONEG: {autoneg}, unix.ETHTOOL_A_LINKMODES_SPEED: {speed, 0, 0, 0}}
+	speed := func(autoneg, speed byte) []byte {
+		return append(nl.NewRtAttr(unix.ETHTOOL_A_LINKMODES_AUTONEG, []byte{autoneg}).Serialize(),
+			nl.NewRtAttr(unix.ETHTOOL_A_LINKMODES_SPEED, []byte{speed, 0, 0, 0}).Serialize()...)
 	}
 	if got := modes.changes(speed(1, 100), speed(1, 10)); got != nil {
 		t.Errorf("%v", got)

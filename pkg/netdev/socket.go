@@ -154,41 +154,15 @@ func errorOf(m syscall.NetlinkMessage) error {
 	if m.Header.Type == unix.NLMSG_ERROR { // the request follows, or its header
 		quoted := unix.NLMSG_HDRLEN
 		if m.Header.Flags&unix.NLM_F_CAPPED == 0 && len(rest) >= quoted {
-			quoted = (int(binary.NativeEndian.Uint32(rest)) + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1)
+			quoted = align(int(binary.NativeEndian.Uint32(rest)))
 		}
 		rest = rest[min(quoted, len(rest)):]
 	}
 	if m.Header.Flags&unix.NLM_F_ACK_TLVS == 0 {
 		return err
 	}
-	attributes, parseErr := nl.ParseRouteAttr(rest)
-	if parseErr != nil {
-		return err
-	}
-	for _, a := range attributes {
-		if a.Attr.Type == nl.NLMSGERR_ATTR_MSG {
-			return fmt.Errorf("%w: %s", err, unix.ByteSliceToString(a.Value))
-		}
+	if words := valueAt(rest, nl.NLMSGERR_ATTR_MSG); words != nil {
+		return fmt.Errorf("%w: %s", err, unix.ByteSliceToString(words))
 	}
 	return err
-}
-
-// attribute is a netlink attribute with other ones in it.
-func attribute(kind int, nested ...*nl.RtAttr) *nl.RtAttr {
-	a := nl.NewRtAttr(kind|unix.NLA_F_NESTED, nil)
-	for _, n := range nested {
-		a.AddChild(n)
-	}
-	return a
-}
-
-// values are the attributes in data by their type. What cannot be parsed ends
-// them.
-func values(data []byte) map[uint16][]byte {
-	attributes, _ := nl.ParseRouteAttr(data)
-	found := make(map[uint16][]byte, len(attributes))
-	for _, a := range attributes {
-		found[a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)] = a.Value
-	}
-	return found
 }

@@ -148,7 +148,7 @@ func (r *StatisticsReader) ask(index int, which nl.NetlinkRequestData) ([]byte, 
 
 // parse reads those statistics that this kernel has.
 func (r *StatisticsReader) parse(answer []byte) []Counter {
-	numbers := values(answer[unix.SizeofIfInfomsg:])[unix.IFLA_STATS64]
+	numbers := valueAt(ofLink(answer), unix.IFLA_STATS64)
 	statistics := make([]Counter, 0, len(r.names))
 	for i, name := range r.names {
 		if len(numbers) < 8*(i+1) {
@@ -170,7 +170,7 @@ func (n *Namespace) linksIn(ctx context.Context, number int32) (answers [][]byte
 	if err != nil {
 		return nil, false, fmt.Errorf("list links in the namespace with number %d in %s: %w", number, n.Path, err)
 	}
-	known = len(answers) == 0 || len(values(answers[0][unix.SizeofIfInfomsg:])[unix.IFLA_TARGET_NETNSID]) > 0
+	known = len(answers) == 0 || len(valueAt(ofLink(answers[0]), unix.IFLA_TARGET_NETNSID)) > 0
 	return answers, known, nil
 }
 

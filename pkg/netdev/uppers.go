@@ -2,7 +2,6 @@ package netdev
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -52,12 +51,11 @@ func (n *Namespace) Tunnels(ctx context.Context) (tunnels []Tunnel, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
+	local := localAddresses()
 	for _, answer := range answers {
-		info := values(values(answer[unix.SizeofIfInfomsg:])[unix.IFLA_LINKINFO])
-		local := localAddresses()[unix.ByteSliceToString(info[nl.IFLA_INFO_KIND])]
-		data := values(info[nl.IFLA_INFO_DATA])
-		for _, kind := range local {
-			if from := Addr(data[kind]); from.IsValid() && !from.IsUnspecified() {
+		info := valueAt(ofLink(answer), unix.IFLA_LINKINFO)
+		for _, kind := range local[unix.ByteSliceToString(valueAt(info, nl.IFLA_INFO_KIND))] {
+			if from := Addr(valueAt(info, nl.IFLA_INFO_DATA, kind)); from.IsValid() && !from.IsUnspecified() {
 				tunnels = append(tunnels, Tunnel{stackingOf(answer).Upper, from})
 			}
 		}
@@ -89,25 +87,25 @@ type stacking struct {
 const here = -1
 
 func stackingOf(answer []byte) stacking {
-	attributes := values(answer[unix.SizeofIfInfomsg:])
-	info := values(attributes[unix.IFLA_LINKINFO])
+	attributes := ofLink(answer)
+	info := valueAt(attributes, unix.IFLA_LINKINFO)
 	s := stacking{
 		Upper: Upper{
-			Kind: unix.ByteSliceToString(info[nl.IFLA_INFO_KIND]),
-			Name: unix.ByteSliceToString(attributes[unix.IFLA_IFNAME]),
+			Kind: unix.ByteSliceToString(valueAt(info, nl.IFLA_INFO_KIND)),
+			Name: unix.ByteSliceToString(valueAt(attributes, unix.IFLA_IFNAME)),
 		},
 		index: int(nl.DeserializeIfInfomsg(answer).Index), where: here,
 	}
 	pair := s.Kind == "veth" || s.Kind == "netkit" || s.Kind == "vxcan" // is "on" its peer
-	on := attributes[unix.IFLA_LINK]
+	on := valueAt(attributes, unix.IFLA_LINK)
 	if s.Kind == "vxlan" { // alone has no ndo_get_iflink
-		on = values(info[nl.IFLA_INFO_DATA])[nl.IFLA_VXLAN_LINK]
+		on = valueAt(info, nl.IFLA_INFO_DATA, nl.IFLA_VXLAN_LINK)
 	}
-	if len(on) == 4 && !pair {
-		s.on = int(binary.NativeEndian.Uint32(on))
+	if index, ok := number32(on); ok && !pair {
+		s.on = int(index)
 	}
-	if where := attributes[unix.IFLA_LINK_NETNSID]; len(where) == 4 {
-		s.where = int(int32(binary.NativeEndian.Uint32(where)))
+	if where, ok := number32(valueAt(attributes, unix.IFLA_LINK_NETNSID)); ok {
+		s.where = int(int32(where))
 	}
 	return s
 }
@@ -212,11 +210,11 @@ func (n *Namespace) numberOf(other netns.NsHandle) (int, error) {
 	if err != nil {
 		return here, fmt.Errorf("ask %s for the number of another namespace: %w", n.Path, err)
 	}
-	number := values(answers[0][unix.NLMSG_ALIGNTO:])[unix.NETNSA_NSID]
-	if len(number) != 4 {
+	number, ok := number32(valueAt(behindRtgenmsg(answers[0]), unix.NETNSA_NSID))
+	if !ok {
 		return here, nil
 	}
-	return int(int32(binary.NativeEndian.Uint32(number))), nil
+	return int(int32(number)), nil
 }
 
 // BorrowedAddresses are the Ethernet addresses that a link receives for others
