@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -78,17 +78,17 @@ func (g Guard) carriesTraffic(ctx context.Context, link netlink.Link) (string, e
 		return "", err
 	}
 	for _, r := range routes {
-		shared := slices.ContainsFunc(r.MultiPath, func(hop *netlink.NexthopInfo) bool { return hop.LinkIndex == index })
-		switch byDefault := common[r.Table] && (r.Dst == nil || isDefault(r.Dst)); {
-		case byDefault && (shared || r.LinkIndex == index):
+		through := slices.Contains(r.Links, index)
+		switch byDefault := common[r.Table] && isDefault(r.Dst); {
+		case byDefault && through:
 			return "the host's default route goes through it", nil
-		case shared:
+		case through && len(r.Links) > 1:
 			return fmt.Sprintf("the host's route to %s goes through it and others", r.Dst), nil
-		case !byDefault || r.Gw == nil:
+		case !byDefault || !r.Gateway.IsValid():
 			continue
 		}
-		if way, err := g.Host.WayTo(r.Gw); err == nil && way.LinkIndex == index {
-			return "the host reaches its default gateway " + r.Gw.String() + " through it", nil
+		if link, err := g.Host.LinkTo(r.Gateway); err == nil && link == index {
+			return fmt.Sprintf("the host reaches its default gateway %s through it", r.Gateway), nil
 		}
 	}
 	return "", nil
@@ -97,10 +97,7 @@ func (g Guard) carriesTraffic(ctx context.Context, link netlink.Link) (string, e
 // isDefault tells whether a route is the default one, or one of the two halves by
 // which VPNs come before it, or goes to all global addresses of IPv6 (RFC 4291,
 // section 2.4; IANA gives out no others).
-func isDefault(n *net.IPNet) bool {
-	ones, _ := n.Mask.Size()
-	return ones <= 1 || n.String() == "2000::/3"
-}
+func isDefault(p netip.Prefix) bool { return p.Bits() <= 1 || p.String() == "2000::/3" }
 
 // hasMaster: the NIC is a port of a bond, a bridge or the like.
 func (g Guard) hasMaster(_ context.Context, link netlink.Link) (string, error) {

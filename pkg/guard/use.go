@@ -30,11 +30,8 @@ func (g Guard) servesPod(ctx context.Context, link netlink.Link) (string, error)
 		return "", err
 	}
 	for _, r := range routes {
-		if r.LinkIndex != link.Attrs().Index || r.Dst == nil || r.Gw != nil {
-			continue
-		}
-		if ones, bits := r.Dst.Mask.Size(); ones == bits {
-			return fmt.Sprintf("it is the host's end of an interface of the pod with the address %s", r.Dst.IP), nil
+		if slices.Equal(r.Links, []int{link.Attrs().Index}) && r.Dst.IsSingleIP() && !r.Gateway.IsValid() {
+			return fmt.Sprintf("it is the host's end of an interface of the pod with the address %s", r.Dst.Addr()), nil
 		}
 	}
 	return "", nil

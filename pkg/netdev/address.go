@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -45,22 +44,17 @@ const keptFlags = unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETEMPADDR | unix.IFA_
 // addresses lists those of a link that a State keeps, in the order in which to
 // add them, and the temporary ones that it does not.
 func (n *Namespace) addresses(ctx context.Context, link netlink.Link) (lasting []Address, temporary []netip.Prefix, err error) {
-	name := link.Attrs().Name
-	list, err := n.listAddresses(ctx, link)
+	answers, err := n.list(ctx, unix.RTM_GETADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC))
 	if err != nil {
-		return nil, nil, fmt.Errorf("list the addresses of %s: %w", name, err)
+		return nil, nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 	}
-	for _, a := range list {
-		switch {
-		case isLinkLocal6(a.IP):
-		case a.Flags&unix.IFA_F_PERMANENT == 0:
-			temporary = append(temporary, Prefix(a.IPNet))
+	for _, answer := range answers {
+		switch a, index, permanent := addressIn(answer, link.Attrs().Name); {
+		case index != link.Attrs().Index || isLinkLocal6(a.Prefix.Addr()):
+		case !permanent:
+			temporary = append(temporary, a.Prefix)
 		default:
-			lasting = append(lasting, Address{
-				Prefix: Prefix(a.IPNet), Peer: peer(a), Label: label(a.Label, name), Scope: a.Scope,
-				Broadcast: broadcast(a), NoPrefixRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
-				Deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0, Flags: a.Flags & keptFlags,
-			})
+			lasting = append(lasting, a)
 		}
 	}
 	// The kernel lists the IPv6 address that was set last first, and prefers it.
@@ -173,8 +167,8 @@ func family(a netip.Addr) int {
 	return unix.AF_INET
 }
 
-func isLinkLocal6(ip net.IP) bool {
-	return ip.To4() == nil && (ip.IsLinkLocalUnicast() || ip.IsMulticast())
+func isLinkLocal6(a netip.Addr) bool {
+	return a.Is6() && (a.IsLinkLocalUnicast() || a.IsMulticast())
 }
 
 // kernelMetric is the metric of the route to an address's subnet, unless
@@ -186,29 +180,31 @@ func kernelMetric(p netip.Prefix) int {
 	return 0
 }
 
-// label drops the label that the kernel gives an address by itself: it is the
-// netdev's name.
-func label(label, name string) string {
-	if label == name {
-		return ""
+// addressIn reads an address of the netdev with a name, the ifindex of the netdev
+// that has it, and whether it has no limited lifetime.
+func addressIn(answer []byte, name string) (a Address, index int, permanent bool) {
+	if len(answer) < unix.SizeofIfAddrmsg {
+		return a, 0, false
 	}
-	return label
-}
-
-func peer(a netlink.Addr) netip.Prefix {
-	if a.Peer == nil || a.Peer.IP.Equal(a.IP) {
-		return netip.Prefix{}
+	msg, attributes := nl.DeserializeIfAddrmsg(answer), answer[unix.SizeofIfAddrmsg:]
+	// The prefix length is the peer's, if there is one. The kernel has
+	// IFA_ADDRESS alone for an IPv6 address without, and both for any other.
+	remote, local := Addr(valueAt(attributes, unix.IFA_ADDRESS)), Addr(valueAt(attributes, unix.IFA_LOCAL))
+	a = Address{Prefix: netip.PrefixFrom(remote, int(msg.Prefixlen)), Scope: int(msg.Scope)}
+	if local.IsValid() && local != remote {
+		a.Prefix, a.Peer = netip.PrefixFrom(local, local.BitLen()), a.Prefix
 	}
-	return Prefix(a.Peer)
-}
-
-// broadcast is an address's broadcast address, with 0.0.0.0 for none.
-func broadcast(a netlink.Addr) netip.Addr {
-	switch {
-	case a.IP.To4() == nil:
-		return netip.Addr{}
-	case a.Broadcast == nil:
-		return netip.IPv4Unspecified()
+	// A label that the kernel gives by itself is the netdev's name.
+	if label := unix.ByteSliceToString(valueAt(attributes, unix.IFA_LABEL)); label != name {
+		a.Label = label
 	}
-	return Addr(a.Broadcast)
+	if a.Prefix.Addr().Is4() {
+		if a.Broadcast = Addr(valueAt(attributes, unix.IFA_BROADCAST)); !a.Broadcast.IsValid() {
+			a.Broadcast = netip.IPv4Unspecified()
+		}
+	}
+	flags := numberIn(valueAt(attributes, unix.IFA_FLAGS))
+	a.NoPrefixRoute, a.Deprecated = flags&unix.IFA_F_NOPREFIXROUTE != 0, flags&unix.IFA_F_DEPRECATED != 0
+	a.Flags = flags & keptFlags
+	return a, int(msg.Index), flags&unix.IFA_F_PERMANENT != 0
 }

@@ -3,7 +3,31 @@ package netdev
 import (
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
+
+// What RTM_NEWADDR takes, RTM_GETADDR tells in the same shape.
+func TestAnAddressIsReadAsItIsWritten(t *testing.T) {
+	for _, a := range []Address{
+		{Prefix: netip.MustParsePrefix("192.0.2.1/24"), Broadcast: netip.MustParseAddr("192.0.2.255"), Label: "net1:0"},
+		{Prefix: netip.MustParsePrefix("192.0.2.1/24"), Broadcast: netip.IPv4Unspecified(), NoPrefixRoute: true},
+		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Peer: netip.MustParsePrefix("192.0.2.9/32"), Broadcast: netip.IPv4Unspecified(), Scope: unix.RT_SCOPE_LINK},
+		{Prefix: netip.MustParsePrefix("fd00::1/64"), Flags: unix.IFA_F_HOMEADDRESS},
+		{Prefix: netip.MustParsePrefix("fd00::1/128"), Peer: netip.MustParsePrefix("fd00::2/64")},
+	} {
+		var message []byte
+		for _, part := range a.message(7) {
+			message = append(message, part.Serialize()...)
+		}
+		if got, index, permanent := addressIn(message, "net1"); got != a || index != 7 || permanent {
+			t.Errorf("%+v on %d (%v), want %+v", got, index, permanent, a)
+		}
+	}
+	if _, index, _ := addressIn([]byte{unix.AF_INET}, "net1"); index != 0 {
+		t.Error("half an answer is an address")
+	}
+}
 
 func TestANetworkHasABroadcastAddressIfThereIsRoomForOne(t *testing.T) {
 	for _, tt := range []struct {

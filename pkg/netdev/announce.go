@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,11 +36,9 @@ func (n *Namespace) Announce(link netlink.Link, address netip.Addr) error {
 // too, but its close waits for an RCU grace period, 8 to 11 ms of every ADD
 // (packet_release in net/packet/af_packet.c).
 func (n *Namespace) askForItself(link netlink.Link, address netip.Addr) error {
-	o, err := n.operations()
-	if err != nil {
-		return err
-	}
-	return o.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, IP: address.AsSlice(), Flags: unix.NTF_USE})
+	msg := &netlink.Ndmsg{Family: unix.AF_INET, Index: uint32(link.Attrs().Index), Flags: unix.NTF_USE}
+	_, err := n.route.request(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, msg, nl.NewRtAttr(unix.NDA_DST, address.AsSlice()))
+	return err
 }
 
 // advertise sends an advertisement of its own: the kernel's, with ndisc_notify,

@@ -71,5 +71,11 @@ func number32(value []byte) (number uint32, ok bool) {
 // nonZero is what makes a value say something.
 func nonZero(b byte) bool { return b != 0 }
 
+// numberIn is number32 of a value that says 0 by its absence.
+func numberIn(value []byte) int {
+	number, _ := number32(value)
+	return int(number)
+}
+
 // ofLink are the attributes of an answer to RTM_GETLINK.
 func ofLink(answer []byte) []byte { return answer[unix.SizeofIfInfomsg:] }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/containernetworking/plugins/pkg/ns"
@@ -36,10 +35,8 @@ type Namespace struct {
 	// pods.
 	Sandbox bool
 
-	at      netns.NsHandle // NS, or None() where that is the caller's
-	opening sync.Mutex     // guards handle
-	handle  operations     // nil until it is needed
-	// route is a socket of NETLINK_ROUTE for what this package asks itself.
+	at netns.NsHandle // NS, or None() where that is the caller's
+	// route is a socket of NETLINK_ROUTE.
 	route *socket
 	// ioctls is a socket for what netlink does not say, -1 until it is needed.
 	ioctls int
@@ -94,9 +91,6 @@ func newNamespace(handle, at netns.NsHandle, path string) (*Namespace, error) {
 // Close closes the sockets and the handle on the namespace.
 func (n *Namespace) Close() {
 	n.route.Close()
-	if n.handle != nil {
-		n.handle.Close()
-	}
 	if n.ioctls >= 0 {
 		_ = unix.Close(n.ioctls)
 	}

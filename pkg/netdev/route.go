@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -49,41 +48,61 @@ func restOfRoute() []uint16 {
 	return []uint16{unix.RTA_METRICS, unix.RTA_FLOW, unix.RTA_PREF, unix.RTA_ENCAP_TYPE, unix.RTA_ENCAP, timeToLive}
 }
 
-// routes lists the routes through a link, without those to link-local addresses
-// and the kernel's own table of local ones.
-func (n *Namespace) routes(ctx context.Context, link netlink.Link) ([]Route, error) {
-	routes, err := n.routesThrough(ctx, link)
-	return slices.DeleteFunc(routes, func(r Route) bool {
-		return isLinkLocal6(r.Dst.Addr().AsSlice()) || r.Table == unix.RT_TABLE_LOCAL
-	}), err
+// A Way is a route with the ifindexes of what it goes through: a multipath route
+// has several, and no gateway of its own; one that leads nowhere may have none.
+type Way struct {
+	Route
+	Links []int
 }
 
-// routesThrough lists the routes through a link and no other.
-func (n *Namespace) routesThrough(ctx context.Context, link netlink.Link) (routes []Route, err error) {
+// AllRoutes lists the routes of all tables but the kernel's own of local
+// addresses, whatever they go through.
+func (n *Namespace) AllRoutes(ctx context.Context) ([]Way, error) {
+	routes, err := n.listRoutes(ctx)
+	return slices.DeleteFunc(routes, func(r Way) bool { return r.Table == unix.RT_TABLE_LOCAL }), err
+}
+
+func (n *Namespace) listRoutes(ctx context.Context) ([]Way, error) {
 	answers, err := n.list(ctx, unix.RTM_GETROUTE, &nl.RtMsg{})
 	if err != nil {
-		return nil, fmt.Errorf("list the routes through %s: %w", link.Attrs().Name, err)
+		return nil, fmt.Errorf("list the routes in %s: %w", n.Path, err)
 	}
+	routes := make([]Way, 0, len(answers))
 	for _, answer := range answers {
-		if r, index := routeIn(answer); index == link.Attrs().Index {
-			routes = append(routes, r)
+		if way, ok := routeIn(answer); ok {
+			routes = append(routes, way)
 		}
 	}
 	return routes, nil
 }
 
-// routeIn reads a route and the ifindex of the only link that it goes through, 0
-// if there is none.
-func routeIn(answer []byte) (r Route, index int) {
+// through are those through a link and no other.
+func through(link netlink.Link, all []Way) (routes []Route) {
+	for _, way := range all {
+		if len(way.Links) == 1 && way.Links[0] == link.Attrs().Index {
+			routes = append(routes, way.Route)
+		}
+	}
+	return routes
+}
+
+// routeIn reads a route.
+func routeIn(answer []byte) (r Way, ok bool) {
 	if len(answer) < unix.SizeofRtMsg {
-		return r, 0
+		return r, false
 	}
 	msg := nl.DeserializeRtMsg(answer)
-	everywhere := map[uint8]netip.Addr{unix.AF_INET: netip.IPv4Unspecified(), unix.AF_INET6: netip.IPv6Unspecified()}[msg.Family]
-	if !everywhere.IsValid() || msg.Flags&unix.RTM_F_CLONED != 0 {
-		return r, 0
+	var everywhere netip.Addr
+	switch msg.Family {
+	case unix.AF_INET:
+		everywhere = netip.IPv4Unspecified()
+	case unix.AF_INET6:
+		everywhere = netip.IPv6Unspecified()
 	}
-	r = Route{
+	if !everywhere.IsValid() || msg.Flags&unix.RTM_F_CLONED != 0 {
+		return r, false
+	}
+	r.Route = Route{
 		Dst: netip.PrefixFrom(everywhere, int(msg.Dst_len)), Scope: int(msg.Scope), Protocol: int(msg.Protocol),
 		OnLink: msg.Flags&unix.RTNH_F_ONLINK != 0, Table: int(msg.Table), TOS: int(msg.Tos),
 	}
@@ -98,7 +117,9 @@ func routeIn(answer []byte) (r Route, index int) {
 		case unix.RTA_SRC:
 			r.From = netip.PrefixFrom(Addr(value), int(msg.Src_len))
 		case unix.RTA_OIF:
-			index = int(binary.NativeEndian.Uint32(value))
+			r.Links = append(r.Links, numberIn(value))
+		case unix.RTA_MULTIPATH:
+			r.Links = append(r.Links, hopsIn(value)...)
 		case unix.RTA_GATEWAY:
 			r.Gateway = Addr(value)
 		case unix.RTA_VIA: // struct rtvia: family, address
@@ -106,25 +127,41 @@ func routeIn(answer []byte) (r Route, index int) {
 		case unix.RTA_PREFSRC:
 			r.Source = Addr(value)
 		case unix.RTA_PRIORITY:
-			r.Priority = int(binary.NativeEndian.Uint32(value))
+			r.Priority = numberIn(value)
 		case unix.RTA_TABLE:
-			r.Table = int(binary.NativeEndian.Uint32(value))
+			r.Table = numberIn(value)
 		case unix.RTA_METRICS:
-			r.MTU, r.AdvMSS = metric(valueAt(value, unix.RTAX_MTU)), metric(valueAt(value, unix.RTAX_ADVMSS))
+			r.MTU, r.AdvMSS = numberIn(valueAt(value, unix.RTAX_MTU)), numberIn(valueAt(value, unix.RTAX_ADVMSS))
 		}
 		if slices.Contains(rest, plain(kind)) && slices.ContainsFunc(value, nonZero) {
 			r.Rest = append(r.Rest, nl.NewRtAttr(int(kind), value).Serialize()...)
 		}
 	}
-	if r.Table == unix.RT_TABLE_MAIN {
-		r.Table = 0
-	}
-	return r, index
+	r.Table = tableOf(r.Table)
+	return r, true
 }
 
-func metric(value []byte) int {
-	number, _ := number32(value)
-	return int(number)
+// hopsIn are the ifindexes of a multipath route: struct rtnexthop, again and again,
+// each with attributes behind it.
+func hopsIn(data []byte) (links []int) {
+	const indexAt, size = 4, 8
+	for len(data) >= size {
+		length := int(binary.NativeEndian.Uint16(data))
+		if length < size || length > len(data) {
+			break
+		}
+		links = append(links, numberIn(data[indexAt:size]))
+		data = data[min(align(length), len(data)):]
+	}
+	return links
+}
+
+// tableOf is a routing table's number as a Route has it.
+func tableOf(table int) int {
+	if table == unix.RT_TABLE_MAIN {
+		return 0
+	}
+	return table
 }
 
 // AddRoutes adds routes through a link. Where one to the same destination with
@@ -160,41 +197,23 @@ func (n *Namespace) AddRoute(link netlink.Link, r Route) (added bool, err error)
 	return true, nil
 }
 
-// AllRoutes lists the routes of all tables but the kernel's own of local
-// addresses, whatever they go through.
-func (n *Namespace) AllRoutes(ctx context.Context) ([]netlink.Route, error) {
-	routes, err := n.listRoutes(ctx, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return nil, fmt.Errorf("list the routes in %s: %w", n.Path, err)
-	}
-	return slices.DeleteFunc(routes, func(r netlink.Route) bool { return r.Table == unix.RT_TABLE_LOCAL }), nil
-}
-
-// WayTo returns the route that a packet to an address takes.
+// LinkTo is the ifindex of the link by which packets to an address leave.
 // Equivalent to: `ip route get $address`.
-func (n *Namespace) WayTo(address net.IP) (netlink.Route, error) {
-	o, err := n.operations()
-	if err != nil {
-		return netlink.Route{}, err
+func (n *Namespace) LinkTo(address netip.Addr) (index int, err error) {
+	msg := &nl.RtMsg{}
+	msg.Family, msg.Dst_len = uint8(family(address)), uint8(address.BitLen())
+	answers, err := n.route.request(unix.RTM_GETROUTE, 0, msg, nl.NewRtAttr(unix.RTA_DST, address.AsSlice()))
+	for _, answer := range answers {
+		index = numberIn(valueAt(answer[unix.SizeofRtMsg:], unix.RTA_OIF))
 	}
-	ways, err := o.RouteGet(address)
-	if err == nil && len(ways) == 0 {
-		err = unix.ENETUNREACH
-	}
-	if err != nil {
-		return netlink.Route{}, fmt.Errorf("look up the route to %s: %w", address, err)
-	}
-	return ways[0], nil
+	return index, wrap("look up the route to "+address.String(), err)
 }
 
 // HasRoute tells whether a route is there, with whatever metric.
 func (n *Namespace) HasRoute(ctx context.Context, link netlink.Link, r Route) (bool, error) {
-	if r.Table == unix.RT_TABLE_MAIN {
-		r.Table = 0
-	}
-	routes, err := n.routesThrough(ctx, link)
-	return slices.ContainsFunc(routes, func(have Route) bool {
-		return have.Dst == r.Dst && have.Gateway == r.Gateway && (have.Table == r.Table || r.Table == AnyTable)
+	all, err := n.listRoutes(ctx)
+	return slices.ContainsFunc(through(link, all), func(have Route) bool {
+		return have.Dst == r.Dst && have.Gateway == r.Gateway && (have.Table == tableOf(r.Table) || r.Table == AnyTable)
 	}), err
 }
 

@@ -3,6 +3,7 @@ package netdev
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink/nl"
@@ -25,11 +26,23 @@ func TestARouteIsReadAsItIsWritten(t *testing.T) {
 			message = append(message, part.Serialize()...)
 		}
 		r.Protocol = unix.RTPROT_BOOT
-		if got, on := routeIn(message); on != index || !reflect.DeepEqual(got, r) {
-			t.Errorf("%s: %+v on %d, want %+v", name, got, on, r)
+		if got, ok := routeIn(message); !ok || !slices.Equal(got.Links, []int{index}) || !reflect.DeepEqual(got.Route, r) {
+			t.Errorf("%s: %+v, want %+v", name, got, r)
 		}
 	}
-	if _, on := routeIn([]byte{unix.AF_INET}); on != 0 {
+	if _, ok := routeIn([]byte{unix.AF_INET}); ok {
 		t.Error("half an answer is a route")
+	}
+}
+
+func TestAMultipathRouteHasTheLinksOfItsHops(t *testing.T) {
+	hop := func(index byte, gateway ...byte) []byte {
+		attributes := nl.NewRtAttr(unix.RTA_GATEWAY, gateway).Serialize()
+		return append([]byte{byte(8 + len(attributes)), 0, 0, 0, index, 0, 0, 0}, attributes...)
+	}
+	hops := slices.Concat(hop(3, 192, 0, 2, 1), hop(5, 192, 0, 2, 2), []byte{99, 0, 0, 0, 7, 0, 0, 0})
+	message := append((&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}}).Serialize(), nl.NewRtAttr(unix.RTA_MULTIPATH, hops).Serialize()...)
+	if got, ok := routeIn(message); !ok || !slices.Equal(got.Links, []int{3, 5}) {
+		t.Errorf("%+v", got)
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,28 +23,47 @@ func (r Rule) String() string {
 	return fmt.Sprintf("from %s lookup %d priority %d", r.Source, r.Table, r.Priority)
 }
 
-func (r Rule) netlink() *netlink.Rule {
-	rule := netlink.NewRule()
-	rule.Src = IPNet(netip.PrefixFrom(r.Source, r.Source.BitLen()))
-	rule.Table, rule.Priority = r.Table, r.Priority
-	rule.Family = unix.AF_INET
-	if r.Source.Is6() {
-		rule.Family = unix.AF_INET6
+// message is what RTM_NEWRULE and RTM_DELRULE take: struct fib_rule_hdr, which has
+// the shape of struct rtmsg, with the action for the type.
+func (r Rule) message() []nl.NetlinkRequestData {
+	msg := &nl.RtMsg{}
+	msg.Family, msg.Src_len, msg.Type = uint8(family(r.Source)), uint8(r.Source.BitLen()), nl.FR_ACT_TO_TBL
+	return []nl.NetlinkRequestData{msg,
+		nl.NewRtAttr(nl.FRA_SRC, r.Source.AsSlice()),
+		nl.NewRtAttr(nl.FRA_PRIORITY, nl.Uint32Attr(uint32(r.Priority))),
+		nl.NewRtAttr(nl.FRA_TABLE, nl.Uint32Attr(uint32(r.Table))),
 	}
-	return rule
+}
+
+// ruleIn reads a rule, and whether it is for some packets only. Its Source is set
+// if it is for those from one address.
+func ruleIn(answer []byte) (r Rule, conditional bool) {
+	if len(answer) < unix.SizeofRtMsg {
+		return r, true
+	}
+	msg, attributes := nl.DeserializeRtMsg(answer), answer[unix.SizeofRtMsg:]
+	if source := Addr(valueAt(attributes, nl.FRA_SRC)); source.IsValid() && int(msg.Src_len) == source.BitLen() {
+		r.Source = source
+	}
+	r.Table, r.Priority = numberIn(valueAt(attributes, nl.FRA_TABLE)), numberIn(valueAt(attributes, nl.FRA_PRIORITY))
+	conditional = msg.Tos != 0
+	for kind, value := range attributesIn(attributes) {
+		switch kind {
+		case nl.FRA_IIFNAME: // with "lo" it is for all packets of the namespace's own
+			conditional = conditional || unix.ByteSliceToString(value) != "lo"
+		case nl.FRA_SRC, nl.FRA_DST, nl.FRA_OIFNAME, nl.FRA_FWMARK, nl.FRA_FWMASK, nl.FRA_TUN_ID, nl.FRA_IP_PROTO,
+			nl.FRA_SPORT_RANGE, nl.FRA_DPORT_RANGE, nl.FRA_UID_RANGE:
+			conditional = true
+		}
+	}
+	return r, conditional && msg.Flags&netlink.FibRuleInvert == 0
 }
 
 // AddRules adds rules to the namespace.
 func (n *Namespace) AddRules(rules []Rule) error {
-	if len(rules) == 0 {
-		return nil
-	}
-	o, err := n.operations()
-	if err != nil {
-		return err
-	}
 	for _, r := range rules {
-		if err := o.RuleAdd(r.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
+		_, err := n.route.request(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r.message()...)
+		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add rule %s: %w", r, err)
 		}
 	}
@@ -52,47 +73,45 @@ func (n *Namespace) AddRules(rules []Rule) error {
 // DeleteRules deletes those rules that are still in the namespace. Routes go
 // with their netdev, rules do not.
 func (n *Namespace) DeleteRules(rules []Rule) error {
-	o, err := n.operations()
-	if err != nil {
-		return err
-	}
 	var errs []error
 	for _, r := range rules {
-		if err := o.RuleDel(r.netlink()); err != nil && !errors.Is(err, unix.ENOENT) {
+		if _, err := n.route.request(unix.RTM_DELRULE, unix.NLM_F_ACK, r.message()...); err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("delete rule %s: %w", r, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// CommonTables are the routing tables that the namespace asks about any packet, or
+// CommonTables are the routing tables (0 for main, as in a Route) that the namespace asks about any packet, or
 // any of its own: a rule without a condition leads there, or one with an
 // exception.
 func (n *Namespace) CommonTables(ctx context.Context) (map[int]bool, error) {
-	rules, err := n.listRules(ctx, &netlink.Rule{Family: unix.AF_UNSPEC}, 0)
+	answers, err := n.listRules(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the rules: %w", err)
+		return nil, err
 	}
 	common := map[int]bool{}
-	for _, r := range rules {
-		if r.Invert || !isConditional(r) {
-			common[r.Table] = true
+	for _, answer := range answers {
+		if r, conditional := ruleIn(answer); !conditional {
+			common[tableOf(r.Table)] = true
 		}
 	}
 	return common, nil
 }
 
-func isConditional(r netlink.Rule) bool {
-	return r.Src != nil || r.Dst != nil || r.IifName != "" && r.IifName != "lo" || r.OifName != "" ||
-		r.Mark != 0 || r.Mask != nil || r.Tos != 0 || r.TunID != 0 || r.IPProto != 0 || r.Sport != nil || r.Dport != nil || r.UIDRange != nil
-}
-
 // HasRule tells whether a rule is there.
 func (n *Namespace) HasRule(ctx context.Context, r Rule) (bool, error) {
-	want := r.netlink()
-	rules, err := n.listRules(ctx, want, netlink.RT_FILTER_SRC|netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PRIORITY)
+	answers, err := n.listRules(ctx)
+	return slices.ContainsFunc(answers, func(answer []byte) bool {
+		have, _ := ruleIn(answer)
+		return have == r
+	}), err
+}
+
+func (n *Namespace) listRules(ctx context.Context) ([][]byte, error) {
+	answers, err := n.list(ctx, unix.RTM_GETRULE, &nl.RtMsg{})
 	if err != nil {
-		return false, fmt.Errorf("list the rules: %w", err)
+		return nil, fmt.Errorf("list the rules: %w", err)
 	}
-	return len(rules) > 0, nil
+	return answers, nil
 }

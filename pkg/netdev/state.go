@@ -69,10 +69,11 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 	if err != nil {
 		return State{}, err
 	}
-	routes, err := n.routes(ctx, link)
+	all, err := n.AllRoutes(ctx)
 	if err != nil {
 		return State{}, err
 	}
+	routes := slices.DeleteFunc(through(link, all), func(r Route) bool { return isLinkLocal6(r.Dst.Addr()) })
 	answer, err := n.getLink(a.Index)
 	if err != nil {
 		return State{}, fmt.Errorf("look up %s: %w", a.Name, err)
