@@ -66,17 +66,17 @@ func (o *operation) attach() error {
 	if err := o.closeEarlier(); err != nil {
 		return err
 	}
-	link, nicLock, err := o.claim()
+	nic, err := o.claim()
 	if err != nil {
 		return err
 	}
-	defer nicLock.Unlock()
-	o.closeOver(link)
-	r, err := o.prepare(link, pod)
+	defer nic.lock.Unlock()
+	o.closeOver(nic)
+	r, err := o.prepare(nic, pod)
 	if err != nil {
 		return err
 	}
-	result, err := o.moveIn(r, link, pod)
+	result, err := o.moveIn(r, nic.link, pod)
 	if err == nil {
 		err = o.answer(result)
 	}
@@ -128,23 +128,34 @@ func (o *operation) closeEarlier() error {
 	return o.release(r)
 }
 
+// A claim is the NIC that the network names: on the host, or held by a pod. What
+// the journal says of it stays so while its lock is held.
+type claim struct {
+	link    netlink.Link       // nil if it is not on the host
+	held    *attachment.Record // of the attachment that has it, if one has
+	records []*attachment.Record
+	lock    *attachment.Lock
+}
+
 // looks bounds how often claim looks for the NIC. Two looks are enough, and one
 // more after a repair, unless somebody gives its name to other links meanwhile.
 const looks = 10
 
-// claim finds the NIC on the host and locks it. If the NIC is not free, the
-// journal says why, and the NIC is brought back if its pod is gone.
+// claim finds the NIC on the host and locks it; the caller unlocks it. If the NIC
+// is not free, the journal says why, and the NIC is brought back if its pod is
+// gone.
 //
 // What is seen without the NIC's lock only says which lock to take. By the time
 // that is held, another link may have the name; and the kernel may say of a veth
 // that is just being moved that its peer is in another namespace, which makes
 // another key. So a look counts only if it finds what is already locked.
-func (o *operation) claim() (_ netlink.Link, lock *attachment.Lock, err error) {
+func (o *operation) claim() (_ claim, err error) {
 	sel, err := o.config.selector()
 	if err != nil {
-		return nil, nil, err
+		return claim{}, err
 	}
 	o.settleOwed()
+	var lock *attachment.Lock
 	defer func() {
 		if err != nil {
 			lock.Unlock()
@@ -152,60 +163,65 @@ func (o *operation) claim() (_ netlink.Link, lock *attachment.Lock, err error) {
 	}()
 	locked := ""
 	for range looks {
-		link, r, err := o.look(sel)
+		nic, err := o.look(sel)
 		if err != nil {
-			return nil, lock, err
+			return claim{}, err
 		}
-		var key string
-		if link != nil {
-			key = netdev.IdentityOf(link).Key()
-		} else {
-			key = r.NIC.Netdev.Key()
-		}
-		switch {
-		case key != locked:
+		if key := nic.key(); key != locked {
 			lock.Unlock()
 			if lock, err = o.lockNIC(key, sel.value); err != nil {
-				return nil, nil, err
+				return claim{}, err
 			}
 			locked = key
-		case r == nil:
-			return link, lock, nil
-		default:
-			if err := o.repair(r, sel); err != nil {
-				return nil, lock, err
+			continue
+		}
+		if nic.link != nil {
+			if nic.records, err = o.records(); err != nil {
+				return claim{}, err
 			}
+			nic.held = o.holderIn(nic.records, func(r *attachment.Record) bool { return r.NIC.Netdev.IsOnHost(nic.link) })
+		}
+		if nic.held == nil {
+			nic.lock = lock
+			return nic, nil
+		}
+		if err := o.repair(nic.held, sel); err != nil {
+			return claim{}, err
 		}
 	}
-	return nil, lock, fail(types.ErrTryAgainLater, "", fmt.Sprintf("find the NIC with %s: it was another one at each look", sel), nil, "try again; nothing was changed")
+	return claim{}, fail(types.ErrTryAgainLater, "", fmt.Sprintf("find the NIC with %s: it was another one at each look", sel), nil, "try again; nothing was changed")
 }
 
-// look finds what the network names: a link of the host, the record of the
-// attachment that has it, or both. It is an error if there is neither.
-func (o *operation) look(sel selector) (netlink.Link, *attachment.Record, error) {
+// key is that of the NIC's lock.
+func (c claim) key() string {
+	if c.link != nil {
+		return netdev.IdentityOf(c.link).Key()
+	}
+	return c.held.NIC.Netdev.Key()
+}
+
+// look finds what the network names: a link of the host or, if there is none, the
+// record of the attachment that has it. It is an error if there is neither.
+func (o *operation) look(sel selector) (nic claim, err error) {
 	if err := o.refuseOwedName(sel); err != nil {
-		return nil, nil, err
+		return nic, err
 	}
-	link, err := sel.find(o.ctx, o.host, o.Node)
-	if err != nil {
-		return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
-	}
-	r, err := o.holder(func(r *attachment.Record) bool {
-		return link == nil && sel.isOf(r) || link != nil && r.NIC.Netdev.IsOnHost(link)
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if link == nil && r == nil { // its DEL may have ended between the two looks
-		if link, err = sel.find(o.ctx, o.host, o.Node); err != nil {
-			return nil, nil, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
+	if nic.link, err = sel.find(o.ctx, o.host, o.Node); err == nil && nic.link == nil {
+		if nic.held, err = o.holder(sel.isOf); err != nil {
+			return nic, err
+		}
+		if nic.held == nil { // its DEL may have ended between the two looks
+			nic.link, err = sel.find(o.ctx, o.host, o.Node)
 		}
 	}
-	if link == nil && r == nil {
-		return nil, nil, fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
+	if err != nil {
+		return nic, fail(codeNICNotFound, "", "find the NIC by "+sel.String(), err, "name one NIC")
+	}
+	if nic.link == nil && nic.held == nil {
+		return nic, fail(codeNICNotFound, "", fmt.Sprintf("no NIC with %s on this node", sel), nil,
 			"compare with `ip link` on the host; nothing was changed")
 	}
-	return link, r, nil
+	return nic, nil
 }
 
 // repair ends an attachment that was left by a crash, or by a pod that ended
@@ -248,20 +264,16 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 //
 // A record of this boot is the NIC's by its identity alone: another NIC that had
 // its name has a lock of its own, which we do not hold.
-func (o *operation) closeOver(link netlink.Link) {
-	records, err := o.records()
-	if err != nil {
-		o.Log.Warn("cannot look for attachments that are over", "err", err)
-	}
+func (o *operation) closeOver(nic claim) {
 	begin := time.Now()
-	for _, r := range records {
+	for _, r := range nic.records {
 		if time.Since(begin) >= ipamTimeout {
 			return // the NIC has waited long enough for an IPAM plugin that hangs
 		}
-		isOf := r.NIC.Netdev.IsOnHost(link)
+		isOf := r.NIC.Netdev.IsOnHost(nic.link)
 		switch {
 		case !o.journal.Current(r): // its ifindexes are those of another boot
-			isOf = isOf || r.Host.Name == link.Attrs().Name
+			isOf = isOf || r.Host.Name == nic.link.Attrs().Name
 		case r.Step != attachment.Returned:
 			continue
 		}
@@ -277,7 +289,8 @@ func (o *operation) closeOver(link netlink.Link) {
 
 // prepare describes the NIC, checks the pod's side and writes the record: the
 // last step that changes nothing.
-func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachment.Record, error) {
+func (o *operation) prepare(claimed claim, pod *netdev.Namespace) (*attachment.Record, error) {
+	link := claimed.link
 	name := link.Attrs().Name
 	guardAddresses, survey := o.startGuardOfAddresses(link), o.startSurvey(link)
 	if err := o.permit(link); err != nil {
@@ -294,7 +307,7 @@ func (o *operation) prepare(link netlink.Link, pod *netdev.Namespace) (*attachme
 	if err != nil {
 		return nil, err
 	}
-	nic, err := o.describe(link)
+	nic, err := o.describe(claimed)
 	if err != nil {
 		return nil, err
 	}

@@ -188,11 +188,11 @@ func (s selector) isOf(r *attachment.Record) bool {
 }
 
 // describe reads what the journal must know of a NIC before it moves.
-func (o *operation) describe(link netlink.Link) (attachment.NIC, error) {
-	name, c := link.Attrs().Name, o.config
+func (o *operation) describe(claimed claim) (attachment.NIC, error) {
+	name, c := claimed.link.Attrs().Name, o.config
 	var nic attachment.NIC
 	var err error
-	if nic.Netdev, err = o.identify(link); err != nil {
+	if nic.Netdev, err = o.identify(claimed); err != nil {
 		return nic, err
 	}
 	nic.Bus, nic.Address = o.Node.NetdevAddress(name)
@@ -249,25 +249,24 @@ func (o *operation) softDevice(name string) *rdma.Device {
 
 // identify reads a NIC's identity, and whether other netdevs are known on its
 // function.
-func (o *operation) identify(link netlink.Link) (id netdev.Identity, err error) {
-	id = netdev.IdentityOf(link)
-	id.Alone, err = o.isAlone(link.Attrs().Name, id)
+func (o *operation) identify(claimed claim) (id netdev.Identity, err error) {
+	id = netdev.IdentityOf(claimed.link)
+	id.Alone, err = o.isAlone(claimed, id)
 	return id, err
 }
 
 // isAlone tells whether no other netdev is known on a NIC's function: not on the
 // host and not in the journal.
-func (o *operation) isAlone(name string, id netdev.Identity) (bool, error) {
+func (o *operation) isAlone(claimed claim, id netdev.Identity) (bool, error) {
 	if !id.Physical() {
 		return false, nil
 	}
-	if has, err := o.Node.HasSiblings(name); has || err != nil {
+	if has, err := o.Node.HasSiblings(claimed.link.Attrs().Name); has || err != nil {
 		return false, err
 	}
-	other, err := o.holder(func(r *attachment.Record) bool {
+	return o.holderIn(claimed.records, func(r *attachment.Record) bool {
 		return r.NIC.Netdev.Key() == id.Key() && !r.NIC.Netdev.Same(id)
-	})
-	return other == nil, err
+	}) == nil, nil
 }
 
 // rdmaMode is the node's RDMA mode, and the host's subsystem.

@@ -142,13 +142,15 @@ func (o *operation) setAside(bad *attachment.BadFile) {
 // holder finds the record of this boot that a NIC belongs to, nil if none.
 func (o *operation) holder(is func(*attachment.Record) bool) (*attachment.Record, error) {
 	records, err := o.records()
-	if err != nil {
-		return nil, err
-	}
+	return o.holderIn(records, is), err
+}
+
+// holderIn is holder among records that are there already.
+func (o *operation) holderIn(records []*attachment.Record, is func(*attachment.Record) bool) *attachment.Record {
 	for _, r := range records {
 		if o.journal.Current(r) && r.Step != attachment.Returned && is(r) {
-			return r, nil
+			return r
 		}
 	}
-	return nil, nil
+	return nil
 }

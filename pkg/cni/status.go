@@ -83,7 +83,10 @@ func (o *operation) refusalOf(link netlink.Link) (*types.Error, error) {
 	if why := netdev.Unfit(link); why != "" {
 		return fail(codeNotAvailable, link.Attrs().Name, why, nil, "name another link"), nil
 	}
-	_, err := o.describe(link)
+	records, err := o.records()
+	if err == nil {
+		_, err = o.describe(claim{link: link, records: records})
+	}
 	var refusal *types.Error
 	if errors.As(err, &refusal) {
 		return types.NewError(codeNotAvailable, refusal.Msg, refusal.Details), nil
