@@ -85,7 +85,7 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 		errs = append(errs, n.enableIPv6(link))
 	}
 	for _, a := range addresses {
-		_, err := n.route.request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, a.message(link.Attrs().Index)...)
+		_, err := n.route.Request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, a.message(link.Attrs().Index)...)
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			errs = append(errs, fmt.Errorf("add address %s: %w", a.Prefix, err))
 		}
@@ -97,7 +97,7 @@ func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 func (n *Namespace) DeleteAddresses(link netlink.Link, addresses []Address) error {
 	var errs []error
 	for _, a := range addresses {
-		_, err := n.route.request(unix.RTM_DELADDR, unix.NLM_F_ACK, a.message(link.Attrs().Index)...)
+		_, err := n.route.Request(unix.RTM_DELADDR, unix.NLM_F_ACK, a.message(link.Attrs().Index)...)
 		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			errs = append(errs, fmt.Errorf("delete address %s: %w", a.Prefix, err))
 		}

@@ -63,6 +63,6 @@ func (n *Namespace) altNames(command, index int, names ...string) error {
 	}
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
-	_, err := n.route.request(command, unix.NLM_F_ACK, msg, list)
+	_, err := n.route.Request(command, unix.NLM_F_ACK, msg, list)
 	return err
 }

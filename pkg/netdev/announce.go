@@ -37,7 +37,7 @@ func (n *Namespace) Announce(link netlink.Link, address netip.Addr) error {
 // (packet_release in net/packet/af_packet.c).
 func (n *Namespace) askForItself(link netlink.Link, address netip.Addr) error {
 	msg := &netlink.Ndmsg{Family: unix.AF_INET, Index: uint32(link.Attrs().Index), Flags: unix.NTF_USE}
-	_, err := n.route.request(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, msg, nl.NewRtAttr(unix.NDA_DST, address.AsSlice()))
+	_, err := n.route.Request(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, msg, nl.NewRtAttr(unix.NDA_DST, address.AsSlice()))
 	return err
 }
 

@@ -17,17 +17,17 @@ func attribute(kind int, nested ...*nl.RtAttr) *nl.RtAttr {
 	return a
 }
 
-// attributesIn goes through those in data, by their type with its flags. What
-// cannot be parsed ends them. It copies nothing: a link has a hundred, of which a question is
+// Attributes goes through the netlink attributes in data, by their type. What cannot
+// be parsed ends them. It copies nothing: a link has a hundred, of which a question is
 // about one or two, and a node has hundreds of links.
-func attributesIn(data []byte) iter.Seq2[uint16, []byte] {
+func Attributes(data []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(kind uint16, value []byte) bool) {
 		for len(data) >= unix.SizeofNlAttr {
 			length := int(binary.NativeEndian.Uint16(data))
 			if length < unix.SizeofNlAttr || length > len(data) {
 				return
 			}
-			kind := binary.NativeEndian.Uint16(data[2:])
+			kind := binary.NativeEndian.Uint16(data[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 			if !yield(kind, data[unix.SizeofNlAttr:length]) {
 				return
 			}
@@ -46,16 +46,13 @@ func valueAt(data []byte, path ...uint16) []byte {
 }
 
 func first(data []byte, wanted uint16) []byte {
-	for kind, value := range attributesIn(data) {
-		if plain(kind) == wanted {
+	for kind, value := range Attributes(data) {
+		if kind == wanted {
 			return value
 		}
 	}
 	return nil
 }
-
-// plain is a type without its flags.
-func plain(kind uint16) uint16 { return kind &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER) }
 
 // align rounds up to where the next attribute or message begins.
 func align(length int) int { return (length + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }

@@ -32,7 +32,7 @@ func TestWhatCannotBeParsedEndsTheAttributes(t *testing.T) {
 	whole := nl.NewRtAttr(unix.IFLA_MTU, []byte{1, 2, 3, 4}).Serialize()
 	for _, rest := range [][]byte{nil, {9}, {0, 0, 5, 0}, {3, 0, 5, 0}, {9, 0, 5, 0, 1}} {
 		var kinds []uint16
-		for kind := range attributesIn(slices.Concat(whole, rest)) {
+		for kind := range Attributes(slices.Concat(whole, rest)) {
 			kinds = append(kinds, kind)
 		}
 		if !slices.Equal(kinds, []uint16{unix.IFLA_MTU}) {

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,11 +43,7 @@ func (c Connection) String() string {
 // and the sockets that listen on this very address.
 // Equivalent to: `ss -Htn state established state listening src $address`.
 func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]Connection, error) {
-	at := n.NS
-	if IsOwn(n.NS) {
-		at = netns.None()
-	}
-	socket, err := nl.GetNetlinkSocketAt(at, netns.None(), unix.NETLINK_INET_DIAG)
+	socket, err := OpenSocket(n.NS, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("open NETLINK_INET_DIAG: %w", err)
 	}
@@ -60,10 +55,7 @@ func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]Conn
 	var connections []Connection
 	for _, family := range families {
 		answers, err := Complete(ctx, func() ([][]byte, error) {
-			req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
-			req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_INET_DIAG: {Socket: socket}}
-			req.AddRawData(inetDiagRequest(family, address))
-			return req.Execute(unix.NETLINK_INET_DIAG, 0)
+			return socket.Request(sockDiagByFamily, unix.NLM_F_DUMP, raw(inetDiagRequest(family, address)))
 		})
 		if errors.Is(err, unix.ENOENT) {
 			continue // a kernel without tcp_diag, or without IPv6
@@ -79,6 +71,12 @@ func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]Conn
 	}
 	return connections, nil
 }
+
+// raw is a part of a message as it is sent.
+type raw []byte
+
+func (r raw) Len() int          { return len(r) }
+func (r raw) Serialize() []byte { return r }
 
 // inetDiagRequest asks for a family's TCP sockets, connected or listening, with a
 // local address: a struct inet_diag_req_v2, and a program of one instruction by

@@ -57,7 +57,7 @@ func (m dcbMessage) Serialize() []byte { return m[:] }
 // none (dcb_doit in net/dcb/dcbnl.c); it takes no privilege.
 // Equivalent to: `dcb ets show dev $name`, `dcb pfc show`, `dcb app show`.
 func (n *Namespace) DCB(name string) (*DCB, error) {
-	answers, err := n.route.request(unix.RTM_GETDCB, 0, dcbMessage{unix.AF_UNSPEC, dcbGet}, nl.NewRtAttr(dcbName, nl.ZeroTerminated(name)))
+	answers, err := n.route.Request(unix.RTM_GETDCB, 0, dcbMessage{unix.AF_UNSPEC, dcbGet}, nl.NewRtAttr(dcbName, nl.ZeroTerminated(name)))
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}
@@ -89,7 +89,7 @@ func parseDCB(answer []byte) *DCB {
 			d.ETS.Shares[i] = ets[selection+i] == dcbSharing
 		}
 	}
-	for _, app := range attributesIn(valueAt(ieee, dcbAppTable)) { // struct dcb_app: selector, priority, protocol
+	for _, app := range Attributes(valueAt(ieee, dcbAppTable)) { // struct dcb_app: selector, priority, protocol
 		if len(app) >= 4 && app[0] == dcbSelectorDSCP {
 			d.DSCP[nl.NativeEndian().Uint16(app[2:])] = app[1]
 		}

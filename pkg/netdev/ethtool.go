@@ -9,7 +9,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -89,20 +88,16 @@ func coalescing() (all []uint16) {
 // openEthtool opens the kernel's ethtool interface in the namespace: a socket, and
 // the number by which messages go to it.
 func (n *Namespace) openEthtool() (*ethtoolSocket, error) {
-	at := n.NS
-	if IsOwn(at) {
-		at = netns.None() // no privilege needed
-	}
-	s, err := openSocket(at, unix.NETLINK_GENERIC)
+	s, err := OpenSocket(n.NS, unix.NETLINK_GENERIC)
 	if err != nil {
 		return nil, err
 	}
-	answers, err := s.request(unix.GENL_ID_CTRL, 0, &nl.Genlmsg{Command: unix.CTRL_CMD_GETFAMILY, Version: 1},
+	answers, err := s.Request(unix.GENL_ID_CTRL, 0, &nl.Genlmsg{Command: unix.CTRL_CMD_GETFAMILY, Version: 1},
 		nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(unix.ETHTOOL_GENL_NAME)))
 	if err == nil {
 		for _, answer := range answers {
 			if id := valueAt(answer[nl.SizeofGenlmsg:], unix.CTRL_ATTR_FAMILY_ID); len(id) == 2 {
-				return &ethtoolSocket{socket: s, family: int(binary.NativeEndian.Uint16(id))}, nil
+				return &ethtoolSocket{Socket: s, family: int(binary.NativeEndian.Uint16(id))}, nil
 			}
 		}
 		err = unix.ENOENT
@@ -112,7 +107,7 @@ func (n *Namespace) openEthtool() (*ethtoolSocket, error) {
 }
 
 type ethtoolSocket struct {
-	*socket
+	*Socket
 	family int
 }
 
@@ -132,7 +127,7 @@ func (s *ethtoolSocket) ask(command uint8, index int, parts ...*nl.RtAttr) ([]by
 	if len(parts) > 0 {
 		flags = unix.NLM_F_ACK
 	}
-	answers, err := s.request(s.family, flags, request...)
+	answers, err := s.Request(s.family, flags, request...)
 	if err != nil || len(answers) == 0 {
 		return nil, err
 	}

@@ -53,14 +53,14 @@ func (n *Namespace) listLinks(ctx context.Context, where ...nl.NetlinkRequestDat
 	return Complete(ctx, func() ([][]byte, error) { return n.dumpLinks(where...) })
 }
 
-// dumpLinks asks for all links once; see socket.request for what it returns.
+// dumpLinks asks for all links once; see Socket.Request for what it returns.
 func (n *Namespace) dumpLinks(where ...nl.NetlinkRequestData) ([][]byte, error) {
 	return dumpLinks(n.route, where...)
 }
 
-func dumpLinks(s *socket, where ...nl.NetlinkRequestData) ([][]byte, error) {
+func dumpLinks(s *Socket, where ...nl.NetlinkRequestData) ([][]byte, error) {
 	about := []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
-	return s.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, append(about, where...)...)
+	return s.Request(unix.RTM_GETLINK, unix.NLM_F_DUMP, append(about, where...)...)
 }
 
 // getLink asks for one link, by its ifindex or what else says which.
@@ -68,7 +68,7 @@ func (n *Namespace) getLink(index int, which ...nl.NetlinkRequestData) ([]byte, 
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	about := []nl.NetlinkRequestData{msg, nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))}
-	answers, err := n.route.request(unix.RTM_GETLINK, 0, append(about, which...)...)
+	answers, err := n.route.Request(unix.RTM_GETLINK, 0, append(about, which...)...)
 	if err == nil && len(answers) != 1 {
 		err = unix.EBADMSG
 	}

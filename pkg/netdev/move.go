@@ -52,6 +52,6 @@ func (n *Namespace) Apply(index int, c Change) error {
 	for _, s := range c.Settings {
 		parts = append(parts, s)
 	}
-	_, err := n.route.request(unix.RTM_NEWLINK, unix.NLM_F_ACK, parts...)
+	_, err := n.route.Request(unix.RTM_NEWLINK, unix.NLM_F_ACK, parts...)
 	return err
 }

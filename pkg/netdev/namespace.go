@@ -37,7 +37,7 @@ type Namespace struct {
 
 	at netns.NsHandle // NS, or None() where that is the caller's
 	// route is a socket of NETLINK_ROUTE.
-	route *socket
+	route *Socket
 	// ioctls is a socket for what netlink does not say, -1 until it is needed.
 	ioctls int
 }
@@ -144,7 +144,7 @@ const completeWait = 5 * time.Second
 // list asks for all of something.
 func (n *Namespace) list(ctx context.Context, command int, about ...nl.NetlinkRequestData) ([][]byte, error) {
 	return Complete(ctx, func() ([][]byte, error) {
-		return n.route.request(command, unix.NLM_F_DUMP, about...)
+		return n.route.Request(command, unix.NLM_F_DUMP, about...)
 	})
 }
 

@@ -63,7 +63,7 @@ func (n *Namespace) addNeighbours(link netlink.Link, list []Neighbour) error {
 		if mac, err := net.ParseMAC(neighbour.MAC); err == nil {
 			parts = append(parts, nl.NewRtAttr(unix.NDA_LLADDR, mac))
 		}
-		_, err := n.route.request(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, parts...)
+		_, err := n.route.Request(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, parts...)
 		errs = append(errs, wrap("set the neighbour "+neighbour.Address.String(), err))
 	}
 	return errors.Join(errs...)

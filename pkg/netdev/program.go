@@ -110,7 +110,7 @@ func (n *Namespace) detachXDP(index int, p Program) error {
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	const none = ^uint32(0) // the file descriptor -1
-	_, err := n.route.request(unix.RTM_NEWLINK, unix.NLM_F_ACK, msg, attribute(unix.IFLA_XDP,
+	_, err := n.route.Request(unix.RTM_NEWLINK, unix.NLM_F_ACK, msg, attribute(unix.IFLA_XDP,
 		nl.NewRtAttr(unix.IFLA_XDP_FD, nl.Uint32Attr(none)), nl.NewRtAttr(unix.IFLA_XDP_FLAGS, nl.Uint32Attr(p.flag))))
 	if !errors.Is(err, unix.EBUSY) {
 		return err

@@ -65,7 +65,7 @@ func (n *Namespace) restoreQdiscs(ctx context.Context, link netlink.Link, record
 		if len(q.Options) > 0 {
 			parts = append(parts, nl.NewRtAttr(unix.TCA_OPTIONS, q.Options))
 		}
-		_, err := n.route.request(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, parts...)
+		_, err := n.route.Request(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, parts...)
 		errs = append(errs, wrap("set "+q.String(), err))
 	}
 	return errors.Join(errs...)

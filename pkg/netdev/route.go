@@ -110,8 +110,8 @@ func routeIn(answer []byte) (r Way, ok bool) {
 		r.Type = int(msg.Type)
 	}
 	rest := restOfRoute()
-	for kind, value := range attributesIn(answer[unix.SizeofRtMsg:]) {
-		switch plain(kind) {
+	for kind, value := range Attributes(answer[unix.SizeofRtMsg:]) {
+		switch kind {
 		case unix.RTA_DST:
 			r.Dst = netip.PrefixFrom(Addr(value), int(msg.Dst_len))
 		case unix.RTA_SRC:
@@ -133,7 +133,7 @@ func routeIn(answer []byte) (r Way, ok bool) {
 		case unix.RTA_METRICS:
 			r.MTU, r.AdvMSS = numberIn(valueAt(value, unix.RTAX_MTU)), numberIn(valueAt(value, unix.RTAX_ADVMSS))
 		}
-		if slices.Contains(rest, plain(kind)) && slices.ContainsFunc(value, nonZero) {
+		if slices.Contains(rest, kind) && slices.ContainsFunc(value, nonZero) {
 			r.Rest = append(r.Rest, nl.NewRtAttr(int(kind), value).Serialize()...)
 		}
 	}
@@ -187,7 +187,7 @@ func (n *Namespace) AddRoutes(link netlink.Link, routes []Route) error {
 // if one to the same destination with the same metric exists, whatever that
 // goes through.
 func (n *Namespace) AddRoute(link netlink.Link, r Route) (added bool, err error) {
-	_, err = n.route.request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r.message(link.Attrs().Index)...)
+	_, err = n.route.Request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r.message(link.Attrs().Index)...)
 	if errors.Is(err, unix.EEXIST) {
 		return false, nil
 	}
@@ -202,7 +202,7 @@ func (n *Namespace) AddRoute(link netlink.Link, r Route) (added bool, err error)
 func (n *Namespace) LinkTo(address netip.Addr) (index int, err error) {
 	msg := &nl.RtMsg{}
 	msg.Family, msg.Dst_len = uint8(family(address)), uint8(address.BitLen())
-	answers, err := n.route.request(unix.RTM_GETROUTE, 0, msg, nl.NewRtAttr(unix.RTA_DST, address.AsSlice()))
+	answers, err := n.route.Request(unix.RTM_GETROUTE, 0, msg, nl.NewRtAttr(unix.RTA_DST, address.AsSlice()))
 	for _, answer := range answers {
 		index = numberIn(valueAt(answer[unix.SizeofRtMsg:], unix.RTA_OIF))
 	}
@@ -278,7 +278,7 @@ func (r Route) message(index int) []nl.NetlinkRequestData {
 		}
 		parts = append(parts, metrics)
 	}
-	for kind, value := range attributesIn(r.Rest) {
+	for kind, value := range Attributes(r.Rest) {
 		parts = append(parts, nl.NewRtAttr(int(kind), value))
 	}
 	return parts

@@ -12,7 +12,7 @@ import (
 
 // What RTM_NEWROUTE takes, RTM_GETROUTE tells in the same shape.
 func TestARouteIsReadAsItIsWritten(t *testing.T) {
-	metrics := attribute(unix.RTA_METRICS, nl.NewRtAttr(unix.RTAX_MTU, nl.Uint32Attr(1400)), nl.NewRtAttr(unix.RTAX_INITCWND, nl.Uint32Attr(20)))
+	metrics := nl.NewRtAttr(unix.RTA_METRICS, slices.Concat(nl.NewRtAttr(unix.RTAX_MTU, nl.Uint32Attr(1400)).Serialize(), nl.NewRtAttr(unix.RTAX_INITCWND, nl.Uint32Attr(20)).Serialize()))
 	const index = 7
 	for name, r := range map[string]Route{
 		"a default route":                    {Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1"), Table: 70000, Priority: 5},

@@ -47,7 +47,7 @@ func ruleIn(answer []byte) (r Rule, conditional bool) {
 	}
 	r.Table, r.Priority = numberIn(valueAt(attributes, nl.FRA_TABLE)), numberIn(valueAt(attributes, nl.FRA_PRIORITY))
 	conditional = msg.Tos != 0
-	for kind, value := range attributesIn(attributes) {
+	for kind, value := range Attributes(attributes) {
 		switch kind {
 		case nl.FRA_IIFNAME: // with "lo" it is for all packets of the namespace's own
 			conditional = conditional || unix.ByteSliceToString(value) != "lo"
@@ -62,7 +62,7 @@ func ruleIn(answer []byte) (r Rule, conditional bool) {
 // AddRules adds rules to the namespace.
 func (n *Namespace) AddRules(rules []Rule) error {
 	for _, r := range rules {
-		_, err := n.route.request(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r.message()...)
+		_, err := n.route.Request(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r.message()...)
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add rule %s: %w", r, err)
 		}
@@ -75,7 +75,7 @@ func (n *Namespace) AddRules(rules []Rule) error {
 func (n *Namespace) DeleteRules(rules []Rule) error {
 	var errs []error
 	for _, r := range rules {
-		if _, err := n.route.request(unix.RTM_DELRULE, unix.NLM_F_ACK, r.message()...); err != nil && !errors.Is(err, unix.ENOENT) {
+		if _, err := n.route.Request(unix.RTM_DELRULE, unix.NLM_F_ACK, r.message()...); err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("delete rule %s: %w", r, err))
 		}
 	}

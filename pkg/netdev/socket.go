@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A socket is a netlink socket. It does two things that the netlink package's
+// A Socket is a netlink socket. It does two things that the netlink package's
 // requests do not: it reads an answer whole, however long it is (a link's
 // alternative names alone may be 64 KiB), and an error has the kernel's own
 // words (NETLINK_EXT_ACK), not only its number.
-type socket struct {
+type Socket struct {
 	mutex sync.Mutex
 	fd    int
 	last  uint32 // the number of the last request
@@ -30,8 +30,17 @@ type socket struct {
 // request's system call ends.
 const answerTimeout = time.Minute
 
+// OpenSocket opens a socket in a namespace. For the caller's own it needs no
+// privilege; entering any other does.
+func OpenSocket(ns netns.NsHandle, protocol int) (*Socket, error) {
+	if IsOwn(ns) {
+		ns = netns.None()
+	}
+	return openSocket(ns, protocol)
+}
+
 // openSocket opens a socket in a namespace, None() being the caller's.
-func openSocket(at netns.NsHandle, protocol int) (s *socket, err error) {
+func openSocket(at netns.NsHandle, protocol int) (s *Socket, err error) {
 	if !at.IsOpen() {
 		return newSocket(protocol)
 	}
@@ -53,7 +62,7 @@ func openSocket(at netns.NsHandle, protocol int) (s *socket, err error) {
 }
 
 // newSocket opens a socket in the namespace of the calling thread.
-func newSocket(protocol int) (*socket, error) {
+func newSocket(protocol int) (*Socket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, err
@@ -64,16 +73,17 @@ func newSocket(protocol int) (*socket, error) {
 	}
 	limit := unix.NsecToTimeval(answerTimeout.Nanoseconds())
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
-	return &socket{fd: fd}, nil
+	return &Socket{fd: fd}, nil
 }
 
-func (s *socket) Close() { _ = unix.Close(s.fd) }
+// Close closes the socket.
+func (s *Socket) Close() { _ = unix.Close(s.fd) }
 
-// request sends one message and returns what the kernel answers. For a list
+// Request sends one message and returns what the kernel answers. For a list
 // that changed while the kernel wrote it, the error is
 // netlink.ErrDumpInterrupted, and what there is of the list is returned with
 // it.
-func (s *socket) request(command, flags int, parts ...nl.NetlinkRequestData) (answers [][]byte, err error) {
+func (s *Socket) Request(command, flags int, parts ...nl.NetlinkRequestData) (answers [][]byte, err error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	r := nl.NewNetlinkRequest(command, flags)
@@ -115,11 +125,19 @@ func (s *socket) request(command, flags int, parts ...nl.NetlinkRequestData) (an
 	}
 }
 
+// The kernel puts as much of a list into one datagram as there was room for before,
+// up to mostRoom (netlink_dump), and mostly fills all of that with zeros first
+// (init_on_alloc): most lists are short. firstRoom and what the kernel adds to it
+// fit into 8 KiB.
+const (
+	firstRoom = 7 << 10
+	mostRoom  = 32 << 10
+)
+
 // receive reads the messages of one datagram, after a look at its length.
-func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
+func (s *Socket) receive() ([]syscall.NetlinkMessage, error) {
 	if s.room == nil {
-		const most = 32 << 10 // that a dump puts into one answer, if it can (netlink_dump)
-		s.room = make([]byte, most)
+		s.room = make([]byte, firstRoom)
 	}
 	for {
 		n, _, err := unix.Recvfrom(s.fd, s.room, unix.MSG_PEEK|unix.MSG_TRUNC)
@@ -133,6 +151,9 @@ func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
 			datagram := append(make([]byte, 0, n), s.room[:n]...)
 			if _, _, err := unix.Recvfrom(s.fd, nil, 0); err != nil {
 				return nil, err
+			}
+			if n > len(s.room)/2 && len(s.room) < mostRoom { // a long list
+				s.room = make([]byte, min(2*len(s.room), mostRoom))
 			}
 			return syscall.ParseNetlinkMessage(datagram)
 		}

@@ -136,7 +136,7 @@ func (r *StatisticsReader) at(p place, is func(*netlink.LinkAttrs) bool) []Count
 func (r *StatisticsReader) ask(index int, which nl.NetlinkRequestData) ([]byte, error) {
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
-	answers, err := r.namespace.route.request(unix.RTM_GETLINK, 0, msg, which)
+	answers, err := r.namespace.route.Request(unix.RTM_GETLINK, 0, msg, which)
 	if err == nil && len(answers) != 1 {
 		err = unix.EBADMSG
 	}

@@ -41,7 +41,7 @@ func (n *Namespace) survey(ctx context.Context, wanted func(answer []byte) bool)
 
 // enterWithSocket takes the calling thread into a namespace and opens a socket
 // there, nil if it cannot.
-func enterWithSocket(path string) *socket {
+func enterWithSocket(path string) *Socket {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil

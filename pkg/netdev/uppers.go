@@ -141,7 +141,7 @@ func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace],
 			}
 			msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 			msg.Index = int32(s.index)
-			_, err := other.route.request(unix.RTM_DELLINK, unix.NLM_F_ACK, msg)
+			_, err := other.route.Request(unix.RTM_DELLINK, unix.NLM_F_ACK, msg)
 			if err != nil && !errors.Is(err, unix.ENODEV) {
 				log.Warn("something is left on top of the NIC", "link", s.Upper, "netns", other.Path, "err", err)
 				continue
@@ -203,7 +203,7 @@ func (n *Namespace) HasPeerIn(link netlink.Link, other *Namespace) (bool, error)
 
 // numberOf is the number that another namespace has in this one, here for none.
 func (n *Namespace) numberOf(other netns.NsHandle) (int, error) {
-	answers, err := n.route.request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other))))
+	answers, err := n.route.Request(unix.RTM_GETNSID, 0, nl.NewRtGenMsg(), nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(other))))
 	if err == nil && len(answers) != 1 {
 		err = unix.EBADMSG
 	}

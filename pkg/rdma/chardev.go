@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // charKey tells whose a character device is. The name alone would not do:
@@ -175,17 +177,17 @@ const (
 // device root count. A move may have renumbered them.
 func (n *Namespace) CharDevices(node Node, link Link, d Device) ([]string, error) {
 	var names []string
-	ask := func(kind string, port ...*nl.RtAttr) error {
+	ask := func(kind string, port ...nl.NetlinkRequestData) error {
 		answers, err := n.ask(nldevCmdGetCharDev, 0, append(port, deviceIndex(link.Index), nl.NewRtAttr(nldevAttrCharDevType, nl.ZeroTerminated(kind)))...)
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return nil // the device has none of this kind
 		}
 		for _, answer := range answers {
-			attributes(answer, func(kind uint16, value []byte) {
+			for kind, value := range netdev.Attributes(answer) {
 				if kind == nldevAttrCharDevName {
 					names = append(names, text(value))
 				}
-			})
+			}
 		}
 		return err
 	}

@@ -61,11 +61,11 @@ func exclusiveMode() netdev.Feature {
 		f.Support = netdev.Unsupported
 	}
 	for _, answer := range answers {
-		attributes(answer, func(kind uint16, _ []byte) {
+		for kind := range netdev.Attributes(answer) {
 			if kind == nl.RDMA_NLDEV_SYS_ATTR_NETNS_MODE {
 				f.Support = netdev.Supported
 			}
-		})
+		}
 	}
 	return f
 }

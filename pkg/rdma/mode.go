@@ -7,6 +7,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // A Mode is the network namespace mode of the RDMA subsystem, as
@@ -49,11 +51,11 @@ func (n *Namespace) Mode() (mode Mode, err error) {
 	}
 	mode = Shared
 	for _, answer := range answers {
-		attributes(answer, func(kind uint16, value []byte) {
+		for kind, value := range netdev.Attributes(answer) {
 			if kind == nl.RDMA_NLDEV_SYS_ATTR_NETNS_MODE && len(value) > 0 && value[0] == 0 {
 				mode = Exclusive
 			}
-		})
+		}
 	}
 	return mode, nil
 }

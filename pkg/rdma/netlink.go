@@ -29,22 +29,18 @@ type Link struct {
 // socket in it. It is for one goroutine.
 type Namespace struct {
 	ns     netns.NsHandle
-	socket nl.SocketHandle
+	socket *netdev.Socket
 }
 
 // Open opens the RDMA subsystem in a namespace, which must stay open. The error
 // wraps ErrNoSubsystem when the kernel has none. For the caller's own namespace
 // it needs no privilege; entering any other does.
 func Open(ns netns.NsHandle) (*Namespace, error) {
-	at := ns
-	if netdev.IsOwn(ns) {
-		at = netns.None()
-	}
-	s, err := nl.GetNetlinkSocketAt(at, netns.None(), unix.NETLINK_RDMA)
+	s, err := netdev.OpenSocket(ns, unix.NETLINK_RDMA)
 	if err != nil {
 		return nil, fmt.Errorf("open NETLINK_RDMA: %w", explained(err))
 	}
-	return &Namespace{ns, nl.SocketHandle{Socket: s}}, nil
+	return &Namespace{ns, s}, nil
 }
 
 // Close closes the socket. Calling it on a nil Namespace does nothing.
@@ -65,14 +61,9 @@ func explained(err error) error {
 // ask sends one of the commands of NETLINK_RDMA and returns the answers. A list
 // that the kernel marks as interrupted is asked for again; Linux 7.3 marks
 // none.
-func (n *Namespace) ask(command, flags int, attributes ...*nl.RtAttr) ([][]byte, error) {
+func (n *Namespace) ask(command, flags int, attributes ...nl.NetlinkRequestData) ([][]byte, error) {
 	return netdev.Complete(context.Background(), func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_RDMA: &n.socket}
-		for _, a := range attributes {
-			req.AddData(a)
-		}
-		return req.Execute(unix.NETLINK_RDMA, 0)
+		return n.socket.Request(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|command, flags, attributes...)
 	})
 }
 
@@ -139,7 +130,7 @@ func (n *Namespace) Find(d Device) (link Link, ok bool, err error) {
 }
 
 func linkOf(answer []byte) (link Link) {
-	attributes(answer, func(kind uint16, value []byte) {
+	for kind, value := range netdev.Attributes(answer) {
 		switch {
 		case kind == nl.RDMA_NLDEV_ATTR_DEV_INDEX && len(value) == 4:
 			link.Index = binary.NativeEndian.Uint32(value)
@@ -149,20 +140,8 @@ func linkOf(answer []byte) (link Link) {
 			guid := binary.NativeEndian.Uint64(value)
 			link.NodeGUID = fmt.Sprintf("%04x:%04x:%04x:%04x", guid>>48, guid>>32&0xffff, guid>>16&0xffff, guid&0xffff)
 		}
-	})
-	return link
-}
-
-// attributes calls f for each netlink attribute in b.
-func attributes(b []byte, f func(kind uint16, value []byte)) {
-	for len(b) >= unix.SizeofRtAttr {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < unix.SizeofRtAttr || size > len(b) {
-			return
-		}
-		f(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofRtAttr:size])
-		b = b[min((size+3)&^3, len(b)):]
 	}
+	return link
 }
 
 // text is a netlink string.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // From <rdma/rdma_netlink.h>; the netlink package has no names for them.
@@ -51,16 +53,16 @@ func (n *Namespace) Users(link Link, driver string) ([]User, error) {
 	}
 	var users []User
 	for _, answer := range answers {
-		attributes(answer, func(kind uint16, table []byte) {
+		for kind, table := range netdev.Attributes(answer) {
 			if kind != nldevAttrResQP {
-				return
+				continue
 			}
-			attributes(table, func(_ uint16, entry []byte) {
+			for _, entry := range netdev.Attributes(table) {
 				if user, ok := queuePairUser(entry, driver); ok && !slices.Contains(users, user) {
 					users = append(users, user)
 				}
-			})
-		})
+			}
+		}
 	}
 	return users, nil
 }
@@ -69,7 +71,7 @@ func (n *Namespace) Users(link Link, driver string) ([]User, error) {
 // none.
 func queuePairUser(entry []byte, driver string) (user User, ok bool) {
 	known, system := false, false
-	attributes(entry, func(kind uint16, value []byte) {
+	for kind, value := range netdev.Attributes(entry) {
 		switch {
 		case kind == nldevAttrResType && len(value) > 0:
 			system = value[0] == qpSMI || value[0] == qpGSI
@@ -82,6 +84,6 @@ func queuePairUser(entry []byte, driver string) (user User, ok bool) {
 			family, _, _ := strings.Cut(driver, "_")
 			system = system || user.Service == "ib_core" || family != "" && strings.HasPrefix(user.Service, family+"_")
 		}
-	})
+	}
 	return user, known && !system
 }
