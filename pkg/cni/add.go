@@ -292,11 +292,16 @@ func (o *operation) closeOver(nic claim) {
 func (o *operation) prepare(claimed claim, pod *netdev.Namespace) (*attachment.Record, error) {
 	link := claimed.link
 	name := link.Attrs().Name
-	guardAddresses, survey := o.startGuardOfAddresses(link), o.startSurvey(link)
-	if err := o.permit(link); err != nil {
+	survey := o.startSurvey(link)
+	tables, err := o.host.Tables(o.ctx, link)
+	if err != nil {
+		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
+	}
+	guardAddresses := o.startGuardOfAddresses(link, tables)
+	if err := o.permit(link, tables); err != nil {
 		return nil, err
 	}
-	state, err := o.host.State(o.ctx, link)
+	state, err := o.host.StateBy(o.ctx, tables)
 	if err != nil {
 		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
@@ -348,7 +353,7 @@ func (o *operation) prepare(claimed claim, pod *netdev.Namespace) (*attachment.R
 }
 
 // permit refuses a link that must not move, or not for this network.
-func (o *operation) permit(link netlink.Link) error {
+func (o *operation) permit(link netlink.Link, tables *netdev.Tables) error {
 	if err := o.checkPolicy(link); err != nil {
 		return err
 	}
@@ -358,7 +363,7 @@ func (o *operation) permit(link netlink.Link) error {
 	if why := netdev.Unfit(link); why != "" {
 		return fail(codeGuard, link.Attrs().Name, why, nil, "nothing was changed")
 	}
-	return o.guard(o.ctx, link, o.guards().Netdev)
+	return o.guard(o.ctx, link, o.guards(tables).Netdev)
 }
 
 // checkRequest refuses what the configuration asks for and this NIC cannot do.

@@ -7,12 +7,14 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/guard"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// guards knows what the host needs.
-func (o *operation) guards() guard.Guard {
-	return guard.Guard{Host: o.host, Node: o.Node, Proc: o.Proc, RDMA: o.hostRDMA}
+// guards knows what the host needs. tables are the link's, nil where no guard asks
+// for them.
+func (o *operation) guards(tables *netdev.Tables) guard.Guard {
+	return guard.Guard{Host: o.host, Node: o.Node, Proc: o.Proc, RDMA: o.hostRDMA, Tables: tables}
 }
 
 // guard refuses a link that the host needs, unless "force" is set: why is the
@@ -37,15 +39,15 @@ func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
 		return nil
 	}
 	return o.guard(o.ctx, link, func(_ context.Context, link netlink.Link) (string, error) {
-		return o.guards().Device(link, *device)
+		return o.guards(nil).Device(link, *device)
 	})
 }
 
 // startGuardOfAddresses asks for the use of the NIC's addresses in parallel with
 // the other checks; the returned function waits for the answer.
-func (o *operation) startGuardOfAddresses(link netlink.Link) (wait func() error) {
+func (o *operation) startGuardOfAddresses(link netlink.Link, tables *netdev.Tables) (wait func() error) {
 	done := make(chan error, 1)
-	go func() { done <- o.guard(o.ctx, link, o.guards().Addresses) }()
+	go func() { done <- o.guard(o.ctx, link, o.guards(tables).Addresses) }()
 	return func() error { return <-done }
 }
 
@@ -56,7 +58,7 @@ func (o *operation) startSurvey(link netlink.Link) (wait func() error) {
 	done := make(chan error, 1)
 	go func() {
 		defer cancel()
-		done <- o.guard(ctx, link, o.guards().Elsewhere)
+		done <- o.guard(ctx, link, o.guards(nil).Elsewhere)
 	}()
 	return func() error { return <-done }
 }

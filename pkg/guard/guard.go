@@ -24,6 +24,16 @@ type Guard struct {
 	Node rdma.Node
 	Proc string // where proc is mounted
 	RDMA func() (*rdma.Namespace, error)
+	// Tables are what the caller has read of the link already, if anything.
+	Tables *netdev.Tables
+}
+
+// tables are the link's.
+func (g Guard) tables(ctx context.Context, link netlink.Link) (*netdev.Tables, error) {
+	if g.Tables != nil {
+		return g.Tables, nil
+	}
+	return g.Host.Tables(ctx, link)
 }
 
 // A reason says why the host needs a link, "" if it does not.
@@ -69,7 +79,7 @@ func (g Guard) Any(ctx context.Context, link netlink.Link, device rdma.Device) (
 // only, such as those with the NIC's own address, does not count.
 func (g Guard) carriesTraffic(ctx context.Context, link netlink.Link) (string, error) {
 	index := link.Attrs().Index
-	routes, err := g.Host.AllRoutes(ctx)
+	tables, err := g.tables(ctx, link)
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +87,7 @@ func (g Guard) carriesTraffic(ctx context.Context, link netlink.Link) (string, e
 	if err != nil {
 		return "", err
 	}
-	for _, r := range routes {
+	for _, r := range tables.Routes {
 		through := slices.Contains(r.Links, index)
 		switch byDefault := common[r.Table] && isDefault(r.Dst); {
 		case byDefault && through:

@@ -25,11 +25,11 @@ func (g Guard) servesPod(ctx context.Context, link netlink.Link) (string, error)
 	if sandbox != "" {
 		return "it is the host's end of an interface of the pod in " + sandbox, nil
 	}
-	routes, err := g.Host.AllRoutes(ctx)
+	tables, err := g.tables(ctx, link)
 	if err != nil {
 		return "", err
 	}
-	for _, r := range routes {
+	for _, r := range tables.Routes {
 		if slices.Equal(r.Links, []int{link.Attrs().Index}) && r.Dst.IsSingleIP() && !r.Gateway.IsValid() {
 			return fmt.Sprintf("it is the host's end of an interface of the pod with the address %s", r.Dst.Addr()), nil
 		}
@@ -52,10 +52,11 @@ func (g Guard) Elsewhere(ctx context.Context, link netlink.Link) (string, error)
 // storage. Asking takes some milliseconds, because the kernel goes through all
 // connections.
 func (g Guard) Addresses(ctx context.Context, link netlink.Link) (string, error) {
-	addresses, err := g.Host.Addresses(ctx, link)
+	tables, err := g.tables(ctx, link)
 	if err != nil {
 		return "", err
 	}
+	addresses := tables.Addresses()
 	var tunnels []netdev.Tunnel
 	if len(addresses) > 0 {
 		if tunnels, err = g.Host.Tunnels(ctx); err != nil {

@@ -64,20 +64,6 @@ func (n *Namespace) addresses(ctx context.Context, link netlink.Link) (lasting [
 	return lasting, temporary, nil
 }
 
-// Addresses lists the addresses by which others may reach the host through a
-// link, leased ones included.
-func (n *Namespace) Addresses(ctx context.Context, link netlink.Link) ([]netip.Addr, error) {
-	lasting, temporary, err := n.addresses(ctx, link)
-	for _, a := range lasting {
-		temporary = append(temporary, a.Prefix)
-	}
-	all := make([]netip.Addr, len(temporary))
-	for i, prefix := range temporary {
-		all[i] = prefix.Addr()
-	}
-	return all, err
-}
-
 // AddAddresses puts addresses on a link, where they may be already.
 func (n *Namespace) AddAddresses(link netlink.Link, addresses []Address) error {
 	var errs []error

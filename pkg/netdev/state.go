@@ -58,22 +58,57 @@ func (s State) flags() (set, which uint32) {
 	return set, which
 }
 
+// Tables are what a namespace's tables have of a link.
+type Tables struct {
+	link      netlink.Link
+	lasting   []Address
+	temporary []netip.Prefix
+	// Routes are all of the namespace's, as by AllRoutes.
+	Routes []Way
+}
+
+// Tables reads them.
+func (n *Namespace) Tables(ctx context.Context, link netlink.Link) (*Tables, error) {
+	lasting, temporary, err := n.addresses(ctx, link)
+	if err != nil {
+		return nil, err
+	}
+	routes, err := n.AllRoutes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Tables{link, lasting, temporary, routes}, nil
+}
+
+// Addresses are those by which others may reach the host through the link, leased
+// ones included.
+func (t *Tables) Addresses() (all []netip.Addr) {
+	for _, a := range t.lasting {
+		all = append(all, a.Prefix.Addr())
+	}
+	for _, prefix := range t.temporary {
+		all = append(all, prefix.Addr())
+	}
+	return all
+}
+
 // State reads the state of a link in this namespace.
 func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error) {
-	a := link.Attrs()
+	t, err := n.Tables(ctx, link)
+	if err != nil {
+		return State{}, err
+	}
+	return n.StateBy(ctx, t)
+}
+
+// StateBy is State of the tables' link, without reading those again.
+func (n *Namespace) StateBy(ctx context.Context, t *Tables) (State, error) {
+	link, a := t.link, t.link.Attrs()
 	s := State{
 		Name: a.Name, MTU: a.MTU, MAC: a.HardwareAddr.String(), Alias: a.Alias, AltNames: a.AltNames,
 		Up: a.RawFlags&unix.IFF_UP != 0, Promiscuous: a.RawFlags&unix.IFF_PROMISC != 0, AllMulticast: a.RawFlags&unix.IFF_ALLMULTI != 0,
 	}
-	addresses, temporary, err := n.addresses(ctx, link)
-	if err != nil {
-		return State{}, err
-	}
-	all, err := n.AllRoutes(ctx)
-	if err != nil {
-		return State{}, err
-	}
-	routes := slices.DeleteFunc(through(link, all), func(r Route) bool { return isLinkLocal6(r.Dst.Addr()) })
+	routes := slices.DeleteFunc(through(link, t.Routes), func(r Route) bool { return isLinkLocal6(r.Dst.Addr()) })
 	answer, err := n.getLink(a.Index)
 	if err != nil {
 		return State{}, fmt.Errorf("look up %s: %w", a.Name, err)
@@ -91,7 +126,7 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 	if s.Neighbours, err = n.neighbours(ctx, link); err != nil {
 		return State{}, err
 	}
-	for _, address := range addresses {
+	for _, address := range t.lasting {
 		// The route of an address with a metric of its own is like one that
 		// somebody else added.
 		address.NoPrefixRoute = address.NoPrefixRoute || slices.ContainsFunc(routes, func(r Route) bool {
@@ -100,7 +135,7 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 		s.Addresses = append(s.Addresses, address)
 	}
 	for _, r := range routes {
-		if r.Protocol != unix.RTPROT_RA && !s.comesWithAddress(r) && !s.needsOneOf(temporary, r) {
+		if r.Protocol != unix.RTPROT_RA && !s.comesWithAddress(r) && !s.needsOneOf(t.temporary, r) {
 			s.Routes = append(s.Routes, r)
 		}
 	}
