@@ -272,9 +272,9 @@ func clearAway(path string) error {
 	return err
 }
 
-// List returns all records, of earlier boots too, in the order of their
-// files' names. Bad files do not hide the others.
-func (j *Journal) List() (records []*Record, bad []*BadFile, err error) {
+// List returns all records but those of the attachments in but, of earlier boots
+// too, in the order of their files' names. Bad files do not hide the others.
+func (j *Journal) List(but ...ID) (records []*Record, bad []*BadFile, err error) {
 	names := map[string]bool{}
 	for _, dir := range []string{recordsDir, copiesDir} {
 		entries, err := os.ReadDir(filepath.Join(j.dir, dir))
@@ -287,7 +287,7 @@ func (j *Journal) List() (records []*Record, bad []*BadFile, err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		id, ok := idOf(name)
-		if !ok {
+		if !ok || slices.Contains(but, id) {
 			continue
 		}
 		r, b, err := j.Read(id)

@@ -59,12 +59,11 @@ func (o *operation) release(r *attachment.Record) error {
 // returnNIC gives the NIC back, unless it is back already or another
 // attachment has it by now.
 func (o *operation) returnNIC(r *attachment.Record) error {
-	other, err := o.holder(func(other *attachment.Record) bool {
-		return other.ID() != r.ID() && other.NIC.Netdev.Same(r.NIC.Netdev)
-	})
+	others, err := o.records(r.ID())
 	if err != nil {
 		return err
 	}
+	other := o.holderIn(others, func(other *attachment.Record) bool { return other.NIC.Netdev.Same(r.NIC.Netdev) })
 	if other != nil {
 		o.logFor(r).Warn("another attachment has the NIC now; leaving it there", "holder", other.Holder())
 		return nil
@@ -118,9 +117,10 @@ func (o *operation) read(id attachment.ID) (*attachment.Record, error) {
 	return r, nil
 }
 
-// records lists the journal, setting bad files aside.
-func (o *operation) records() ([]*attachment.Record, error) {
-	records, bad, err := o.journal.List()
+// records lists the journal without the attachments in but, setting bad files
+// aside.
+func (o *operation) records(but ...attachment.ID) ([]*attachment.Record, error) {
+	records, bad, err := o.journal.List(but...)
 	if err != nil {
 		return nil, fail(codeJournal, "", "list the journal", err, "is the state folder readable?")
 	}
