@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
@@ -57,11 +58,11 @@ func Open(stateDir, procRoot string) (*Journal, error) {
 			return nil, fmt.Errorf("the state folder: %w", err)
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(procRoot, "sys/kernel/random/boot_id"))
+	bootID, err := kernelfile.Read(filepath.Join(procRoot, "sys/kernel/random/boot_id"))
 	if err != nil {
 		return nil, fmt.Errorf("read the boot ID: %w", err)
 	}
-	return &Journal{dir: stateDir, bootID: strings.TrimSpace(string(b))}, nil
+	return &Journal{dir: stateDir, bootID: bootID}, nil
 }
 
 // RecordsDir is the folder with the records' files, for whoever watches it.

@@ -7,8 +7,11 @@ package kernelfile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io/fs"
+	"iter"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +51,66 @@ func ReadIn(folder int, name string, room []byte) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
 	return bytes.TrimSpace(room[:n]), nil
+}
+
+// ReadAll reads a file of any length.
+func ReadAll(path string) ([]byte, error) { return appendAll(path, 0, "read", unix.Read, nil) }
+
+// Dirents adds what getdents64(2) says of a folder to answer, for Entries.
+func Dirents(dir string, answer []byte) ([]byte, error) {
+	return appendAll(dir, unix.O_DIRECTORY, "readdir", unix.ReadDirent, answer)
+}
+
+// atOnce is the room for one answer of the kernel.
+const atOnce = 4096
+
+// DirentsIn is Dirents of an open folder.
+func DirentsIn(folder int, dir string, answer []byte) ([]byte, error) {
+	return appendOpen(folder, dir, "readdir", unix.ReadDirent, answer)
+}
+
+// appendAll adds to answer what a call reads of a file until there is no more.
+func appendAll(path string, flags int, name string, call func(fd int, free []byte) (int, error), answer []byte) ([]byte, error) {
+	fd, err := Open(path, flags)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return appendOpen(fd, path, name, call, answer)
+}
+
+func appendOpen(fd int, path, name string, call func(fd int, free []byte) (int, error), answer []byte) ([]byte, error) {
+	for {
+		answer = slices.Grow(answer, atOnce)
+		free := answer[len(answer):cap(answer)]
+		n, err := IgnoringEINTR(func() (int, error) { return call(fd, free) })
+		if err != nil {
+			return nil, &fs.PathError{Op: name, Path: path, Err: err}
+		}
+		if n <= 0 {
+			return answer, nil
+		}
+		answer = answer[:len(answer)+n]
+	}
+}
+
+// Entries goes through the names in an answer of getdents64(2), with their inode
+// numbers. A name is in the answer.
+func Entries(answer []byte) iter.Seq2[[]byte, uint64] {
+	const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
+	return func(yield func(name []byte, inode uint64) bool) {
+		for b := answer; len(b) > nameAt; {
+			size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
+			if size <= nameAt || size > len(b) {
+				return
+			}
+			name, _, _ := bytes.Cut(b[nameAt:size], []byte{0})
+			if string(name) != "." && string(name) != ".." && !yield(name, binary.NativeEndian.Uint64(b[inodeAt:])) {
+				return
+			}
+			b = b[size:]
+		}
+	}
 }
 
 // Open opens a file or folder to read; the caller closes the descriptor.

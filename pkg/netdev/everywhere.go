@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
 
 // AllNamespaces opens, one after another, every network namespace that this
@@ -135,10 +137,16 @@ func namespacePaths(deep bool) iter.Seq2[string, bool] {
 	return func(yield func(string, bool) bool) {
 		// Container runtimes bind-mount the namespaces of pods there, and
 		// `ip netns` an administrator's.
-		for _, folder := range []string{"/run/netns/*", "/var/run/netns/*", "/run/docker/netns/*"} {
-			paths, _ := filepath.Glob(folder)
-			for _, path := range paths {
-				if !yield(path, true) {
+		seen := map[[2]uint64]bool{} // mostly /var/run is a link to /run
+		for _, folder := range []string{"/run/netns", "/var/run/netns", "/run/docker/netns"} {
+			var st unix.Stat_t
+			if unix.Stat(folder, &st) != nil || seen[[2]uint64{st.Dev, st.Ino}] {
+				continue
+			}
+			seen[[2]uint64{st.Dev, st.Ino}] = true
+			answer, _ := kernelfile.Dirents(folder, nil)
+			for name := range kernelfile.Entries(answer) {
+				if !yield(filepath.Join(folder, string(name)), true) {
 					return
 				}
 			}
@@ -169,14 +177,10 @@ func processNamespaces(yield func(string) bool) {
 // processes are the /proc folders of the processes that may have a namespace of
 // their own. Kernel threads have none, and are most of what an idle node runs.
 func processes() (folders []string) {
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer proc.Close()
-	names, _ := proc.Readdirnames(-1)
+	answer, _ := kernelfile.Dirents("/proc", nil)
 	threads := kernelThreads()
-	for _, name := range names {
+	for entry := range kernelfile.Entries(answer) {
+		name := string(entry)
 		if strings.Trim(name, "0123456789") == "" && !threads[name] {
 			folders = append(folders, "/proc/"+name)
 		}
@@ -191,7 +195,7 @@ func kernelThreads() map[string]bool {
 	if _, err := os.Readlink("/proc/2/exe"); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	children, _ := os.ReadFile("/proc/2/task/2/children") // CONFIG_PROC_CHILDREN
+	children, _ := kernelfile.ReadAll("/proc/2/task/2/children") // CONFIG_PROC_CHILDREN
 	threads := map[string]bool{}
 	for _, child := range strings.Fields(string(children)) {
 		threads[child] = true

@@ -101,12 +101,12 @@ func (r *CounterReader) folder(dir, subject, name string, counters []netdev.Coun
 		return counters
 	}
 	defer func() { _ = unix.Close(fd) }()
-	entries, err := readOpenDirents(fd, path, nil)
+	entries, err := kernelfile.DirentsIn(fd, path, nil)
 	if err != nil {
 		return counters
 	}
 	room := make([]byte, longestCounter)
-	for _, entry := range dirents(entries) {
+	for entry := range kernelfile.Entries(entries) {
 		file, rests := r.look(subject, name, entry)
 		if rests {
 			continue

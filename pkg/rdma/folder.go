@@ -2,14 +2,10 @@ package rdma
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io/fs"
-	"iter"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
@@ -55,62 +51,20 @@ func readDir(dir string) ([]string, error) {
 	return names, nil
 }
 
-// direntsAtOnce is the room for the answer of one getdents64(2).
-const direntsAtOnce = 4096
-
-// readDirents adds what getdents64(2) says of a folder to answer.
+// readDirents is kernelfile.Dirents; a folder that is not there is empty.
 func readDirents(dir string, answer []byte) ([]byte, error) {
-	fd, err := kernelfile.Open(dir, unix.O_DIRECTORY)
+	found, err := kernelfile.Dirents(dir, answer)
 	if errors.Is(err, fs.ErrNotExist) {
 		return answer, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return readOpenDirents(fd, dir, answer)
+	return found, err
 }
 
-// readOpenDirents is readDirents for an open folder.
-func readOpenDirents(fd int, dir string, answer []byte) ([]byte, error) {
-	for {
-		answer = slices.Grow(answer, direntsAtOnce)
-		free := answer[len(answer):cap(answer)]
-		n, err := kernelfile.IgnoringEINTR(func() (int, error) { return unix.ReadDirent(fd, free) })
-		if err != nil {
-			return nil, &fs.PathError{Op: "readdir", Path: dir, Err: err}
-		}
-		if n <= 0 {
-			return answer, nil
-		}
-		answer = answer[:len(answer)+n]
-	}
-}
-
-// parseDirents reads the entries of getdents64(2) and sorts them by name.
-func parseDirents(b []byte) []object {
-	var objects []object
-	for inode, name := range dirents(b) {
+// parseDirents sorts the entries of an answer by name.
+func parseDirents(answer []byte) (objects []object) {
+	for name, inode := range kernelfile.Entries(answer) {
 		objects = append(objects, object{string(name), inode})
 	}
 	slices.SortFunc(objects, func(a, b object) int { return strings.Compare(a.name, b.name) })
 	return objects
-}
-
-// dirents goes through the entries of getdents64(2), with inode number and name.
-func dirents(b []byte) iter.Seq2[uint64, []byte] {
-	return func(yield func(uint64, []byte) bool) {
-		const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
-		for len(b) > nameAt {
-			size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
-			if size <= nameAt || size > len(b) {
-				return
-			}
-			name, _, _ := bytes.Cut(b[nameAt:size], []byte{0})
-			if string(name) != "." && string(name) != ".." && !yield(binary.NativeEndian.Uint64(b[inodeAt:]), name) {
-				return
-			}
-			b = b[size:]
-		}
-	}
 }

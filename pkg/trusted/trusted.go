@@ -5,6 +5,7 @@
 package trusted
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -50,14 +51,14 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	if err := check(path, info); err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	b := bytes.NewBuffer(make([]byte, 0, min(info.Size(), limit)+bytes.MinRead)) // read at once
+	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
 		return nil, err
 	}
-	if int64(len(b)) > limit {
+	if int64(b.Len()) > limit {
 		return nil, &Error{path, fmt.Sprintf("has more than %d bytes", limit), "is it the right file?"}
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // Transient tells whether an error of ReadFile says nothing about the file: the
