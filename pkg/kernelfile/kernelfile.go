@@ -25,7 +25,27 @@ const longestValue = 256
 // register each with the runtime's poller: ten system calls a file instead of
 // three.
 func Read(path string) (string, error) {
-	fd, err := Open(path, 0)
+	return readAt(unix.AT_FDCWD, path)
+}
+
+// A Folder is an open one, for whoever reads many of its files: the way to one may
+// take longer than reading it.
+type Folder struct{ fd int }
+
+// OpenFolder opens a folder.
+func OpenFolder(path string) (Folder, error) {
+	fd, err := Open(path, unix.O_DIRECTORY)
+	return Folder{fd}, err
+}
+
+// Read is Read of a file in the folder.
+func (f Folder) Read(name string) (string, error) { return readAt(f.fd, name) }
+
+// Close closes the folder.
+func (f Folder) Close() { _ = unix.Close(f.fd) }
+
+func readAt(folder int, path string) (string, error) {
+	fd, err := openAt(folder, path, 0)
 	if err != nil {
 		return "", err
 	}
@@ -114,8 +134,10 @@ func Entries(answer []byte) iter.Seq2[[]byte, uint64] {
 }
 
 // Open opens a file or folder to read; the caller closes the descriptor.
-func Open(path string, flags int) (int, error) {
-	fd, err := IgnoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0) })
+func Open(path string, flags int) (int, error) { return openAt(unix.AT_FDCWD, path, flags) }
+
+func openAt(folder int, path string, flags int) (int, error) {
+	fd, err := IgnoringEINTR(func() (int, error) { return unix.Openat(folder, path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0) })
 	if err != nil {
 		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

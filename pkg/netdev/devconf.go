@@ -113,40 +113,40 @@ func (d *Devconf) ipv6Changes(now *Devconf, ifName string) (list []Sysctl) {
 	return list
 }
 
-// neighbourFiles are the settings of one netdev in the two neighbour tables.
-// Others say the same in other units. Netlink has them, too, but only those of
-// all netdevs at once, which takes milliseconds where there are hundreds.
-func neighbourFiles() (files []string) {
-	for _, family := range []string{"ipv4", "ipv6"} {
-		for _, name := range []string{
-			"anycast_delay", "app_solicit", "base_reachable_time_ms", "delay_first_probe_time", "gc_stale_time", "interval_probe_time_ms",
-			"locktime", "mcast_resolicit", "mcast_solicit", "proxy_delay", "proxy_qlen", "retrans_time_ms", "ucast_solicit", "unres_qlen_bytes",
-		} {
-			files = append(files, family+"/"+name)
-		}
+// neighbourFiles are the settings of one netdev in a neighbour table. Others say
+// the same in other units. Netlink has them, too, but only those of all netdevs at
+// once, which takes milliseconds where there are hundreds.
+func neighbourFiles() []string {
+	return []string{
+		"anycast_delay", "app_solicit", "base_reachable_time_ms", "delay_first_probe_time", "gc_stale_time", "interval_probe_time_ms",
+		"locktime", "mcast_resolicit", "mcast_solicit", "proxy_delay", "proxy_qlen", "retrans_time_ms", "ucast_solicit", "unres_qlen_bytes",
 	}
-	return files
 }
 
-// neighbourFile is the path of one of them.
-func neighbourFile(file, ifName string) string {
-	family, name, _ := strings.Cut(file, "/")
-	return "net/" + family + "/neigh/" + ifName + "/" + name
-}
+// neighbourFolder is the path of the folder with a family's.
+func neighbourFolder(family, ifName string) string { return "net/" + family + "/neigh/" + ifName }
 
 // readNeighbours reads them; what this kernel does not have is left out.
 func (n *Namespace) readNeighbours(ifName string) (found map[string]string, err error) {
 	found = map[string]string{}
 	err = n.Do(func() error {
-		for _, file := range neighbourFiles() {
-			value, err := kernelfile.Read(Sysctl{Path: neighbourFile(file, ifName)}.file())
+		for _, family := range []string{"ipv4", "ipv6"} {
+			folder, err := kernelfile.OpenFolder(Sysctl{Path: neighbourFolder(family, ifName)}.file())
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			found[file] = value
+			defer folder.Close()
+			for _, name := range neighbourFiles() {
+				switch value, err := folder.Read(name); {
+				case err == nil:
+					found[family+"/"+name] = value
+				case !errors.Is(err, fs.ErrNotExist):
+					return err
+				}
+			}
 		}
 		return nil
 	})
@@ -178,7 +178,8 @@ func (n *Namespace) restoreDevconf(link netlink.Link, d *Devconf, answer []byte)
 		}
 		for file, value := range d.Neighbours {
 			if have, ok := now[file]; ok && have != value {
-				list = append(list, Sysctl{neighbourFile(file, name), value})
+				family, file, _ := strings.Cut(file, "/")
+				list = append(list, Sysctl{neighbourFolder(family, name) + "/" + file, value})
 			}
 		}
 	}
