@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,50 +24,49 @@ const longestValue = 256
 // register each with the runtime's poller: ten system calls a file instead of
 // three.
 func Read(path string) (string, error) {
-	return readAt(unix.AT_FDCWD, path)
+	value, err := readAt(unix.AT_FDCWD, path, make([]byte, longestValue))
+	return string(value), err
 }
 
 // A Folder is an open one, for whoever reads many of its files: the way to one may
 // take longer than reading it.
-type Folder struct{ fd int }
+type Folder struct {
+	fd   int
+	path string
+}
 
 // OpenFolder opens a folder.
 func OpenFolder(path string) (Folder, error) {
 	fd, err := Open(path, unix.O_DIRECTORY)
-	return Folder{fd}, err
+	return Folder{fd, path}, err
 }
-
-// Read is Read of a file in the folder.
-func (f Folder) Read(name string) (string, error) { return readAt(f.fd, name) }
 
 // Close closes the folder.
 func (f Folder) Close() { _ = unix.Close(f.fd) }
 
-func readAt(folder int, path string) (string, error) {
-	fd, err := openAt(folder, path, 0)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	buf := make([]byte, longestValue)
-	n, err := IgnoringEINTR(func() (int, error) { return unix.Read(fd, buf) })
-	if err != nil {
-		return "", &fs.PathError{Op: "read", Path: path, Err: err}
-	}
-	return strings.TrimSpace(string(buf[:n])), nil
+// Read is Read of a file in the folder.
+func (f Folder) Read(name string) (string, error) {
+	value, err := f.ReadInto(name, make([]byte, longestValue))
+	return string(value), err
 }
 
-// ReadIn is Read for a file of an open folder: it spares the kernel the way
-// there. What it returns is in room.
-func ReadIn(folder int, name string, room []byte) ([]byte, error) {
-	fd, err := IgnoringEINTR(func() (int, error) { return unix.Openat(folder, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+// ReadInto is Read into room, of which the answer is a part.
+func (f Folder) ReadInto(name string, room []byte) ([]byte, error) { return readAt(f.fd, name, room) }
+
+// Dirents is Dirents of the folder.
+func (f Folder) Dirents(answer []byte) ([]byte, error) {
+	return appendOpen(f.fd, f.path, "readdir", unix.ReadDirent, answer)
+}
+
+func readAt(folder int, path string, room []byte) ([]byte, error) {
+	fd, err := openAt(folder, path, 0)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	n, err := IgnoringEINTR(func() (int, error) { return unix.Read(fd, room) })
 	if err != nil {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return bytes.TrimSpace(room[:n]), nil
 }
@@ -83,11 +81,6 @@ func Dirents(dir string, answer []byte) ([]byte, error) {
 
 // atOnce is the room for one answer of the kernel.
 const atOnce = 4096
-
-// DirentsIn is Dirents of an open folder.
-func DirentsIn(folder int, dir string, answer []byte) ([]byte, error) {
-	return appendOpen(folder, dir, "readdir", unix.ReadDirent, answer)
-}
 
 // appendAll adds to answer what a call reads of a file until there is no more.
 func appendAll(path string, flags int, name string, call func(fd int, free []byte) (int, error), answer []byte) ([]byte, error) {

@@ -95,13 +95,12 @@ const longestCounter = 32
 // folder adds the counters of one folder to those of others. subject is whose
 // they are.
 func (r *CounterReader) folder(dir, subject, name string, counters []netdev.Counter) []netdev.Counter {
-	path := dir + "/" + name
-	fd, err := kernelfile.Open(path, unix.O_DIRECTORY)
+	open, err := kernelfile.OpenFolder(dir + "/" + name)
 	if err != nil {
 		return counters
 	}
-	defer func() { _ = unix.Close(fd) }()
-	entries, err := kernelfile.DirentsIn(fd, path, nil)
+	defer open.Close()
+	entries, err := open.Dirents(nil)
 	if err != nil {
 		return counters
 	}
@@ -111,7 +110,7 @@ func (r *CounterReader) folder(dir, subject, name string, counters []netdev.Coun
 		if rests {
 			continue
 		}
-		text, err := kernelfile.ReadIn(fd, file, room)
+		text, err := open.ReadInto(file, room)
 		if refuses(err) {
 			r.leave(subject, name, file)
 		}
