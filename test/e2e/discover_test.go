@@ -3,7 +3,8 @@ package e2e_test
 import "strings"
 
 // discovers: the API server takes all that is printed of a node, and a pod gets the
-// rails by it. Both commands run in the plugin's container, with its capabilities.
+// rails by it. discover runs in the plugin's container, with its capabilities; status
+// on the node, which here has a boot ID of its own that no container sees.
 func discovers(s *site) {
 	plugin := s.kubectl("get", "pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=roce-k8s",
 		"--field-selector", "spec.nodeName=node1", "-o", "name")
@@ -19,7 +20,7 @@ func discovers(s *site) {
 	}
 	s.apply(withoutRDMA(run("discover", subnet, "-o=networks")))
 	s.start(pod{name: "discovered", node: "node1", networks: []string{"roce-net-1", "roce-net-8"}, units: 1})
-	status := run("status")
+	status := s.on(s.nodes[0], "/proc/$(pgrep -x rdma-device-plu)/root/rdma-device-plugin status")
 	for _, want := range []string{": ready;", "default/discovered (net1 in ", "default/discovered (net2 in ", "rdma/hca_gpu default/discovered "} {
 		if !strings.Contains(strings.Join(strings.Fields(status), " "), want) {
 			s.Errorf("the status has no %q:\n%s", want, status)
