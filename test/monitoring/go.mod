@@ -6,6 +6,7 @@ go 1.26.7
 require github.com/prometheus/prometheus v0.316.0
 
 require (
+	github.com/prometheus/common v0.72.1
 	github.com/roce-k8s/roce-k8s v0.0.0
 	google.golang.org/grpc v1.85.0
 	k8s.io/kubelet v0.37.2
@@ -20,7 +21,6 @@ require (
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/client_golang v1.25.0 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
-	github.com/prometheus/common v0.72.1 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -34,7 +34,7 @@ func asked(e parser.Expr) (metrics []metric) {
 		if v, ok := n.(*parser.VectorSelector); ok {
 			m := metric{name: v.Name}
 			for _, l := range v.LabelMatchers {
-				if l.Name != labels.MetricName && l.Name != "instance" { // which Prometheus gives
+				if l.Name != model.MetricNameLabel && l.Name != "instance" { // which Prometheus gives
 					m.labels = append(m.labels, l.Name)
 				}
 			}

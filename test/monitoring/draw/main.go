@@ -101,7 +101,7 @@ func page(dashboard, uplot string, out io.Writer) error {
 		return err
 	}
 	if len(up.Result) == 0 {
-		return errors.New("Prometheus has nothing of the device plugin")
+		return errors.New("nothing of the device plugin is in Prometheus")
 	}
 	first, last := up.span()
 	begin, end = time.Unix(first, 0), time.Unix(last, 0)
