@@ -129,9 +129,14 @@ func (s *Socket) Request(command, flags int, parts ...nl.NetlinkRequestData) (an
 // up to mostRoom (netlink_dump), and mostly fills all of that with zeros first
 // (init_on_alloc): most lists are short. firstRoom and what the kernel adds to it
 // fit into 8 KiB.
+//
+// So the room also bounds one message of a list. Of one that does not fit, such as
+// a route with hundreds of next hops, the kernel says nothing in one empty datagram
+// after the other; some of those are on their way when the room has grown.
 const (
 	firstRoom = 7 << 10
 	mostRoom  = 32 << 10
+	mostEmpty = 100
 )
 
 // receive reads the messages of one datagram, after a look at its length.
@@ -139,7 +144,7 @@ func (s *Socket) receive() ([]syscall.NetlinkMessage, error) {
 	if s.room == nil {
 		s.room = make([]byte, firstRoom)
 	}
-	for {
+	for empty := 0; ; {
 		n, _, err := unix.Recvfrom(s.fd, s.room, unix.MSG_PEEK|unix.MSG_TRUNC)
 		switch {
 		case errors.Is(err, unix.EINTR):
@@ -151,6 +156,13 @@ func (s *Socket) receive() ([]syscall.NetlinkMessage, error) {
 			datagram := append(make([]byte, 0, n), s.room[:n]...)
 			if _, _, err := unix.Recvfrom(s.fd, nil, 0); err != nil {
 				return nil, err
+			}
+			if n == 0 {
+				if empty++; empty > mostEmpty {
+					return nil, unix.EMSGSIZE
+				}
+				s.room = make([]byte, max(len(s.room), mostRoom))
+				continue
 			}
 			if n > len(s.room)/2 && len(s.room) < mostRoom { // a long list
 				s.room = make([]byte, min(2*len(s.room), mostRoom))
