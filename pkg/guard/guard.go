@@ -92,9 +92,9 @@ func (g Guard) carriesTraffic(ctx context.Context, link netlink.Link) (string, e
 		switch byDefault := common[r.Table] && isDefault(r.Dst); {
 		case byDefault && through:
 			return "the host's default route goes through it", nil
-		case through && len(r.Links) > 1:
+		case through && r.Multipath:
 			return fmt.Sprintf("the host's route to %s goes through it and others", r.Dst), nil
-		case !byDefault || !r.Gateway.IsValid():
+		case !byDefault || !r.Gateway.IsValid(), r.Gateway.Is6() && r.Gateway.IsLinkLocalUnicast(): // means nothing without its link
 			continue
 		}
 		if link, err := g.Host.LinkTo(r.Gateway); err == nil && link == index {

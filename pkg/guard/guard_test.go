@@ -3,7 +3,9 @@ package guard
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -58,5 +60,37 @@ func TestWhoUsesAnRDMADeviceInAPodIsNotTheHost(t *testing.T) {
 		if is := g.isInPod(user); is != want {
 			t.Errorf("%+v: %v", user, is)
 		}
+	}
+}
+
+func TestARouteIsTheHostsHoweverItSaysWhatItGoesThrough(t *testing.T) {
+	const compat = "/proc/sys/net/ipv4/nexthop_compat_mode"
+	for name, tt := range map[string]struct{ commands, want string }{
+		"no route":                   {"", ""},
+		"a default route":            {"ip route add default via 192.0.2.9", "the host's default route goes through it"},
+		"a nexthop object":           {"ip nexthop add id 2 via 192.0.2.9 dev nic0; ip route add default nhid 2", "the host's default route goes through it"},
+		"its ID alone":               {"echo 0 >" + compat + "; ip nexthop add id 2 via 192.0.2.9 dev nic0; ip route add default nhid 2", "the host's default route goes through it"},
+		"the ID of a group":          {"echo 0 >" + compat + "; ip nexthop add id 2 via 192.0.2.9 dev nic0; ip nexthop add id 3 group 2; ip route add 198.51.100.0/24 nhid 3", "the host's route to 198.51.100.0/24 goes through it and others"},
+		"the ID of another NIC":      {"echo 0 >" + compat + "; ip nexthop add id 2 via 203.0.113.9 dev nic1; ip route add default nhid 2", ""},
+		"a group of one":             {"ip -6 nexthop add id 2 via fd00:1::9 dev nic0; ip nexthop add id 3 group 2; ip -6 route add fd01::/64 nhid 3", "the host's route to fd01::/64 goes through it and others"},
+		"a neighbour of another NIC": {"ip -6 route add default via fe80::1 dev nic1", ""},
+		"a table that nobody asks":   {"ip route add default via 192.0.2.9; for f in -4 -6; do ip $f rule add priority 100 unreachable; ip $f rule del lookup main; done", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := node.NewHost(t)
+			link := node.AddNIC(t, host, "nic0")
+			node.AddNIC(t, host, "nic1")
+			up := "for n in nic0 nic0w nic1 nic1w; do ip link set $n up; done; ip addr add 192.0.2.1/24 dev nic0; ip addr add 203.0.113.1/24 dev nic1; ip addr add fd00:1::1/64 dev nic0 nodad\n"
+			if out, err := exec.Command("bash", "-ec", up+tt.commands).CombinedOutput(); err != nil {
+				if strings.Contains(tt.commands, "nexthop") && strings.Contains(string(out), "not supported") {
+					t.Skipf("%s", out)
+				}
+				t.Fatalf("%v: %s", err, out)
+			}
+			g := Guard{Host: host}
+			if why, err := g.carriesTraffic(t.Context(), link); why != tt.want || err != nil {
+				t.Errorf("%q, %v; want %q", why, err, tt.want)
+			}
+		})
 	}
 }

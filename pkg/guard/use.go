@@ -30,7 +30,7 @@ func (g Guard) servesPod(ctx context.Context, link netlink.Link) (string, error)
 		return "", err
 	}
 	for _, r := range tables.Routes {
-		if slices.Equal(r.Links, []int{link.Attrs().Index}) && r.Dst.IsSingleIP() && !r.Gateway.IsValid() {
+		if !r.Multipath && slices.Equal(r.Links, []int{link.Attrs().Index}) && r.Dst.IsSingleIP() && !r.Gateway.IsValid() {
 			return fmt.Sprintf("it is the host's end of an interface of the pod with the address %s", r.Dst.Addr()), nil
 		}
 	}

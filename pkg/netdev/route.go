@@ -48,11 +48,15 @@ func restOfRoute() []uint16 {
 	return []uint16{unix.RTA_METRICS, unix.RTA_FLOW, unix.RTA_PREF, unix.RTA_ENCAP_TYPE, unix.RTA_ENCAP, timeToLive}
 }
 
-// A Way is a route with the ifindexes of what it goes through: a multipath route
-// has several, and no gateway of its own; one that leads nowhere may have none.
+// A Way is a route with the ifindexes of what it goes through; one that leads
+// nowhere may have none. A multipath route has next hops of its own, even if that is
+// one only, and no gateway.
 type Way struct {
 	Route
-	Links []int
+	Links     []int
+	Multipath bool
+
+	nexthop uint32 // the ID of a nexthop object, 0 for none
 }
 
 // AllRoutes lists the routes of all tables but the kernel's own of local
@@ -68,10 +72,15 @@ func (n *Namespace) listRoutes(ctx context.Context) ([]Way, error) {
 		return nil, fmt.Errorf("list the routes in %s: %w", n.Path, err)
 	}
 	routes := make([]Way, 0, len(answers))
+	hidden := false
 	for _, answer := range answers {
 		if way, ok := routeIn(answer); ok {
 			routes = append(routes, way)
+			hidden = hidden || way.nexthop != 0 && len(way.Links) == 0
 		}
+	}
+	if hidden {
+		return routes, n.resolve(ctx, routes)
 	}
 	return routes, nil
 }
@@ -79,7 +88,7 @@ func (n *Namespace) listRoutes(ctx context.Context) ([]Way, error) {
 // through are those through a link and no other.
 func through(link netlink.Link, all []Way) (routes []Route) {
 	for _, way := range all {
-		if len(way.Links) == 1 && way.Links[0] == link.Attrs().Index {
+		if !way.Multipath && slices.Equal(way.Links, []int{link.Attrs().Index}) {
 			routes = append(routes, way.Route)
 		}
 	}
@@ -119,7 +128,9 @@ func routeIn(answer []byte) (r Way, ok bool) {
 		case unix.RTA_OIF:
 			r.Links = append(r.Links, numberIn(value))
 		case unix.RTA_MULTIPATH:
-			r.Links = append(r.Links, hopsIn(value)...)
+			r.Links, r.Multipath = append(r.Links, hopsIn(value)...), true
+		case nexthopID:
+			r.nexthop, _ = number32(value)
 		case unix.RTA_GATEWAY:
 			r.Gateway = Addr(value)
 		case unix.RTA_VIA: // struct rtvia: family, address

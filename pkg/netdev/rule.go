@@ -35,10 +35,11 @@ func (r Rule) message() []nl.NetlinkRequestData {
 	}
 }
 
-// ruleIn reads a rule, and whether it is for some packets only. Its Source is set
-// if it is for those from one address.
+// ruleIn reads a rule, and whether it is for some packets only: also those of
+// multicast routing, whose families are listed with the others (ip6mr_rules_init
+// in net/ipv6/ip6mr.c). Its Source is set if it is for those from one address.
 func ruleIn(answer []byte) (r Rule, conditional bool) {
-	if len(answer) < unix.SizeofRtMsg {
+	if len(answer) < unix.SizeofRtMsg || answer[0] != unix.AF_INET && answer[0] != unix.AF_INET6 {
 		return r, true
 	}
 	msg, attributes := nl.DeserializeRtMsg(answer), answer[unix.SizeofRtMsg:]
@@ -82,9 +83,10 @@ func (n *Namespace) DeleteRules(rules []Rule) error {
 	return errors.Join(errs...)
 }
 
-// CommonTables are the routing tables (0 for main, as in a Route) that the namespace asks about any packet, or
-// any of its own: a rule without a condition leads there, or one with an
-// exception.
+// CommonTables are the routing tables (0 for main, as in a Route) that the namespace
+// asks about any packet, or any of its own: a rule without a condition leads there,
+// or one with an exception. Rules such as "unreachable" lead to no table, which is
+// 0 in the kernel's answer.
 func (n *Namespace) CommonTables(ctx context.Context) (map[int]bool, error) {
 	answers, err := n.listRules(ctx)
 	if err != nil {
@@ -92,7 +94,7 @@ func (n *Namespace) CommonTables(ctx context.Context) (map[int]bool, error) {
 	}
 	common := map[int]bool{}
 	for _, answer := range answers {
-		if r, conditional := ruleIn(answer); !conditional {
+		if r, conditional := ruleIn(answer); !conditional && r.Table != 0 {
 			common[tableOf(r.Table)] = true
 		}
 	}
