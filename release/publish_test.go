@@ -201,6 +201,34 @@ func TestAReleaseThatWasChangedOrIsOfAnotherCommitIsNotPublished(t *testing.T) {
 	}
 }
 
+// The script, in a repository that has what it looks at before it publishes: an
+// Unreleased that is longer than a pipe is.
+func TestACommitWithLinesBelowUnreleasedIsNotPublished(t *testing.T) {
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull) // where a tag may have to be signed
+	root := t.TempDir()
+	for file, content := range map[string]string{
+		"release/publish":           string(read(t, "publish")),
+		chartFolder + "/Chart.yaml": "version: 1.2.3\n",
+		changelog:                   "## Unreleased\n\n" + strings.Repeat(" - A line.\n", 10_000) + "\n## 1.2.3\n",
+	} {
+		file = filepath.Join(root, file)
+		must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		must(t, os.WriteFile(file, []byte(content), 0o755))
+	}
+	for _, args := range [][]string{
+		{"init", "-q"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "1.2.3"}, {"tag", "v1.2.3"},
+	} {
+		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	out, err := exec.Command(filepath.Join(root, "release/publish"), "127.0.0.1:1/none", "none").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "CHANGELOG.md has lines below Unreleased") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestProvenanceAndBillOfMaterialsAreAttestedOfTheImage(t *testing.T) {
 	s := publish(t)
 	digest, _ := s.get("roce-k8s")
