@@ -2,17 +2,14 @@ package main
 
 import (
 	"encoding/json"
-	"io/fs"
-	"os"
-	"path"
 	"path/filepath"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"helm.sh/helm/v3/pkg/chart/loader"
 	"sigs.k8s.io/yaml"
 )
 
@@ -52,33 +49,16 @@ func (b build) chart() (v1.Image, []byte, error) {
 	return image, packed, err
 }
 
-// chartFiles are a chart's, without what .helmignore leaves out: a folder or a file
-// in each line.
+// chartFiles are what Helm reads of a chart's folder, without what .helmignore
+// leaves out.
 func chartFiles(folder string) (*tree, error) {
-	ignored, err := os.ReadFile(filepath.Join(folder, ".helmignore"))
+	chart, err := loader.LoadDir(folder)
 	if err != nil {
 		return nil, err
 	}
 	t := &tree{map[string]file{}}
-	err = filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		inside, err := filepath.Rel(folder, name)
-		if err != nil {
-			return err
-		}
-		for line := range strings.Lines(string(ignored)) {
-			if inside == path.Clean(strings.TrimSpace(line)) && entry.IsDir() {
-				return fs.SkipDir
-			}
-		}
-		if entry.IsDir() {
-			return nil
-		}
-		content, err := os.ReadFile(name)
-		t.files[filepath.ToSlash(inside)] = file{0o644, content}
-		return err
-	})
-	return t, err
+	for _, f := range chart.Raw {
+		t.files[f.Name] = file{0o644, f.Data}
+	}
+	return t, nil
 }

@@ -5,7 +5,7 @@
 //	release build [flags]       write everything that a release has into a folder
 //	release publish [flags]     push it to a registry, with signatures
 //
-// It is a module of its own: registries and signatures are no dependencies of the
+// It is a module of its own: registries, signatures and Helm are no dependencies of the
 // product.
 package main
 

@@ -163,6 +163,36 @@ func TestAVersionThatIsNotTheSourcesIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheChartHasNothingThatHelmIgnores(t *testing.T) {
+	folder := filepath.Join("..", chartFolder)
+	chart, err := chartFiles(folder)
+	must(t, err)
+	for _, name := range []string{"Chart.yaml", "values.yaml", "templates/daemonset.yaml", "monitoring/alerts.yaml"} {
+		if !bytes.Equal(chart.files[name].content, read(t, folder, name)) {
+			t.Errorf("%s is another in the chart", name)
+		}
+	}
+	for line := range strings.Lines(string(read(t, folder, ".helmignore"))) {
+		left, _ := filepath.Glob(filepath.Join(folder, strings.TrimSpace(line)))
+		if len(left) == 0 {
+			t.Errorf("there is no %s to ignore", line)
+		}
+		for name := range chart.files {
+			if strings.HasPrefix(name, strings.TrimSpace(line)) {
+				t.Errorf("the chart has %s", name)
+			}
+		}
+	}
+}
+
+func TestAFolderWithoutAChartIsNotPacked(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, ".helmignore"), []byte("# all\n\n"), 0o600))
+	if _, err := chartFiles(dir); err == nil || !strings.Contains(err.Error(), "Chart.yaml") {
+		t.Errorf("%v", err)
+	}
+}
+
 // The Go command reads what is in a program in its own way.
 func TestTheBillOfMaterialsHasEveryLinkedModuleAndNoOther(t *testing.T) {
 	var document bom
