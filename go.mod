@@ -2,6 +2,8 @@ module github.com/roce-k8s/roce-k8s
 
 go 1.26.0
 
+toolchain go1.26.8
+
 require (
 	github.com/Mellanox/rdmamap v1.2.0
 	github.com/containernetworking/cni v1.3.0

@@ -2,6 +2,8 @@ module github.com/roce-k8s/roce-k8s/release
 
 go 1.26.0
 
+toolchain go1.26.8
+
 require (
 	github.com/google/go-containerregistry v0.22.1
 	github.com/secure-systems-lab/go-securesystemslib v0.11.0

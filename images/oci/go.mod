@@ -2,6 +2,8 @@ module github.com/roce-k8s/roce-k8s/images/oci
 
 go 1.26
 
+toolchain go1.26.8
+
 require github.com/google/go-containerregistry v0.22.1
 
 require (

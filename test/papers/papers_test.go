@@ -321,6 +321,19 @@ func TestEveryMentionOfAReleaseIsOfTheChartsVersion(t *testing.T) {
 	}
 }
 
+// What builds the programs outside of Docker, in it, and what packs them.
+func TestImagesAreBuiltWithOneGo(t *testing.T) {
+	toolchain := regexp.MustCompile(`(?m)^toolchain go(\S+)$`)
+	var versions []string
+	for _, file := range files(t, "*go.mod") {
+		for _, match := range toolchain.FindAllStringSubmatch(read(t, file), -1) {
+			versions = append(versions, file+" "+match[1])
+		}
+	}
+	image := regexp.MustCompile(`(?m)^FROM .*\bgolang:(\S+) `).FindStringSubmatch(read(t, "images/Dockerfile"))[1]
+	document.Compare(t, "Go", versions, []string{"go.mod " + image, "images/oci/go.mod " + image, "release/go.mod " + image})
+}
+
 func TestRenovateKnowsEveryModule(t *testing.T) {
 	var renovate struct {
 		IgnorePresets []string
