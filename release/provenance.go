@@ -57,7 +57,7 @@ func materials(source string) ([]string, error) {
 }
 
 // provenance says what the files and artefacts were made from, and by whom. It has
-// no time of day: it is the same for whoever builds the same.
+// no time of day: it is the same for whoever builds the same with the builder's URI.
 func (b build) provenance(files map[string][]byte, artefacts []artefact) ([]byte, error) {
 	s := statement{Type: statementType, PredicateType: provenanceType}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
