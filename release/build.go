@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -26,6 +29,8 @@ const (
 const (
 	layoutFolder = "oci" // image, chart and the examples' image: an OCI layout
 	sumsFile     = "SHA256SUMS"
+	sumsSigned   = sumsFile + ".sig" // these are publish's
+	publicKey    = "cosign.pub"
 )
 
 func bomFile(version string) string        { return product + "-" + version + ".cdx.json" }
@@ -42,6 +47,9 @@ type build struct {
 // run writes a release.
 func (b build) run(stdout io.Writer) error {
 	if err := agree(b.source, b.version); err != nil {
+		return err
+	}
+	if err := replaceable(b.out); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(b.out); err != nil {
@@ -99,6 +107,26 @@ func (b build) run(stdout io.Writer) error {
 		_, _ = fmt.Fprintf(stdout, "%s/%s@%s\n", home, a.reference(), a.digest)
 	}
 	return nil
+}
+
+// replaceable refuses a folder with anything that is of no release: the folder comes
+// from whoever calls, and is removed.
+func replaceable(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		name := e.Name()
+		ours := strings.HasPrefix(name, product+"-") || slices.Contains([]string{sumsFile, sumsSigned, publicKey}, name)
+		if e.IsDir() {
+			ours = name == layoutFolder
+		}
+		if !ours {
+			return fmt.Errorf("%s has %s, which is of no release, and would be removed: use a folder of its own", folder, name)
+		}
+	}
+	return err
 }
 
 // programs adds what is made of the programs in the product's image: a tarball for

@@ -74,8 +74,8 @@ func (p publication) run(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(p.folder, sumsFile+".sig"), []byte(s+"\n"), 0o644),
-		os.WriteFile(filepath.Join(p.folder, "cosign.pub"), public, 0o644),
+		os.WriteFile(filepath.Join(p.folder, sumsSigned), []byte(s+"\n"), 0o644),
+		os.WriteFile(filepath.Join(p.folder, publicKey), public, 0o644),
 	)
 }
 

@@ -201,15 +201,17 @@ func TestAReleaseThatWasChangedOrIsOfAnotherCommitIsNotPublished(t *testing.T) {
 	}
 }
 
-// The script, in a repository that has what it looks at before it publishes: an
-// Unreleased that is longer than a pipe is.
-func TestACommitWithLinesBelowUnreleasedIsNotPublished(t *testing.T) {
+// script is release/publish in a repository that has what it looks at before it
+// publishes, and that a Go command says back.
+func script(t *testing.T, unreleased string) (program string) {
+	t.Helper()
 	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull) // where a tag may have to be signed
 	root := t.TempDir()
 	for file, content := range map[string]string{
 		"release/publish":           string(read(t, "publish")),
 		chartFolder + "/Chart.yaml": "version: 1.2.3\n",
-		changelog:                   "## Unreleased\n\n" + strings.Repeat(" - A line.\n", 10_000) + "\n## 1.2.3\n",
+		changelog:                   "## Unreleased\n\n" + unreleased + "\n## 1.2.3\n",
+		"path/go":                   "#!/bin/sh\necho \"$@\"\n",
 	} {
 		file = filepath.Join(root, file)
 		must(t, os.MkdirAll(filepath.Dir(file), 0o755))
@@ -223,9 +225,28 @@ func TestACommitWithLinesBelowUnreleasedIsNotPublished(t *testing.T) {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}
 	}
-	out, err := exec.Command(filepath.Join(root, "release/publish"), "127.0.0.1:1/none", "none").CombinedOutput()
+	t.Setenv("PATH", filepath.Join(root, "path")+":"+os.Getenv("PATH"))
+	return filepath.Join(root, "release/publish")
+}
+
+// Of more than a pipe takes.
+func TestACommitWithLinesBelowUnreleasedIsNotPublished(t *testing.T) {
+	out, err := exec.Command(script(t, strings.Repeat(" - A line.\n", 10_000)), "127.0.0.1:1/none", "key").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "CHANGELOG.md has lines below Unreleased") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestFolderAndKeyAreThoseOfWhoCalls(t *testing.T) {
+	publish := exec.Command(script(t, ""), "127.0.0.1:1/none", "keys/cosign.key")
+	publish.Dir = t.TempDir()
+	publish.Env = append(os.Environ(), "OUT=here")
+	out, err := publish.CombinedOutput()
+	must(t, err)
+	for _, want := range []string{" -folder=" + publish.Dir + "/here ", " -key=" + publish.Dir + "/keys/cosign.key\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in %s", want, out)
+		}
 	}
 }
 

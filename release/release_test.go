@@ -193,6 +193,25 @@ func TestAFolderWithoutAChartIsNotPacked(t *testing.T) {
 	}
 }
 
+func TestAFolderWithAnythingElseIsNotReplaced(t *testing.T) {
+	for name, want := range map[string]bool{
+		"SHA256SUMS": true, "SHA256SUMS.sig": true, "cosign.pub": true, "roce-k8s-1.2.3.tgz": true, "oci/oci-layout": true,
+		".profile": false, "roce-k8s-clone/go.mod": false, "SHA256SUMS.txt": false,
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		must(t, os.WriteFile(file, []byte("before"), 0o600))
+		err := build{version: version(t), source: "..", out: dir}.run(io.Discard)
+		if refused := err != nil && strings.Contains(err.Error(), dir+" has "); refused == want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if content, _ := os.ReadFile(file); (string(content) == "before") == want {
+			t.Errorf("%s is %q afterwards", name, content)
+		}
+	}
+}
+
 // The Go command reads what is in a program in its own way.
 func TestTheBillOfMaterialsHasEveryLinkedModuleAndNoOther(t *testing.T) {
 	var document bom
