@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -41,13 +38,6 @@ func (p publication) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	sums, err := p.checkSums()
-	if err != nil {
-		return err
-	}
-	if err := p.checkCommit(); err != nil {
-		return err
-	}
 	path, err := layout.FromPath(filepath.Join(p.folder, layoutFolder))
 	if err != nil {
 		return err
@@ -60,8 +50,22 @@ func (p publication) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	sums, err := p.check(manifest)
+	if err != nil {
+		return err
+	}
+	with := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	for _, d := range manifest.Manifests {
-		if err := p.push(ctx, signer, index, d, stdout); err != nil {
+		_, tag, err := p.target(d)
+		if err != nil {
+			return err
+		}
+		if err := checkTag(tag, d.Digest, with...); err != nil {
+			return err
+		}
+	}
+	for _, d := range manifest.Manifests {
+		if err := p.push(ctx, signer, index, d, stdout, with...); err != nil {
 			return err
 		}
 	}
@@ -79,59 +83,24 @@ func (p publication) run(ctx context.Context, stdout io.Writer) error {
 	)
 }
 
-// checkSums reads the sums of a release, and checks the files.
-func (p publication) checkSums() ([]byte, error) {
-	text, err := os.ReadFile(filepath.Join(p.folder, sumsFile))
+// target is where an artefact of the layout goes.
+func (p publication) target(d v1.Descriptor) (artefact, name.Tag, error) {
+	a, err := artefactOf(d)
 	if err != nil {
-		return nil, err
+		return a, name.Tag{}, err
 	}
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		sum, name, ok := strings.Cut(lines.Text(), "  ")
-		if !ok || name != filepath.Base(name) {
-			return nil, fmt.Errorf("%s: %q is no sum", sumsFile, lines.Text())
-		}
-		content, err := os.ReadFile(filepath.Join(p.folder, name))
-		if err != nil {
-			return nil, err
-		}
-		if digestOf(content) != sum {
-			return nil, fmt.Errorf("%s is not what %s says: make the release again", name, sumsFile)
-		}
-	}
-	return text, nil
-}
-
-// checkCommit reads in the provenance what a release was built from.
-func (p publication) checkCommit() error {
-	text, err := os.ReadFile(filepath.Join(p.folder, provenanceFile(p.version)))
-	if err != nil {
-		return fmt.Errorf("%w: make the release of this version first", err)
-	}
-	var s struct{ Predicate provenance }
-	if err := json.Unmarshal(text, &s); err != nil {
-		return err
-	}
-	for _, m := range s.Predicate.BuildDefinition.ResolvedDependencies {
-		if commit := m.Digest["gitCommit"]; commit != "" && commit != p.commit {
-			return fmt.Errorf("%s was built from commit %s, this is %s: make the release again", p.folder, commit, p.commit)
-		}
-	}
-	return nil
+	tag, err := name.NewTag(p.registry + "/" + a.reference())
+	return a, tag, err
 }
 
 // push pushes one artefact of the layout, under its digest and its tag, and what is
 // said about it. The tag comes last.
-func (p publication) push(ctx context.Context, signer signature.Signer, index v1.ImageIndex, d v1.Descriptor, stdout io.Writer) error {
-	a, err := artefactOf(d)
-	if err != nil {
-		return err
-	}
-	tag, err := name.NewTag(p.registry + "/" + a.reference())
+func (p publication) push(ctx context.Context, signer signature.Signer, index v1.ImageIndex, d v1.Descriptor, stdout io.Writer, with ...remote.Option) error {
+	a, tag, err := p.target(d)
 	if err != nil {
 		return err
 	}
 	digest := tag.Digest(a.digest.String())
-	with := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	var pushed remote.Taggable
 	if d.MediaType == types.OCIImageIndex {
 		image, err := index.ImageIndex(d.Digest)
