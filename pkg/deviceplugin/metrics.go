@@ -3,6 +3,7 @@ package deviceplugin
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,7 @@ type metrics struct {
 	degraded       *prometheus.GaugeVec
 	units          *prometheus.GaugeVec
 	registrations  *prometheus.CounterVec
-	streams        *prometheus.GaugeVec
+	streams        *streams
 	allocations    *prometheus.CounterVec
 	allocationTime *prometheus.HistogramVec
 	rescanTime     prometheus.Histogram
@@ -49,7 +50,7 @@ func newMetrics(version string) *metrics {
 		degraded:      gauge("device_degraded", "1 for a device that its resource's health policy calls unhealthy.", "resource", "device", "netdev"),
 		units:         gauge("units", "Units offered to the kubelet, by health.", "resource", "health"),
 		registrations: counter("registrations_total", "Registrations with the kubelet.", "resource"),
-		streams:       gauge("streams", "Open ListAndWatch streams.", "resource"),
+		streams:       &streams{gauge: gauge("streams", "Open ListAndWatch streams.", "resource"), open: map[string]int{}, told: map[string]bool{}},
 		allocations:   counter("allocations_total", "Allocate calls by result.", "resource", "result"),
 		allocationTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "allocation_seconds", Help: "Time to answer an Allocate call.",
@@ -69,7 +70,7 @@ func newMetrics(version string) *metrics {
 	}
 	info := gauge("build_info", "1, labelled with the version of the program.", "version")
 	info.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams, m.allocations, m.allocationTime,
+	m.registry.MustRegister(info, m.devices, m.degraded, m.units, m.registrations, m.streams.gauge, m.allocations, m.allocationTime,
 		m.rescanTime, m.rescanFailures, m.rescues, m.owed, m.generation, m.mistakes, m.clashes, m.reloadFailures)
 	// They exist from the start, so that the first one is seen as an increase.
 	m.rescues.WithLabelValues(resultOK)
@@ -81,7 +82,7 @@ func newMetrics(version string) *metrics {
 // seen as an increase.
 func (m *metrics) introduce(resource string) {
 	m.registrations.WithLabelValues(resource)
-	m.streams.WithLabelValues(resource)
+	m.streams.tell(resource, true)
 	m.allocations.WithLabelValues(resource, resultOK)
 	m.allocations.WithLabelValues(resource, resultError)
 	m.allocationTime.WithLabelValues(resource)
@@ -96,10 +97,10 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (m *metrics) Registered(resource string) { m.registrations.WithLabelValues(resource).Inc() }
 
 // StreamOpened implements kubelet.Observer.
-func (m *metrics) StreamOpened(resource string) { m.streams.WithLabelValues(resource).Inc() }
+func (m *metrics) StreamOpened(resource string) { m.streams.add(resource, 1) }
 
 // StreamEnded implements kubelet.Observer.
-func (m *metrics) StreamEnded(resource string) { m.streams.WithLabelValues(resource).Dec() }
+func (m *metrics) StreamEnded(resource string) { m.streams.add(resource, -1) }
 
 // Allocated implements kubelet.Observer.
 func (m *metrics) Allocated(resource string, took time.Duration, err error) {
@@ -141,6 +142,40 @@ func (m *metrics) forget(resource string) {
 	for _, v := range []*prometheus.GaugeVec{m.devices, m.degraded, m.units} {
 		v.DeletePartialMatch(prometheus.Labels{"resource": resource})
 	}
+	m.streams.tell(resource, false)
+}
+
+// streams are those that are open, by resource. One ends only some time after
+// its resource is no longer offered, and the next one of the name may have begun
+// by then: so they are counted apart from what is told.
+type streams struct {
+	mu    sync.Mutex
+	gauge *prometheus.GaugeVec
+	open  map[string]int
+	told  map[string]bool // resources that are offered
+}
+
+func (s *streams) add(resource string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[resource] += n
+	s.set(resource)
+}
+
+// tell begins or ends to tell of a resource.
+func (s *streams) tell(resource string, offered bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told[resource] = offered
+	s.set(resource)
+}
+
+func (s *streams) set(resource string) {
+	if !s.told[resource] {
+		s.gauge.DeleteLabelValues(resource)
+		return
+	}
+	s.gauge.WithLabelValues(resource).Set(float64(s.open[resource]))
 }
 
 // text is what Prometheus accepts as a label. A pod may have chosen the name,

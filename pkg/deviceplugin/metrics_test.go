@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -135,6 +136,40 @@ func TestWhatIsNotOfferedAnyMoreIsNotToldOf(t *testing.T) {
 		got := seriesOf(scrape(t, m)[family])
 		if len(got) == 0 || strings.Contains(strings.Join(got, "\n"), "rdma/a") {
 			t.Errorf("%s of %q", family, got)
+		}
+	}
+}
+
+// The stream of a resource that is no longer offered ends when the server does,
+// which nobody waits for.
+func TestAStreamThatOutlivesItsResourceIsNotToldOf(t *testing.T) {
+	m := newMetrics("")
+	told := func() []string {
+		var all []string
+		if f := scrape(t, m)["streams"]; f != nil {
+			for _, one := range f.Metric {
+				all = append(all, fmt.Sprintf("%s=%g", one.Label[0].GetValue(), one.GetGauge().GetValue()))
+			}
+		}
+		return all
+	}
+	for _, step := range []struct {
+		what string
+		do   func()
+		want []string
+	}{
+		{"offered", func() { m.introduce(hcaGPU) }, []string{hcaGPU + "=0"}},
+		{"opened", func() { m.StreamOpened(hcaGPU) }, []string{hcaGPU + "=1"}},
+		{"no longer offered", func() { m.forget(hcaGPU) }, nil},
+		{"offered again", func() { m.introduce(hcaGPU) }, []string{hcaGPU + "=1"}},
+		{"its new stream opened", func() { m.StreamOpened(hcaGPU) }, []string{hcaGPU + "=2"}},
+		{"the old one ended", func() { m.StreamEnded(hcaGPU) }, []string{hcaGPU + "=1"}},
+		{"no longer offered, again", func() { m.forget(hcaGPU) }, nil},
+		{"the last one ended", func() { m.StreamEnded(hcaGPU) }, nil},
+		{"offered a third time", func() { m.introduce(hcaGPU) }, []string{hcaGPU + "=0"}},
+	} {
+		if step.do(); !slices.Equal(told(), step.want) {
+			t.Errorf("%s: %q, want %q", step.what, told(), step.want)
 		}
 	}
 }

@@ -79,6 +79,8 @@ func (m *manager) apply(ctx context.Context, file *configFile) {
 	for name, e := range old {
 		if m.entries[name] != e {
 			e.end()
+		}
+		if m.entries[name] == nil {
 			m.metrics.forget(name)
 		}
 	}
