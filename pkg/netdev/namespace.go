@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/containernetworking/plugins/pkg/ns"
@@ -39,7 +40,8 @@ type Namespace struct {
 	// route is a socket of NETLINK_ROUTE.
 	route *Socket
 	// ioctls is a socket for what netlink does not say, -1 until it is needed.
-	ioctls int
+	ioctls  int
+	opening sync.Mutex // guards ioctls
 }
 
 // OpenNamespace opens the namespace at path, such as /var/run/netns/x or

@@ -79,6 +79,8 @@ func (n *Namespace) isNamed(fd, index int, name string) bool {
 
 // ioctlSocket is a socket of the namespace for ioctl(2).
 func (n *Namespace) ioctlSocket() (int, error) {
+	n.opening.Lock()
+	defer n.opening.Unlock()
 	if n.ioctls >= 0 {
 		return n.ioctls, nil
 	}

@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"bytes"
+	"sync"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -64,5 +65,25 @@ func TestAnAddressOfZerosIsNone(t *testing.T) {
 	}
 	if mac := permanentAddress(fd, "lo"); mac != nil {
 		t.Errorf("%s", mac)
+	}
+}
+
+// Drivers are asked from several goroutines, as some of them may hang.
+func TestAllWhoAskAtOnceGetOneSocket(t *testing.T) {
+	n, err := CurrentNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	var asking sync.WaitGroup
+	got := make([]int, 64)
+	for i := range got {
+		asking.Go(func() { got[i], _ = n.ioctlSocket() })
+	}
+	asking.Wait()
+	for _, fd := range got {
+		if fd < 0 || fd != got[0] {
+			t.Fatalf("sockets %v", got)
+		}
 	}
 }
