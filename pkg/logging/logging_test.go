@@ -3,6 +3,8 @@ package logging
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestLogsAreWhatTheFlagsSay(t *testing.T) {
@@ -48,4 +50,36 @@ func TestWhatWasSaidIsNoNews(t *testing.T) {
 	if !once.News("a", "gone") {
 		t.Error("what was forgotten is not news")
 	}
+}
+
+func TestWhatComesAndGoesIsSaidSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seldom := NewSeldom(time.Minute)
+		for n, test := range []struct {
+			subject, message string
+			want             bool
+		}{ // twenty seconds apart
+			{"a", "", false},
+			{"a", "down", true},
+			{"a", "", false},
+			{"a", "down", false},
+			{"a", "", false},
+			{"a", "down", true}, // a minute and more has passed
+			{"b", "down", true},
+			{"a", "gone", true},
+			{"a", "gone", false},
+			{"a", "gone", false},
+			{"a", "gone", false},
+			{"a", "gone", false}, // it never was well meanwhile
+		} {
+			if got := seldom.News(test.subject, test.message); got != test.want {
+				t.Errorf("%d: %s %q: news is %v", n, test.subject, test.message, got)
+			}
+			time.Sleep(20 * time.Second)
+		}
+		seldom.Keep(map[string]bool{"a": true})
+		if seldom.News("a", "gone") || !seldom.News("b", "down") {
+			t.Error("what is kept is forgotten, or the other way round")
+		}
+	})
 }
