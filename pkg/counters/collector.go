@@ -2,6 +2,7 @@ package counters
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,6 +22,10 @@ const (
 	longestEntry    = 2 * time.Second
 	longestReading  = 4 * time.Second
 )
+
+// silencePause is how seldom the log has of one subject that it does not answer:
+// on a machine under load it may answer every other time.
+const silencePause = 10 * time.Minute
 
 // Options say what to tell of, and where to read it.
 type Options struct {
@@ -44,12 +49,14 @@ type Collector struct {
 	patience *patience
 	metrics  *metrics
 	said     logging.Once
+	silent   *logging.Seldom
 	ended    bool
 }
 
 // NewCollector makes a collector.
 func NewCollector(o Options) *Collector {
-	return &Collector{options: o, reader: rdma.NewCounterReader(), patience: newPatience(), metrics: newMetrics(), said: logging.Once{}}
+	return &Collector{options: o, reader: rdma.NewCounterReader(), patience: newPatience(), metrics: newMetrics(), said: logging.Once{},
+		silent: logging.NewSeldom(silencePause)}
 }
 
 // End makes later scrapes tell of nothing, and waits until nothing is read any
@@ -105,7 +112,7 @@ type sight struct {
 
 func (c *Collector) read(ctx context.Context, nic NIC) sight {
 	node := c.options.Node
-	seen, ok := try(ctx, c.patience, nic.Key(), func() (s sight) {
+	seen, err := try(ctx, c.patience, nic.Key(), func() (s sight) {
 		if nic.Visible {
 			s.counts, _ = c.reader.Read(node, nic.Name) // none if it has just left
 		}
@@ -114,17 +121,20 @@ func (c *Collector) read(ctx context.Context, nic NIC) sight {
 		}
 		return s
 	})
-	c.report(nic.Key(), nic.String(), ok)
+	c.report(nic.Key(), nic.String(), err)
 	return seen
 }
 
-// report logs of what does not answer, once.
-func (c *Collector) report(subject, what string, answers bool) {
+// report logs of what does not answer, and seldom if it does at times.
+func (c *Collector) report(subject, what string, err error) {
 	silence := ""
-	if !answers {
-		silence = "no answer"
+	switch {
+	case errors.Is(err, errNoTime):
+		return
+	case err != nil:
+		silence = err.Error()
 	}
-	if c.said.News(subject, silence) && !answers {
+	if c.silent.News(subject, silence) {
 		c.options.Log.Warn("the kernel does not answer in time; counters are missing", "of", what)
 	}
 }
@@ -151,7 +161,7 @@ func (c *Collector) readStatistics(ctx context.Context, nics []NIC) Statistics {
 		return nil
 	}
 	const subject = "netdevs"
-	statistics, ok := try(ctx, c.patience, subject, func() Statistics { return c.options.Statistics(ctx, nics) })
-	c.report(subject, subject, ok)
+	statistics, err := try(ctx, c.patience, subject, func() Statistics { return c.options.Statistics(ctx, nics) })
+	c.report(subject, subject, err)
 	return statistics
 }

@@ -1,6 +1,7 @@
 package counters
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -47,13 +47,13 @@ type Entrant struct {
 	mu       sync.Mutex // guards what follows
 	reader   *rdma.CounterReader
 	patience *patience
-	said     logging.Once
+	said     *logging.Seldom
 }
 
 // NewEntrant makes an entrant. The host's namespace must stay open.
 func NewEntrant(node rdma.Node, journal *attachment.Journal, host *netdev.Namespace, log *slog.Logger) *Entrant {
 	return &Entrant{node: node, journal: journal, host: host, log: log,
-		reader: rdma.NewCounterReader(), patience: newPatience(), said: logging.Once{}}
+		reader: rdma.NewCounterReader(), patience: newPatience(), said: logging.NewSeldom(silencePause)}
 }
 
 // ServeHTTP answers AskEntrant.
@@ -77,14 +77,14 @@ func (e *Entrant) Read(ctx context.Context) Readings {
 			err     error
 		}
 		now[subject] = true
-		got, ok := try(ctx, e.patience, subject, func() (a answer) {
+		got, err := try(ctx, e.patience, subject, func() (a answer) {
 			a.key, a.reading, a.err = f()
 			return a
 		})
-		if !ok {
-			got.err = errors.New("the kernel does not answer in time")
+		if errors.Is(err, errNoTime) {
+			return
 		}
-		e.report(subject, got.err)
+		e.report(subject, cmp.Or(err, got.err))
 		if got.key != "" {
 			all[got.key] = got.reading
 		}
@@ -99,17 +99,17 @@ func (e *Entrant) Read(ctx context.Context) Readings {
 	for _, name := range names {
 		read(name, func() (string, Reading, error) { return e.readOnHost(name) })
 	}
-	maps.DeleteFunc(e.said, func(subject, _ string) bool { return !now[subject] })
+	e.said.Keep(now)
 	return all
 }
 
-// report logs once what cannot be read.
+// report logs what cannot be read, and seldom what cannot at times.
 func (e *Entrant) report(subject string, err error) {
 	failure := ""
 	if err != nil {
 		failure = err.Error()
 	}
-	if e.said.News(subject, failure) && err != nil {
+	if e.said.News(subject, failure) {
 		e.log.Warn("cannot read counters", "of", subject, "err", err)
 	}
 }

@@ -2,6 +2,7 @@ package counters
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -24,12 +25,21 @@ type patience struct {
 
 func newPatience() *patience { return &patience{longest: longestCall, absent: map[string]bool{}} }
 
-// try calls f, which concerns a subject; ok is false if it does not return in
-// time, or an earlier call still has not. One subject is for one caller at a
-// time.
-func try[T any](ctx context.Context, p *patience, subject string, f func() T) (answer T, ok bool) {
+var (
+	// errSilent: the call did not return in the time that it had, or an earlier
+	// one still has not.
+	errSilent = errors.New("the kernel does not answer in time")
+	// errNoTime says nothing of the subject: others took the time.
+	errNoTime = errors.New("no time was left")
+)
+
+// try calls f, which concerns a subject. One subject is for one caller at a time.
+func try[T any](ctx context.Context, p *patience, subject string, f func() T) (answer T, err error) {
+	if ctx.Err() != nil {
+		return answer, errNoTime
+	}
 	if !p.leave(subject) {
-		return answer, false
+		return answer, errSilent
 	}
 	done := make(chan T, 1)
 	p.calls.Go(func() {
@@ -41,11 +51,12 @@ func try[T any](ctx context.Context, p *patience, subject string, f func() T) (a
 	defer timer.Stop()
 	select {
 	case answer = <-done:
-		return answer, true
+		return answer, nil
 	case <-timer.C:
+		return answer, errSilent
 	case <-ctx.Done():
+		return answer, errNoTime
 	}
-	return answer, false
 }
 
 func (p *patience) leave(subject string) bool {

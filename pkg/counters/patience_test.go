@@ -2,6 +2,7 @@ package counters
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 )
@@ -16,12 +17,12 @@ func TestWhatDoesNotReturnIsNotCalledAgainBeforeItDoes(t *testing.T) {
 		return 7
 	}
 	for range 3 {
-		if _, ok := try(ctx, p, "a", call); ok {
-			t.Error("it returned")
+		if _, err := try(ctx, p, "a", call); !errors.Is(err, errSilent) {
+			t.Errorf("it returned: %v", err)
 		}
 	}
-	if answer, ok := try(ctx, p, "b", func() int { return 8 }); !ok || answer != 8 {
-		t.Errorf("another subject: %d, %v", answer, ok)
+	if answer, err := try(ctx, p, "b", func() int { return 8 }); err != nil || answer != 8 {
+		t.Errorf("another subject: %d, %v", answer, err)
 	}
 	close(hang)
 	p.calls.Wait()
@@ -29,14 +30,26 @@ func TestWhatDoesNotReturnIsNotCalledAgainBeforeItDoes(t *testing.T) {
 		t.Errorf("called %d times", calls)
 	}
 	for range 100 { // whoever has an answer may ask again at once
-		if answer, ok := try(ctx, p, "a", call); !ok || answer != 7 {
-			t.Fatalf("%d, %v", answer, ok)
+		if answer, err := try(ctx, p, "a", call); err != nil || answer != 7 {
+			t.Fatalf("%d, %v", answer, err)
 		}
 	}
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	if _, ok := try(ended, p, "c", func() int { time.Sleep(5 * time.Millisecond); return 0 }); ok {
-		t.Error("waited after the end")
+}
+
+func TestTheTimeThatOthersTookIsNotHeldAgainstASubject(t *testing.T) {
+	p := newPatience()
+	ctx, cancel := context.WithCancel(context.Background())
+	hang := make(chan struct{})
+	if _, err := try(ctx, p, "cut short", func() int { cancel(); <-hang; return 0 }); !errors.Is(err, errNoTime) {
+		t.Errorf("cut short: %v", err)
 	}
+	called := false
+	if _, err := try(ctx, p, "after the end", func() int { called = true; return 0 }); !errors.Is(err, errNoTime) {
+		t.Errorf("after the end: %v", err)
+	}
+	close(hang)
 	p.calls.Wait()
+	if called {
+		t.Error("called after the end")
+	}
 }
