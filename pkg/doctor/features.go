@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,11 +23,21 @@ func (r *Report) WriteFeatures(path string) error {
 	return nil
 }
 
-// replace writes a file that appears whole or not at all.
-func replace(path string, content []byte) error {
-	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	if err := os.WriteFile(part, content, 0o644); err != nil {
+// replace writes a file that appears whole or not at all. The name of the part is
+// one that nobody can have made a link of before.
+func replace(path string, content []byte) (err error) {
+	part, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
 		return err
 	}
-	return os.Rename(part, path)
+	defer func() {
+		if err != nil {
+			_ = os.Remove(part.Name())
+		}
+	}()
+	_, err = part.Write(content)
+	if err := errors.Join(err, part.Chmod(0o644), part.Close()); err != nil {
+		return err
+	}
+	return os.Rename(part.Name(), path)
 }
