@@ -16,8 +16,8 @@ type check struct {
 	severity Severity
 	looksAt  string
 	cost     string
-	// remedy is a command where there is one. {} stands for what the symptom is
-	// about.
+	// remedy is a command where there is one, and for people what follows its first
+	// comma. {} stands for what the symptom is about.
 	remedy string
 	// find lists what is wrong. An error means that it cannot be seen from here,
 	// which is not a finding.
@@ -48,9 +48,9 @@ func checks() []check {
 		{"rdma-mode", Broken, "the RDMA mode against what the networks require",
 			"no pod of these networks starts", "echo 'options ib_core netns_mode={}' > /etc/modprobe.d/roce-k8s.conf, build the initramfs anew, reboot", mode},
 		{"gone", Broken, "whether the hardware of a rail that was there in this boot still is",
-			"the pod that has it hangs, and its unit is unhealthy", "lspci -s {}; dmesg; if it is out for good: rdma-device-plugin forget", gone},
+			"the pod that has it hangs, and its unit is unhealthy", "lspci -s {}; dmesg, and if it is out for good: rdma-device-plugin forget", gone},
 		{"port", Broken, "state of each rail's port",
-			"pods get a NIC that carries nothing", "ethtool {}; then cable, transceiver and switch port", ports},
+			"pods get a NIC that carries nothing", "ethtool {}, then cable, transceiver and switch port", ports},
 		{"gid", Broken, "whether an active rail has a RoCE v2 GID",
 			"no connection over routed RoCE", "devlink dev param set pci/{} name enable_roce value true cmode driverinit; devlink dev reload pci/{}", gids},
 		{"cni-plugin", Broken, "the CNI plugin, and those that the networks name, in the folder of CNI plugins",
@@ -69,13 +69,13 @@ func checks() []check {
 		{"mtu", Warning, "the RoCE packet that fits the netdev's MTU: `active_mtu`",
 			"more packets for the same data, so less bandwidth", "ip link set {} mtu 9000, and at least 4200 on every switch port between", mtu},
 		{"pcie", Warning, "width and speed of the PCIe link against what the NIC can do",
-			"the NIC is slower than its port", "lspci -vv -s {} (LnkCap, LnkSta); seat it anew, or use another slot or riser", pcie},
+			"the NIC is slower than its port", "lspci -vv -s {}, for LnkCap and LnkSta; seat it anew, or use another slot or riser", pcie},
 		{"numa", Warning, "whether the firmware says on which NUMA node a rail is",
-			"NICs are given to pods on the far side of the CPU link", "update the BIOS, or turn on NUMA (NPS, SNC) there; cat /sys/bus/pci/devices/{}/numa_node", numa},
+			"NICs are given to pods on the far side of the CPU link", "cat /sys/bus/pci/devices/{}/numa_node, and update the BIOS, or turn on NUMA (NPS, SNC) there", numa},
 		{"topology", Warning, "the kubelet's Topology Manager, on a node with rails on several NUMA nodes",
 			"NICs and GPUs of a pod are on different NUMA nodes", "set topologyManagerPolicy: restricted in {}; systemctl restart kubelet", topology},
 		{"acs", Warning, "whether ACS redirects peer-to-peer traffic above a rail, on a node with GPUs",
-			"GPUDirect goes through the root complex, or fails", "setpci -s {} ECAP_ACS+6.w=0000 at each boot, unless the node has virtual machines with devices", acs},
+			"GPUDirect goes through the root complex, or fails", "setpci -s {} ECAP_ACS+6.w=0000, at each boot, unless the node has virtual machines with devices", acs},
 		{"iommu", Warning, "whether the IOMMU translates for rails and GPUs, on a node with GPUs",
 			"GPUDirect goes through the IOMMU, at a fraction of the bandwidth", "boot with iommu=pt on the kernel's command line", iommu},
 		{"gpudirect", Warning, "nvidia_peermem, or a driver with dma-buf, on a node with NVIDIA GPUs",
@@ -93,7 +93,7 @@ func checks() []check {
 		{"firmware", Warning, "whether boards of one kind have one firmware",
 			"rails behave differently, in ways that are hard to find", "devlink dev info pci/{}; devlink dev flash pci/{} file FIRMWARE", firmware},
 		{"counters", Warning, "counters of losses that grew since the run before",
-			"what was lost is sent again, and the others of a collective wait", "ethtool -S {}; then cable, transceiver, PFC and ECN on the way", counters},
+			"what was lost is sent again, and the others of a collective wait", "ethtool -S {}, then cable, transceiver, PFC and ECN on the way", counters},
 		{"memlock", Warning, "how much memory a container may lock",
 			"RDMA programs without IPC_LOCK fail with `Cannot allocate memory`", "systemctl edit {}: [Service] LimitMEMLOCK=infinity; systemctl restart {}", memlock},
 		{"network-manager", Warning, "NetworkManager's settings for rails",
@@ -105,6 +105,6 @@ func checks() []check {
 		{"leftovers", Warning, "what crashes and pods without a DEL left in the journal",
 			"a NIC may stay without its state", "ls -l {}; kubectl -n kube-system logs -l app.kubernetes.io/name=roce-k8s", leftovers},
 		{"owed", Warning, "NICs that are back on the host, but not as they were",
-			"the NIC lacks its name, addresses or routes", "ip link show {}; another link with its name has to go", owed},
+			"the NIC lacks its name, addresses or routes", "ip link show {}, and another link with its name has to go", owed},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/suggest"
+	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 )
 
 // Roots are where the host's folders are: /sys, /dev, /proc, /etc, /run and
@@ -79,9 +80,10 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 			r.Unseen = append(r.Unseen, Unseen{c.id, err.Error()})
 		}
 		for _, s := range symptoms {
+			about := terminal.Word(cmp.Or(s.about, s.where))
 			r.Findings = append(r.Findings, Finding{
 				Check: c.id, Severity: c.severity, Where: s.where, What: s.what, Cost: c.cost,
-				Remedy: strings.ReplaceAll(c.remedy, "{}", cmp.Or(s.about, s.where)), template: c.remedy, about: cmp.Or(s.about, s.where),
+				Remedy: strings.ReplaceAll(c.remedy, "{}", about), template: c.remedy, about: about,
 			})
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
@@ -301,7 +302,7 @@ func TestTheWorstComesFirstAndIsTheVerdict(t *testing.T) {
 	for i, want := range [][]string{
 		{"SEVERITY", "CHECK", "WHERE", "WHAT", "COSTS", "MENDED BY"},
 		{"broken", "port", "ens18np0", "port 1 of mlx5_7 is DOWN (Polling)", "ethtool ens18np0"},
-		{"warning", "mtu", "ens11np0,ens12np0", "for $it in ens11np0 ens12np0: ip link set $it mtu 9000"},
+		{"warning", "mtu", "ens11np0,ens12np0", "for it in ens11np0 ens12np0; do ip link set $it mtu 9000; done, and at least 4200 on"},
 		{},
 		{"not seen: rdma-mode, network-config, networks: no networks were given"},
 		{"broken: 8 rails, 1 broken, 2 warnings, 3 checks not seen"},
@@ -310,6 +311,33 @@ func TestTheWorstComesFirstAndIsTheVerdict(t *testing.T) {
 			if !strings.Contains(lines[i], word) {
 				t.Errorf("line %d lacks %q:\n%s", i, word, &table)
 			}
+		}
+	}
+}
+
+func TestAShellRunsNothingThatANameSays(t *testing.T) {
+	evil := "a;id>x\x1b"
+	found := func(check, template string, names ...string) []Finding {
+		var all []Finding
+		for _, name := range names {
+			about := terminal.Word(name)
+			all = append(all, Finding{Check: check, What: "is so", Where: name, Remedy: strings.ReplaceAll(template, "{}", about), template: template, about: about})
+		}
+		return all
+	}
+	for _, test := range []struct {
+		findings []Finding
+		want     string
+	}{
+		{found("down", "ip link set {} up", evil), "ip link set 'a;id>x\uFFFD' up"},
+		{found("down", "ip link set {} up", "a", "a"), "ip link set a up"},
+		{found("down", "ip link set {} up", "a", "b"), "for it in a b; do ip link set $it up; done"},
+		{found("down", "ip link set {} up", "a", evil), "for it in a 'a;id>x\uFFFD'; do ip link set \"$it\" up; done"},
+		{found("port", "ethtool {}, then the cable of {}", "a", "b"), "for it in a b; do ethtool $it; done, then the cable of $it"},
+		{found("x", "reboot, and look at {}", "a", "b"), "reboot, and look at a, b"},
+	} {
+		if got := row(test.findings); got[5] != test.want || strings.Contains(strings.Join(got, ""), "\x1b") {
+			t.Errorf("%q, want %q", got, test.want)
 		}
 	}
 }

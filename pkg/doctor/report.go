@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 )
 
 // Schema names what Report is as JSON. Its number changes when a field leaves, or
@@ -102,7 +104,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 				checks = append(checks, u.Check)
 			}
 		}
-		fmt.Fprintf(&text, "not seen: %s: %s\n", list(checks), why)
+		fmt.Fprintf(&text, "not seen: %s: %s\n", list(checks), terminal.Plain(why))
 	}
 	broken := 0
 	for _, f := range r.Findings {
@@ -155,16 +157,41 @@ func row(group []Finding) []string {
 	first := group[0]
 	var where, about []string
 	for _, f := range group {
-		where, about = append(where, f.Where), append(about, f.about)
-	}
-	remedy := first.Remedy
-	if len(group) > 1 {
-		remedy = strings.ReplaceAll(first.template, "{}", "$it")
-		if remedy != first.template {
-			remedy = "for $it in " + strings.Join(about, " ") + ": " + remedy
+		where = append(where, f.Where)
+		if !slices.Contains(about, f.about) {
+			about = append(about, f.about)
 		}
 	}
-	return []string{string(first.Severity), first.Check, strings.Join(where, ","), first.What, first.Cost, remedy}
+	remedy := first.Remedy
+	if len(about) > 1 {
+		remedy = forEach(about, first.template)
+	}
+	return plain([]string{string(first.Severity), first.Check, strings.Join(where, ","), first.What, first.Cost, remedy})
+}
+
+// forEach is one remedy for several, with a loop for the shell.
+func forEach(about []string, template string) string {
+	command, forPeople, more := strings.Cut(template, ", ")
+	if !strings.Contains(command, "{}") {
+		return strings.ReplaceAll(template, "{}", strings.Join(about, ", "))
+	}
+	it := "$it"
+	if !terminal.IsWord(strings.Join(about, "")) {
+		it = `"$it"`
+	}
+	loop := fmt.Sprintf("for it in %s; do %s; done", strings.Join(about, " "), strings.ReplaceAll(command, "{}", it))
+	if more {
+		loop += ", " + strings.ReplaceAll(forPeople, "{}", it)
+	}
+	return loop
+}
+
+// plain is words for a terminal. A pod may have chosen them.
+func plain(words []string) []string {
+	for n := range words {
+		words[n] = terminal.Plain(words[n])
+	}
+	return words
 }
 
 // align writes rows with columns as wide as they need to be.

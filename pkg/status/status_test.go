@@ -221,3 +221,13 @@ func TestANICOnTheHostWithoutADELIsRemarked(t *testing.T) {
 		}
 	}
 }
+
+// The names of links in pods and of their RDMA devices are whatever the pod likes.
+func TestANameDoesNothingToTheTerminal(t *testing.T) {
+	name := "a\x1b[2J\nb"
+	s := &Status{NICs: []NIC{{Netdev: name, RDMA: name}}, Missing: []string{name}, Remarks: []string{name}, Plugin: &Plugin{NotReady: name, Degraded: []string{name}}}
+	var b bytes.Buffer
+	if err := s.Text(&b); err != nil || strings.Contains(b.String(), "\x1b") || strings.Contains(b.String(), "\nb") || strings.Count(b.String(), "[2J; b") != 6 {
+		t.Errorf("%v, %q", err, b.String())
+	}
+}

@@ -7,6 +7,9 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 )
 
 // JSON writes the status for programs.
@@ -26,7 +29,7 @@ func (s *Status) Text(w io.Writer) error {
 	fmt.Fprintf(b, "Node %s at %s, RDMA mode %s\n", s.Node, s.Time.Format(time.RFC3339), cmp.Or(string(s.RDMAMode), "unknown"))
 	if p := s.Plugin; p != nil {
 		fmt.Fprintf(b, "Device plugin %s: %s; rescues since its start: %d, failed: %d; mistakes in its configuration: %d\n",
-			p.Version, cmp.Or(strings.ReplaceAll(p.NotReady, "\n", "; "), "ready"), p.Rescues.OK, p.Rescues.Failed, p.Mistakes+p.Clashes)
+			p.Version, cmp.Or(terminal.Plain(p.NotReady), "ready"), p.Rescues.OK, p.Rescues.Failed, p.Mistakes+p.Clashes)
 	}
 	lines(b, "Missing", s.Missing)
 	lines(b, "Look at", s.Remarks)
@@ -93,8 +96,12 @@ func (s *Status) ago(t time.Time) string {
 
 // lines writes a list, if there is anything in it.
 func lines(b *strings.Builder, title string, list []string) {
-	if len(list) > 0 {
-		fmt.Fprintf(b, "\n%s:\n  %s\n", title, strings.Join(list, "\n  "))
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s:\n", title)
+	for _, line := range list {
+		fmt.Fprintf(b, "  %s\n", terminal.Plain(line))
 	}
 }
 
@@ -106,7 +113,8 @@ func table(b *strings.Builder, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for n, cell := range row {
-			widths[n] = max(widths[n], len(cell), 1)
+			row[n] = terminal.Plain(cell) // a pod may have chosen it
+			widths[n] = max(widths[n], utf8.RuneCountInString(row[n]), 1)
 		}
 	}
 	b.WriteString("\n")
