@@ -105,6 +105,7 @@ func validate(_ context.Context, line *commandLine, s streams) (int, error) {
 }
 
 func probe(ctx context.Context, line *commandLine, _ streams) (int, error) {
+	line.findInstance(servedSocket)
 	if line.ProbeSocket == "" || len(line.rest) == 0 {
 		return 0, &usageError{"probe --probe-socket=FILE PATH, where PATH is /healthz or /readyz"}
 	}
@@ -112,6 +113,7 @@ func probe(ctx context.Context, line *commandLine, _ streams) (int, error) {
 }
 
 func forget(ctx context.Context, line *commandLine, _ streams) (int, error) {
+	line.findInstance(servedSocket)
 	if line.ProbeSocket == "" || len(line.rest) == 0 {
 		return 0, &usageError{"forget --probe-socket=FILE DEVICE, where DEVICE is the name of a device that is gone"}
 	}

@@ -79,8 +79,8 @@ func ofConfig(line *commandLine, flags *flag.FlagSet) {
 
 // ofInstance is how a running device plugin is reached.
 func ofInstance(line *commandLine, flags *flag.FlagSet) {
-	flags.StringVar(&line.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where /metrics, /healthz and /readyz are served; empty for nowhere")
-	flags.StringVar(&line.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for one instance alone; the commands probe, forget and status use it")
+	flags.StringVar(&line.MetricsAddress, "metrics-address", defaultMetrics, "where /metrics, /healthz and /readyz are served; empty for nowhere")
+	flags.StringVar(&line.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for one instance alone; the commands probe, forget and status use it, and look for "+servedSocket+" if nothing is said")
 }
 
 // ofPlugin is what else the device plugin itself is told.
@@ -108,6 +108,24 @@ func ofNetworks(line *commandLine, flags *flag.FlagSet) {
 	flags.StringVar(&line.addressing.Range, "range", discovery.GuideRange, "their `subnet`, with an N for the network's number, or one for all")
 	flags.StringVar(&line.addressing.Gateway, "gateway", "", "the router's `address` in it: first, none, or an address, with an N as in --range")
 	flags.IntVar(&line.addressing.MTU, "mtu", 0, "the `MTU` in pods; 0 for the host's")
+}
+
+// defaultMetrics is where metrics are served if nothing is said.
+const defaultMetrics = "127.0.0.1:9817"
+
+// servedSocket is what our DaemonSet says with --probe-socket. It is found there
+// without a flag, so that a command in the container asks the instance there,
+// whatever its metrics' address takes for a key.
+const servedSocket = "/run/rdma-device-plugin/probe.sock"
+
+// findInstance finds a socket that is served, unless the flags say where to ask.
+func (c *commandLine) findInstance(socket string) {
+	if c.ProbeSocket != "" || c.MetricsAddress != defaultMetrics {
+		return
+	}
+	if info, err := os.Stat(socket); err == nil && info.Mode().Type() == os.ModeSocket {
+		c.ProbeSocket = socket
+	}
 }
 
 // mountedDev is where our DaemonSet has the host's device folder. It is found

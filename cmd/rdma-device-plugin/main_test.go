@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,6 +88,34 @@ func TestTheHostsDeviceFolderIsFoundWhereItIsMounted(t *testing.T) {
 	for mounted, want := range map[string]string{dir: dir, dir + "/none": "/dev"} {
 		if got := devRoot(mounted); got != want {
 			t.Errorf("%s: %s, want %s", mounted, got, want)
+		}
+	}
+}
+
+func TestACommandFindsTheInstanceThatIsServedBesideIt(t *testing.T) {
+	dir := t.TempDir()
+	served, file := filepath.Join(dir, "s"), filepath.Join(dir, "f")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", served)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		socket, probeSocket, metrics, want string
+	}{
+		"it is there":           {served, "", defaultMetrics, served},
+		"nothing is there":      {dir + "/none", "", defaultMetrics, ""},
+		"no socket is there":    {file, "", defaultMetrics, ""},
+		"another one was named": {served, "/other", defaultMetrics, "/other"},
+		"an address was named":  {served, "", "127.0.0.1:1", ""},
+	} {
+		line := commandLine{}
+		line.ProbeSocket, line.MetricsAddress = test.probeSocket, test.metrics
+		if line.findInstance(test.socket); line.ProbeSocket != test.want {
+			t.Errorf("%s: %q, want %q", name, line.ProbeSocket, test.want)
 		}
 	}
 }

@@ -17,6 +17,7 @@ func printStatus(ctx context.Context, c *commandLine, out streams) (int, error) 
 	if c.output != "" && c.output != jsonOutput {
 		return exitUsage, fmt.Errorf("-o %q: use %s, or leave it out for a text", c.output, jsonOutput)
 	}
+	c.findInstance(servedSocket)
 	name, err := os.Hostname()
 	if err != nil {
 		return 0, err

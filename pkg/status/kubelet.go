@@ -69,12 +69,15 @@ func unitsOf(pods []pod, ours func(resource string) bool) []Units {
 	return all
 }
 
+// usualPrefix is that of the device plugin's resources if nothing else is said.
+const usualPrefix = "rdma/"
+
 // ours tells whether a resource is the device plugin's: as it says, or else by the
 // usual prefix.
 func (s *Status) ours() func(resource string) bool {
 	return func(resource string) bool {
 		if s.Plugin == nil {
-			return strings.HasPrefix(resource, "rdma/")
+			return strings.HasPrefix(resource, usualPrefix)
 		}
 		return slices.ContainsFunc(s.Plugin.Resources, func(r Resource) bool { return r.Name == resource })
 	}

@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -104,6 +105,9 @@ func Look(ctx context.Context, o Options) (*Status, error) {
 	if err != nil {
 		s.miss("kubelet", err)
 		return s, nil
+	}
+	if s.Plugin == nil {
+		s.miss("units of other resources than "+usualPrefix+"…", errors.New("the device plugin did not say which are its own"))
 	}
 	s.Units = unitsOf(pods, s.ours())
 	s.compare(pods)

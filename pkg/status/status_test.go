@@ -145,6 +145,10 @@ func TestTheStatusSaysWhoDoesNotAnswerAndHasTheRest(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
+	servePods(n, "gpu-rdma-pod-1")
+	if got := text(n, look(n, o)); !strings.Contains(got, "units of other resources than rdma/…: the device plugin did not say") || !strings.Contains(got, "rdma/nic default/gpu-rdma-pod-1") {
+		t.Errorf("got\n%s", got)
+	}
 	o.ProbeSocket = ""
 	if got := text(n, look(n, o)); !strings.Contains(got, "device plugin: it serves no metrics that could be asked for") {
 		t.Errorf("got\n%s", got)
