@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -38,10 +39,34 @@ func TestTheDoctorTakesTheCommandsOfTheExamples(t *testing.T) {
 	if containers[0].Image != containers[1].Image {
 		t.Errorf("two images, %s and %s", containers[0].Image, containers[1].Image)
 	}
-	for _, c := range containers {
+	script := all[*corev1.ConfigMap](examples(t)["doctor-problem-detector.yaml"])["ConfigMap kube-system/roce-doctor"].Data["check.sh"]
+	detector := strings.Fields(regexp.MustCompile(`(?m)^/roce/(.*)$`).FindStringSubmatch(script)[1])
+	for _, c := range append(containers, corev1.Container{Command: detector}) {
 		status, output := statusOf(t, program(t, "rdma-device-plugin"), c.Command[1:]...)
 		if status != 0 && status != 2 {
 			t.Errorf("%v: %d: %s", c.Command, status, output)
+		}
+	}
+}
+
+// A node with one dead rail keeps the others, and one without NICs is not broken.
+func TestTheDoctorsExamplesTakeNoHealthyNodeForBroken(t *testing.T) {
+	ignored := func(command string) string {
+		return "," + regexp.MustCompile(`--ignore=([a-z,-]+)`).FindStringSubmatch(command)[1] + ","
+	}
+	init := all[*appsv1.DaemonSet](examples(t)["doctor-init.yaml"])["DaemonSet /roce-k8s"].Spec.Template.Spec
+	if len(init.NodeSelector) == 0 {
+		t.Error("it stops the DaemonSet on nodes without NICs")
+	}
+	for _, check := range []string{"gone", "port", "gid"} {
+		if got := ignored(strings.Join(init.InitContainers[0].Command, " ")); !strings.Contains(got, ","+check+",") {
+			t.Errorf("before the device plugin, %s is not ignored: %s", check, got)
+		}
+	}
+	script := all[*corev1.ConfigMap](examples(t)["doctor-problem-detector.yaml"])["ConfigMap kube-system/roce-doctor"].Data["check.sh"]
+	for _, check := range []string{"modules", "rails"} {
+		if got := ignored(script); !strings.Contains(got, ","+check+",") {
+			t.Errorf("on nodes without NICs, %s is not ignored: %s", check, got)
 		}
 	}
 }
