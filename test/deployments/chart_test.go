@@ -288,11 +288,14 @@ func TestASecurityContextConstraintIsForTheAccountOfThePods(t *testing.T) {
 		"scc: privileged\nserviceAccount: {create: true, name: rails}": "rails",
 		"scc: privileged\nserviceAccount: {name: theirs}":              "theirs",
 	} {
-		o, err := template(t, values(t, text))
+		o, err := render(t, values(t, text))
 		must(t, err)
 		pod := daemonSet(t, o).Spec.Template.Spec
 		if pod.ServiceAccountName != name || *pod.AutomountServiceAccountToken {
 			t.Errorf("%s: the pod's account is %q, with a token or without", text, pod.ServiceAccountName)
+		}
+		if test := all[*corev1.Pod](o)["Pod kube-system/roce-k8s-test"]; test == nil || test.Spec.ServiceAccountName != name {
+			t.Errorf("%s: the pod of helm test has another account: %+v", text, test)
 		}
 		accounts := all[*corev1.ServiceAccount](o)
 		if account := accounts["ServiceAccount kube-system/"+name]; len(accounts) > 0 && (account == nil || *account.AutomountServiceAccountToken) {
