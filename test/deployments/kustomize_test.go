@@ -177,7 +177,9 @@ func TestTheContainerThatMayEnterNamespacesSeesAsLittleAsPossible(t *testing.T) 
 	if !strings.HasPrefix(socket, "--counters-socket=") || !slices.Contains(counters.Args, socket) {
 		t.Errorf("one asks at %s, the other serves %v", socket, counters.Args)
 	}
+	namespaces := map[string]bool{} // where records say that they are
 	for _, m := range counters.VolumeMounts {
+		namespaces[m.MountPath] = m.Name == "netns"
 		switch {
 		case m.Name == "counters" && !m.ReadOnly:
 		case m.Name == "state" && m.ReadOnly:
@@ -185,5 +187,8 @@ func TestTheContainerThatMayEnterNamespacesSeesAsLittleAsPossible(t *testing.T) 
 		default:
 			t.Errorf("it mounts %+v", m)
 		}
+	}
+	if !namespaces["/var/run/netns"] || !namespaces["/run/netns"] {
+		t.Errorf("it does not see all namespaces: %+v", counters.VolumeMounts)
 	}
 }
