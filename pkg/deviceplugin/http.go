@@ -95,10 +95,18 @@ func listen(ctx context.Context, network, address string, access Access, log *sl
 	if access.TLSDir == "" {
 		return l, nil
 	}
+	var mu sync.Mutex // guards said: each client has a goroutine
+	said := logging.Once{}
 	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		c, err := access.config()
+		failure := ""
 		if err != nil {
-			log.Warn("a client of the metrics is turned away", "err", err)
+			failure = err.Error()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if said.News("files", failure) && err != nil {
+			log.Warn("clients of the metrics are turned away", "err", err)
 		}
 		return c, err
 	}}), nil
