@@ -49,6 +49,7 @@ func asked(e parser.Expr) (metrics []metric) {
 // netdevs, whose statistics come by netlink and ethtool. These are the kernel's
 // names.
 var elsewhere = []string{
+	"up", // Prometheus's own
 	// struct rtnl_link_stats64 in include/uapi/linux/if_link.h.
 	"rdma_netdev_rx_bytes_total", "rdma_netdev_tx_bytes_total", "rdma_netdev_rx_dropped_total", "rdma_netdev_tx_dropped_total",
 	// rxe_counter_descs in drivers/infiniband/sw/rxe/rxe_hw_counters.c, Linux 6.12.
