@@ -70,20 +70,26 @@ func TestAnAddressOfZerosIsNone(t *testing.T) {
 
 // Drivers are asked from several goroutines, as some of them may hang.
 func TestAllWhoAskAtOnceGetOneSocket(t *testing.T) {
-	n, err := CurrentNamespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
-	var asking sync.WaitGroup
-	got := make([]int, 64)
-	for i := range got {
-		asking.Go(func() { got[i], _ = n.ioctlSocket() })
-	}
-	asking.Wait()
-	for _, fd := range got {
-		if fd < 0 || fd != got[0] {
-			t.Fatalf("sockets %v", got)
+	for range 200 {
+		n, err := CurrentNamespace()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asking sync.WaitGroup
+		now, got := make(chan struct{}), make([]int, 8)
+		for i := range got {
+			asking.Go(func() {
+				<-now
+				got[i], _ = n.ioctlSocket()
+			})
+		}
+		close(now)
+		asking.Wait()
+		n.Close()
+		for _, fd := range got {
+			if fd < 0 || fd != got[0] {
+				t.Fatalf("sockets %v", got)
+			}
 		}
 	}
 }
