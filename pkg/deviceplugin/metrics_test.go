@@ -68,6 +68,7 @@ func sick(name, netdev string) offer.Candidate {
 
 func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 	m := newMetrics("v1.2.3")
+	m.introduce(hcaGPU)
 	m.Registered(hcaGPU)
 	m.StreamOpened(hcaGPU)
 	m.StreamOpened(hcaGPU)
