@@ -85,13 +85,19 @@ func TestInTheLabTrafficCountsForThePodThatMakesIt(t *testing.T) {
 
 	// Both ends of one rail, and a NIC of another without traffic.
 	devices := map[string]string{}
-	for i, nic := range []string{"ens12np0", "ens22np0", "ens11np0"} {
+	nics := []string{"ens12np0", "ens22np0", "ens11np0"}
+	defer func() { // the tests that follow need them
+		for pod := range devices {
+			n.command("ip netns delete " + pod)
+		}
+		n.Until("the NICs are rescued", func() bool { return strings.Count(n.Logs.String(), "rescued a NIC") == len(devices) })
+	}()
+	for i, nic := range nics {
 		pod, ifName := []string{"one", "two", "idle"}[i], fmt.Sprintf("net%d", i)
 		d, err := deviceOf(nic)
 		n.Must(err)
-		devices[pod] = d.Name
 		n.command("ip netns add " + pod)
-		defer n.command("ip netns delete " + pod)
+		devices[pod] = d.Name
 		n.moveToPod(host, nic, pod, ifName)
 		n.command(fmt.Sprintf("ip -n %s address add 172.31.0.%d/24 dev %s", pod, i+1, ifName))
 	}
