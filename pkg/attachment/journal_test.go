@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -368,6 +369,9 @@ func TestARefusalHoldsForThePodAndForThisBoot(t *testing.T) {
 	must(t, j.Refuse(pod, "renumbered"))
 	must(t, j.Refuse(attachment.Pod{UID: "../out"}, "no UID"))
 	must(t, j.Refuse(attachment.Pod{}, "no UID"))
+	if _, err := os.Lstat(filepath.Join(dir, "out")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file beside the refusals: %v", err)
+	}
 	next := open(t, dir, "boot-2")
 	for _, tt := range []struct {
 		journal *attachment.Journal

@@ -3,8 +3,12 @@ package attachment_test
 import (
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"slices"
 	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -35,5 +39,38 @@ func TestIfupdownIsCalledForANICUnderItsOwnNameOnly(t *testing.T) {
 				t.Errorf("called for %v, want %v", called, want)
 			}
 		})
+	}
+}
+
+// Of such a veth the peer says nothing: the host has no link of that ifindex, or
+// another.
+func TestAVethWhosePeerIsNotTheHostsComesBackFromWhereverItIs(t *testing.T) {
+	host := node.NewHost(t)
+	node.AddNIC(t, host, "nic0")
+	peer, err := netlink.LinkByName("nic0w")
+	must(t, err)
+	away, err := netns.New()
+	must(t, err)
+	defer away.Close()
+	elsewhere, err := netns.New()
+	must(t, err)
+	defer elsewhere.Close()
+	process := exec.Command("sleep", "60") // in the namespace of this thread
+	must(t, process.Start())
+	defer func() { _, _ = process.Process.Kill(), process.Wait() }()
+	must(t, netns.Set(host.NS))
+	must(t, netlink.LinkSetNsFd(peer, int(away)))
+	nic, err := host.LinkNamed("nic0")
+	must(t, err)
+	must(t, netlink.LinkSetNsFd(nic, int(elsewhere)))
+
+	r := record("c1")
+	r.Step, r.NIC.Netdev = attachment.Attached, netdev.IdentityOf(nic)
+	j := open(t, t.TempDir(), "boot-1")
+	must(t, j.Write(r))
+	w := attachment.Returner{Journal: j, Host: host, Log: slog.New(slog.DiscardHandler)}
+	must(t, w.Return(t.Context(), r))
+	if link, err := host.LinkNamed(r.Host.Name); link == nil || err != nil || !r.NIC.Netdev.LowerAway {
+		t.Errorf("on the host: %v, %v; it was %+v", link, err, r.NIC.Netdev)
 	}
 }
