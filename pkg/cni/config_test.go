@@ -16,6 +16,7 @@ func TestABadConfigurationIsExplainedInJSONsWords(t *testing.T) {
 		`[]`:                                                `it is a list; it must be an object`,
 		`{"device":"x","vlanTrunkConfiguration":true}`:      `unknown key "vlanTrunkConfiguration"; take it out`,
 		`{"device":"x","sourceRouting":{"table":254}}`:      `"sourceRouting" has table 254, which the kernel reserves`,
+		`{"device":"x","sourceRouting":{"table":255}}`:      `"sourceRouting" has table 255, which the kernel reserves`,
 		`{"device":"x","sourceRouting":{"priority":32767}}`: `use one below 32766`,
 		`{"device":"x","rdmaMod":"shared"}`:                 `unknown key "rdmaMod"; did you mean "rdmaMode"?`,
 	} {
