@@ -2,9 +2,11 @@ package inventory
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
@@ -94,5 +96,18 @@ func TestAMemoryThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	n.look(i) // without news
 	if _, err := os.Stat(n.State() + "/device-plugin.json"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMemoryHasTheNamesByWhichADeviceWasAlsoCalled(t *testing.T) {
+	const boot = "11111111-0000-0000-0000-000000000000"
+	n := newTestNode(t)
+	n.Must(os.MkdirAll(n.State(), 0o700))
+	openMemory(n.State(), boot, n.Log()).keep([]Device{{
+		Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}, AltNames: []string{"rail1"}, Masters: []string{"bond0"},
+	}})
+	kept := openMemory(n.State(), boot, n.Log()).all()
+	if len(kept) != 1 || !slices.Equal(kept[0].AltNames, []string{"rail1"}) || !slices.Equal(kept[0].Masters, []string{"bond0"}) {
+		t.Errorf("%+v", kept)
 	}
 }

@@ -29,6 +29,7 @@ func TestWhatWasTakenAwayOnPurposeLeavesAndWhatDiedStays(t *testing.T) {
 		"a NIC gets another driver":         {func(n testNode) error { return n.Bind(nic, "vfio-pci") }, 0},
 		"a NIC is pulled":                   {func(n testNode) error { return n.Unplug(nic) }, 1},
 		"a Soft-RoCE device is elsewhere":   {func(n testNode) error { return n.Unplug(soft) }, 1},
+		"a NIC loses its driver":            {func(n testNode) error { return n.Unbind(nic) }, 1},
 		"a driver makes no device any more": {func(n testNode) error { return n.Bind(nic, nic.Driver) }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
