@@ -492,7 +492,7 @@ func TestAStreamThatDoesNotComeIsAnsweredByANewSocket(t *testing.T) {
 func TestAStreamThatEndsIsAnsweredByANewSocket(t *testing.T) {
 	n := newNode(t)
 	r := n.registrar(nil)
-	n.run(newUnits(name, 8))
+	p := n.run(newUnits(name, 8))[0]
 	first := n.next(r)
 	ctx, hangUp := context.WithCancel(n.ctx)
 	stream, err := n.dial(first.Endpoint).ListAndWatch(ctx, &pluginapi.Empty{})
@@ -502,9 +502,27 @@ func TestAStreamThatEndsIsAnsweredByANewSocket(t *testing.T) {
 	if m, err := stream.Recv(); err != nil || len(m.Devices) != 8 {
 		t.Fatalf("got %v %v", m, err)
 	}
+	n.until("it is ready", p.Ready)
 	hangUp()
 	if second := n.next(r); second.Endpoint == first.Endpoint {
 		t.Errorf("%s twice", first.Endpoint)
+	}
+	if p.Ready() {
+		t.Error("it is ready, and nobody listens")
+	}
+}
+
+// A channel that is closed is ready for ever.
+func TestAStreamIsNewsOnce(t *testing.T) {
+	n := newNode(t)
+	k := n.kubelet()
+	p := n.run(newUnits(name, 8))[0]
+	n.wait(k, name, 8)
+	n.until("it is ready", p.Ready)
+	p.ready.Store(false)
+	time.Sleep(50 * time.Millisecond)
+	if p.Ready() {
+		t.Error("it learns of the same stream again")
 	}
 }
 
