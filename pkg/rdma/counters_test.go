@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -17,6 +19,7 @@ func TestCountersAreReadWithThePortsThatTheyAreOf(t *testing.T) {
 	h := sysfs.MLX5(0)
 	must(t, tree.Add(h))
 	must(t, tree.SetCounter(h, "counters/port_xmit_data", "1000"))
+	must(t, tree.SetCounter(h, "counters/port_rcv_data", "2000"))
 	must(t, tree.SetCounter(h, "hw_counters/out_of_sequence", "18446744073709551615"))
 	must(t, tree.SetCounter(h, "../../hw_counters/of_the_device", "5"))
 	must(t, tree.SetPort(h, "INIT", "Polling"))
@@ -29,8 +32,11 @@ func TestCountersAreReadWithThePortsThatTheyAreOf(t *testing.T) {
 		Firmware: "28.39.1002", Counters: []netdev.Counter{{Name: "of_the_device", Value: 5}},
 		Ports: []rdma.PortCounts{{
 			Number: 1, LinkLayer: "Ethernet", State: "INIT", StateNumber: 2, PhysState: "Polling", Rate: 2.5e9,
-			Counters: []netdev.Counter{{Name: "port_xmit_data_bytes", Value: 4000}, {Name: "out_of_sequence", Value: 1<<64 - 1}},
+			Counters: []netdev.Counter{{Name: "out_of_sequence", Value: 1<<64 - 1}, {Name: "port_rcv_data_bytes", Value: 8000}, {Name: "port_xmit_data_bytes", Value: 4000}},
 		}},
+	}
+	for _, p := range got.Ports { // in the order of the folder
+		slices.SortFunc(p.Counters, func(a, b netdev.Counter) int { return strings.Compare(a.Name, b.Name) })
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
