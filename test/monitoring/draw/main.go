@@ -148,7 +148,7 @@ func page(dashboard, uplot string, out io.Writer) error {
 // ask asks a panel's queries.
 func (p *panel) ask(begin, end time.Time) error {
 	for _, target := range p.Targets {
-		expr := strings.NewReplacer("$__rate_interval", "20s", "$instance", ".*", "$rail", ".+", "$pod", ".*", "[1h]", "[1m]").Replace(target.Expr)
+		expr := strings.NewReplacer("$__rate_interval", "40s", "$instance", ".*", "$rail", ".+", "$pod", ".*", "[1h]", "[1m]").Replace(target.Expr)
 		var a answer
 		kind, at := "query_range", end
 		if p.Type == "table" {
@@ -204,7 +204,7 @@ func ask(kind, expr string, begin, end time.Time, a *answer) error {
 	} else {
 		v.Set("start", fmt.Sprint(begin.Unix()))
 		v.Set("end", fmt.Sprint(end.Unix()))
-		v.Set("step", "2")
+		v.Set("step", "5")
 	}
 	response, err := http.Get(prometheus + kind + "?" + v.Encode())
 	if err != nil {

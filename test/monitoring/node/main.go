@@ -246,7 +246,7 @@ func (n *node) release(p *pod) {
 }
 
 // talk has two pods exchange messages on all rails that they share, a little every
-// two seconds: all of the machine's processors are emulated, and a benchmark
+// five seconds: all of the machine's processors are emulated, and a benchmark
 // would leave none for the device plugins.
 func talk(ctx context.Context, pods [2]*pod, length time.Duration, size int) {
 	ctx, cancel := context.WithTimeout(ctx, length)
@@ -266,7 +266,7 @@ func talk(ctx context.Context, pods [2]*pod, length time.Duration, size int) {
 				return
 			}
 			// The server may not listen yet.
-			client := fmt.Sprintf("while :; do ip netns exec %s ibv_rc_pingpong %s %s 172.31.%d.1 || :; sleep 2; done", pods[1].name, two, common, rail)
+			client := fmt.Sprintf("while :; do ip netns exec %s ibv_rc_pingpong %s %s 172.31.%d.1 || :; sleep 5; done", pods[1].name, two, common, rail)
 			calls := exec.CommandContext(ctx, "bash", "-c", client)
 			calls.WaitDelay = time.Second
 			if err := calls.Run(); ctx.Err() == nil {
