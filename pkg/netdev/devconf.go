@@ -53,22 +53,21 @@ func numbersIn(data []byte) []int32 {
 	return list
 }
 
-// ipv4Changes is the attribute that makes the IPv4 half of now that of d, nil
-// if they are equal. It takes NET_ADMIN and no file (inet_set_link_af).
-func (d *Devconf) ipv4Changes(now *Devconf) *nl.RtAttr {
+// ipv4Changes are the numbers that make the IPv4 half of now that of d, each for
+// inIPv4. It takes NET_ADMIN and no file (inet_set_link_af).
+func (d *Devconf) ipv4Changes(now *Devconf) (changes []*nl.RtAttr) {
 	const multicastForwarding = 1 // set by a routing daemon, see ip(7)
-	list := attribute(unix.IFLA_INET_CONF)
-	changed := false
 	for i, value := range d.IPv4 {
 		if i < len(now.IPv4) && value != now.IPv4[i] && i != multicastForwarding {
-			list.AddRtAttr(i+1, nl.Uint32Attr(uint32(value)))
-			changed = true
+			changes = append(changes, nl.NewRtAttr(i+1, nl.Uint32Attr(uint32(value))))
 		}
 	}
-	if !changed {
-		return nil
-	}
-	return attribute(unix.IFLA_AF_SPEC, attribute(unix.AF_INET, list))
+	return changes
+}
+
+// inIPv4 is the attribute of a link that sets such numbers.
+func inIPv4(numbers ...*nl.RtAttr) *nl.RtAttr {
+	return attribute(unix.IFLA_AF_SPEC, attribute(unix.AF_INET, attribute(unix.IFLA_INET_CONF, numbers...)))
 }
 
 // ipv6Names are the files of the IPv6 half, by index; "" for what is not a

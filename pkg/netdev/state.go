@@ -275,9 +275,10 @@ func (n *Namespace) open(ctx context.Context, back netlink.Link, s State, log *s
 }
 
 // restoreSettings is one message, if anything differs at all. What the kernel does
-// not take must not keep the rest from being set.
+// not take must not keep the rest from being set: newer ones have bounds for a
+// message that a file of sysctl does not have.
 func (n *Namespace) restoreSettings(back netlink.Link, s State, answer []byte) error {
-	var changes []*nl.RtAttr
+	var changes, ipv4 []*nl.RtAttr
 	if s.Settings != nil {
 		changes = s.Settings.changes(settingsOf(answer))
 		if kind := s.Settings.kindChange(answer); kind != nil {
@@ -285,15 +286,17 @@ func (n *Namespace) restoreSettings(back netlink.Link, s State, answer []byte) e
 		}
 	}
 	if s.Devconf != nil {
-		if ipv4 := s.Devconf.ipv4Changes(devconfOf(answer)); ipv4 != nil {
-			changes = append(changes, ipv4)
-		}
+		ipv4 = s.Devconf.ipv4Changes(devconfOf(answer))
 	}
-	if len(changes) == 0 {
+	together := changes
+	if len(ipv4) > 0 {
+		together = append(slices.Clip(changes), inIPv4(ipv4...))
+	}
+	if len(together) == 0 || n.Apply(back.Attrs().Index, Change{Settings: together}) == nil {
 		return nil
 	}
-	if n.Apply(back.Attrs().Index, Change{Settings: changes}) == nil {
-		return nil
+	for _, number := range ipv4 {
+		changes = append(changes, inIPv4(number))
 	}
 	var errs []error
 	for _, c := range changes {

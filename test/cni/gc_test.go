@@ -23,7 +23,7 @@ func TestGCReleasesAllThatIsNotValidAndNothingElse(t *testing.T) {
 	}
 	r.gc(r.config(rails[0], map[string]any{"name": "roce-net1", "ipam": nil, "cni.dev/valid-attachments": valid}))
 	for ifName, kept := range map[string]bool{"net1": false, "net2": true, "net3": false, "net4": true, "net5": false} {
-		if is := strings.Contains(p.exec("ip", "-br", "link"), ifName+"@"); is != kept {
+		if is := strings.Contains(p.exec("ip", "-o", "link"), " "+ifName+map[bool]string{false: "@", true: ":"}[inLab()]); is != kept {
 			t.Errorf("%s is in the pod: %v", ifName, is)
 		}
 	}

@@ -91,3 +91,26 @@ func interfaceSysctls(t *testing.T, nic string) map[string]string {
 func sysctlFile(path, nic string) string {
 	return "/proc/sys/net/" + strings.ReplaceAll(path, "NIC", nic)
 }
+
+// A file takes numbers that newer kernels refuse in a message (2 for a switch).
+func TestASysctlThatCannotComeBackKeepsNoOtherFromIt(t *testing.T) {
+	r := newRig(t, 1)
+	nic := rails[0]
+	want := map[string]string{"ipv4/conf/NIC/arp_filter": "1", "ipv4/conf/NIC/tag": "7"}
+	for path, value := range map[string]string{"ipv4/conf/NIC/send_redirects": "2", "ipv4/conf/NIC/arp_filter": "1", "ipv4/conf/NIC/tag": "7"} {
+		file := sysctlFile(path, nic)
+		fresh, err := os.ReadFile(file)
+		must(t, err)
+		must(t, os.WriteFile(file, []byte(value), 0))
+		t.Cleanup(func() { _ = os.WriteFile(file, fresh, 0) }) // the lab's NICs outlive the test
+	}
+	p, config := r.pod(), r.config(nic, map[string]any{"ipam": nil})
+	p.add("net1", config)
+	p.del("net1", config)
+	have := interfaceSysctls(t, nic)
+	for path, value := range want {
+		if have[path] != value {
+			t.Errorf("%s is %s, was %s", path, have[path], value)
+		}
+	}
+}
