@@ -72,12 +72,6 @@ func (n *Namespace) Connections(ctx context.Context, address netip.Addr) ([]Conn
 	return connections, nil
 }
 
-// raw is a part of a message as it is sent.
-type raw []byte
-
-func (r raw) Len() int          { return len(r) }
-func (r raw) Serialize() []byte { return r }
-
 // inetDiagRequest asks for a family's TCP sockets, connected or listening, with a
 // local address: a struct inet_diag_req_v2, and a program of one instruction by
 // which the kernel leaves out the others (inet_diag_bc_run). An IPv4 address is

@@ -37,6 +37,8 @@ type ETS struct {
 const (
 	dcbGet = 21 // DCB_CMD_IEEE_GET
 
+	sizeofDCBMsg = 4 // struct dcbmsg: family, command and padding
+
 	dcbName     = 1  // DCB_ATTR_IFNAME
 	dcbIEEE     = 13 // DCB_ATTR_IEEE
 	dcbETS      = 1  // DCB_ATTR_IEEE_ETS
@@ -47,17 +49,11 @@ const (
 	dcbSelectorDSCP = 5 // IEEE_8021QAZ_APP_SEL_DSCP
 )
 
-// A dcbMessage is struct dcbmsg: family, command and padding.
-type dcbMessage [4]byte
-
-func (m dcbMessage) Len() int          { return len(m) }
-func (m dcbMessage) Serialize() []byte { return m[:] }
-
 // DCB asks a netdev's driver for it. It is nil where the driver or the kernel has
 // none (dcb_doit in net/dcb/dcbnl.c); it takes no privilege.
 // Equivalent to: `dcb ets show dev $name`, `dcb pfc show`, `dcb app show`.
 func (n *Namespace) DCB(name string) (*DCB, error) {
-	answers, err := n.route.Request(unix.RTM_GETDCB, 0, dcbMessage{unix.AF_UNSPEC, dcbGet}, nl.NewRtAttr(dcbName, nl.ZeroTerminated(name)))
+	answers, err := n.route.Request(unix.RTM_GETDCB, 0, raw{unix.AF_UNSPEC, dcbGet, sizeofDCBMsg - 1: 0}, nl.NewRtAttr(dcbName, nl.ZeroTerminated(name)))
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}
@@ -71,7 +67,7 @@ func (n *Namespace) DCB(name string) (*DCB, error) {
 }
 
 func parseDCB(answer []byte) *DCB {
-	ieee := valueAt(answer[min(len(dcbMessage{}), len(answer)):], dcbIEEE)
+	ieee := valueAt(answer[min(sizeofDCBMsg, len(answer)):], dcbIEEE)
 	d := &DCB{DSCP: map[uint16]uint8{}}
 	if pfc := valueAt(ieee, dcbPFC); len(pfc) > 1 { // struct ieee_pfc: capabilities, the bits
 		d.PFC = &[Priorities]bool{}

@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink"
@@ -49,3 +50,22 @@ func (n *Namespace) namespaceNumbers(ctx context.Context) ([]int32, error) {
 
 // behindRtgenmsg are the attributes of an answer to RTM_GETNSID.
 func behindRtgenmsg(answer []byte) []byte { return answer[unix.NLMSG_ALIGNTO:] } // it is padded
+
+// linksIn lists the links of the namespace with a number in this one, none if
+// it has ended. known is false where the kernel does not know the question, and
+// has listed the links of this namespace.
+func (n *Namespace) linksIn(ctx context.Context, number int32) (answers [][]byte, known bool, err error) {
+	answers, err = n.listLinks(ctx, targetNamespace(number))
+	if errors.Is(err, unix.EINVAL) {
+		return nil, true, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("list links in the namespace with number %d in %s: %w", number, n.Path, err)
+	}
+	known = len(answers) == 0 || len(valueAt(ofLink(answers[0]), unix.IFLA_TARGET_NETNSID)) > 0
+	return answers, known, nil
+}
+
+func targetNamespace(number int32) *nl.RtAttr {
+	return nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number)))
+}

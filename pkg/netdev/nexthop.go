@@ -24,7 +24,7 @@ type nexthop struct {
 // net.ipv4.nexthop_compat_mode=0, usual with routing daemons, the kernel tells
 // nothing but their IDs (fib_dump_info, rt6_fill_node).
 func (n *Namespace) resolve(ctx context.Context, routes []Way) error {
-	answers, err := n.list(ctx, unix.RTM_GETNEXTHOP, nhmsg{})
+	answers, err := n.list(ctx, unix.RTM_GETNEXTHOP, make(raw, sizeofNhmsg))
 	if err != nil {
 		return fmt.Errorf("list the next hops in %s: %w", n.Path, err)
 	}
@@ -51,20 +51,16 @@ func (n *Namespace) resolve(ctx context.Context, routes []Way) error {
 	return nil
 }
 
-// nhmsg is an empty struct nhmsg of <linux/nexthop.h>: all objects are meant.
-type nhmsg struct{}
-
-const nhmsgSize = 8
-
-func (nhmsg) Len() int          { return nhmsgSize }
-func (nhmsg) Serialize() []byte { return make([]byte, nhmsgSize) }
+// sizeofNhmsg is that of struct nhmsg of <linux/nexthop.h>; an empty one means all
+// objects.
+const sizeofNhmsg = 8
 
 // nexthopIn reads an object and its ID.
 func nexthopIn(answer []byte) (id uint32, hop nexthop) {
-	if len(answer) < nhmsgSize {
+	if len(answer) < sizeofNhmsg {
 		return 0, hop
 	}
-	for kind, value := range Attributes(answer[nhmsgSize:]) {
+	for kind, value := range Attributes(answer[sizeofNhmsg:]) {
 		switch kind {
 		case unix.NHA_ID:
 			id, _ = number32(value)

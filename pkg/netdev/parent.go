@@ -55,15 +55,9 @@ func permanentAddress(fd int, name string) net.HardwareAddr {
 		command, size uint32
 		address       [longest]byte
 	}{command: unix.ETHTOOL_GPERMADDR, size: longest}
-	request := struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte // the union's longest member has 24
-	}{data: unsafe.Pointer(&answer)}
-	copy(request.name[:unix.IFNAMSIZ-1], name)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+	err := ethtoolIoctl(fd, name, unsafe.Pointer(&answer))
 	address := net.HardwareAddr(answer.address[:min(answer.size, longest)])
-	if errno != 0 || !slices.ContainsFunc(address, nonZero) {
+	if err != nil || !slices.ContainsFunc(address, nonZero) {
 		return nil
 	}
 	return address

@@ -79,6 +79,12 @@ func newSocket(protocol int) (*Socket, error) {
 // Close closes the socket.
 func (s *Socket) Close() { _ = unix.Close(s.fd) }
 
+// raw is a part of a message as it is sent.
+type raw []byte
+
+func (r raw) Len() int          { return len(r) }
+func (r raw) Serialize() []byte { return r }
+
 // Request sends one message and returns what the kernel answers. For a list
 // that changed while the kernel wrote it, the error is
 // netlink.ErrDumpInterrupted, and what there is of the list is returned with

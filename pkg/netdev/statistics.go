@@ -3,7 +3,6 @@ package netdev
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink"
@@ -157,25 +156,6 @@ func (r *StatisticsReader) parse(answer []byte) []Counter {
 		statistics = append(statistics, Counter{name, binary.NativeEndian.Uint64(numbers[8*i:])})
 	}
 	return statistics
-}
-
-// linksIn lists the links of the namespace with a number in this one, none if
-// it has ended. known is false where the kernel does not know the question, and
-// has listed the links of this namespace.
-func (n *Namespace) linksIn(ctx context.Context, number int32) (answers [][]byte, known bool, err error) {
-	answers, err = n.listLinks(ctx, targetNamespace(number))
-	if errors.Is(err, unix.EINVAL) {
-		return nil, true, nil
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("list links in the namespace with number %d in %s: %w", number, n.Path, err)
-	}
-	known = len(answers) == 0 || len(valueAt(ofLink(answers[0]), unix.IFLA_TARGET_NETNSID)) > 0
-	return answers, known, nil
-}
-
-func targetNamespace(number int32) *nl.RtAttr {
-	return nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(number)))
 }
 
 // IsAway tells whether a link of another namespace is a netdev of hardware.
