@@ -9,14 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -196,22 +195,8 @@ const longestReadings = 8 << 20
 
 // AskEntrant asks the entrant that serves a unix socket.
 func AskEntrant(socket string) func(context.Context) (Readings, error) {
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}
 	return func(ctx context.Context) (Readings, error) {
-		// The host in the URL does not matter: the socket is the address.
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://entrant/", nil)
-		if err != nil {
-			return nil, err
-		}
-		response, err := client.Do(request)
-		if invented := (*url.Error)(nil); errors.As(err, &invented) {
-			err = invented.Err
-		}
+		response, err := endpoint.Unix(socket).Ask(ctx, http.MethodGet, "/", nil)
 		if err != nil {
 			return nil, fmt.Errorf("ask the container that reads there: %w", err)
 		}

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
+
+	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
 )
 
 // Probe asks the instance that serves a unix socket for /healthz or /readyz;
@@ -28,21 +28,7 @@ func Forget(ctx context.Context, socket, device string) error {
 
 // ask asks the instance that serves a unix socket; a bad answer is the error.
 func ask(ctx context.Context, socket, method, path, body string) error {
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}
-	// The host in the URL does not matter: the socket is the address.
-	request, err := http.NewRequestWithContext(ctx, method, "http://instance/"+strings.TrimPrefix(path, "/"), strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if invented := (*url.Error)(nil); errors.As(err, &invented) {
-		err = invented.Err // names the socket, and not a URL that nobody wrote
-	}
+	response, err := endpoint.Unix(socket).Ask(ctx, method, path, strings.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("no instance answers: %w", err)
 	}

@@ -8,13 +8,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
 )
 
 // A Plugin is what the device plugin says of itself.
@@ -55,24 +56,24 @@ const longestMetrics = 16 << 20 // bytes
 func askPlugin(ctx context.Context, o Options) (*Plugin, error) {
 	ctx, cancel := context.WithTimeout(ctx, longestAnswer)
 	defer cancel()
-	client, where, err := reach(o.MetricsAddress, o.ProbeSocket)
+	plugin, err := reach(o.MetricsAddress, o.ProbeSocket)
 	if err != nil {
 		return nil, err
 	}
-	code, text, err := get(ctx, client, "/metrics")
+	code, text, err := get(ctx, plugin, "/metrics")
 	if err == nil && code != http.StatusOK {
 		err = fmt.Errorf("status %d", code)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("it does not answer at %s: %w", where, err)
+		return nil, fmt.Errorf("it does not answer at %s: %w", plugin.Address, err)
 	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil || families[prefix+"build_info"] == nil {
-		return nil, errors.Join(fmt.Errorf("what answers at %s is no rdma-device-plugin", where), err)
+		return nil, errors.Join(fmt.Errorf("what answers at %s is no rdma-device-plugin", plugin.Address), err)
 	}
 	p := pluginOf(families)
-	code, text, err = get(ctx, client, "/readyz")
+	code, text, err = get(ctx, plugin, "/readyz")
 	switch {
 	case err != nil:
 		p.NotReady = err.Error()
@@ -82,34 +83,20 @@ func askPlugin(ctx context.Context, o Options) (*Plugin, error) {
 	return p, nil
 }
 
-// reach is a client for the device plugin, and the name of where that is.
-func reach(address, socket string) (client *http.Client, where string, err error) {
-	network, where := "unix", socket
-	if socket == "" {
-		network, where = "tcp", address
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, "", fmt.Errorf("it serves no metrics that could be asked for (--metrics-address %q, no --probe-socket)", address)
-		}
-		where = net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)
+// reach is where the device plugin serves.
+func reach(address, socket string) (endpoint.Endpoint, error) {
+	if socket != "" {
+		return endpoint.Unix(socket), nil
 	}
-	return &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, where)
-		},
-	}}, where, nil
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return endpoint.Endpoint{}, fmt.Errorf("it serves no metrics that could be asked for (--metrics-address %q, no --probe-socket)", address)
+	}
+	return endpoint.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)}, nil
 }
 
-func get(ctx context.Context, client *http.Client, path string) (code int, body string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://instance"+path, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	response, err := client.Do(request)
-	if invented := (*url.Error)(nil); errors.As(err, &invented) {
-		err = invented.Err // not a URL that nobody wrote
-	}
+func get(ctx context.Context, from endpoint.Endpoint, path string) (code int, body string, err error) {
+	response, err := from.Ask(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return 0, "", err
 	}
