@@ -1,7 +1,6 @@
 package deployments
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
@@ -11,9 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/engine"
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,6 +17,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/roce-k8s/roce-k8s/test/deployments/helm"
 )
 
 const chartDir = folder + "chart/roce-k8s"
@@ -45,24 +43,11 @@ func template(t *testing.T, v map[string]any) (objects, error) {
 // render is that with the hooks.
 func render(t *testing.T, v map[string]any) (objects, error) {
 	t.Helper()
-	chart, err := loader.Load(chartDir)
-	must(t, err)
-	release := chartutil.ReleaseOptions{Name: "roce-k8s", Namespace: "kube-system", Revision: 1, IsInstall: true}
-	rendering, err := chartutil.ToRenderValues(chart, v, release, chartutil.DefaultCapabilities)
+	manifests, err := helm.Template(chartDir, v)
 	if err != nil {
 		return nil, err
 	}
-	files, err := engine.Render(chart, rendering)
-	if err != nil {
-		return nil, err
-	}
-	var manifests bytes.Buffer
-	for name, text := range files {
-		if strings.HasSuffix(name, ".yaml") {
-			manifests.WriteString("\n---\n" + text)
-		}
-	}
-	return decode(t, manifests.Bytes()), nil
+	return decode(t, []byte(manifests)), nil
 }
 
 func TestTheChartSaysWhatKustomizeSays(t *testing.T) {

@@ -7,15 +7,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 
-	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/engine"
 	"helm.sh/helm/v3/pkg/strvals"
+
+	"github.com/roce-k8s/roce-k8s/test/deployments/helm"
 )
 
 func main() {
@@ -30,31 +26,16 @@ func main() {
 }
 
 func render(w io.Writer, folder string, sets []string) error {
-	chart, err := loader.Load(folder)
-	if err != nil {
-		return err
-	}
 	values := map[string]any{}
 	for _, set := range sets {
 		if err := strvals.ParseInto(set, values); err != nil {
 			return err
 		}
 	}
-	release := chartutil.ReleaseOptions{Name: "roce-k8s", Namespace: "kube-system", Revision: 1, IsInstall: true}
-	rendering, err := chartutil.ToRenderValues(chart, values, release, chartutil.DefaultCapabilities)
+	manifests, err := helm.Template(folder, values)
 	if err != nil {
 		return err
 	}
-	files, err := engine.Render(chart, rendering)
-	if err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if strings.HasSuffix(name, ".yaml") {
-			if _, err := fmt.Fprintf(w, "---\n%s\n", files[name]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	_, err = io.WriteString(w, manifests)
+	return err
 }
