@@ -1,14 +1,8 @@
 package deviceplugin
 
 import (
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"google.golang.org/grpc"
-	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/counters"
@@ -72,13 +66,7 @@ func TestCountersAreToldWithThePodThatHasTheNIC(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	n.Must(n.AddCounters(7, node.Eight()...))
 	n.Write("config.json", guide(1))
-	n.Must(os.MkdirAll(filepath.Join(n.Dir, "pod-resources"), 0o755))
-	l, err := net.Listen("unix", PodResourcesSocket(n.Dir))
-	n.Must(err)
-	pods := grpc.NewServer()
-	podresources.RegisterPodResourcesListerServer(pods, lister{})
-	go func() { _ = pods.Serve(l) }()
-	t.Cleanup(pods.Stop)
+	n.servePods()
 	n.Attach(rdma.Shared, node.Eight()[2])
 	o := n.options()
 	o.MetricsAddress = freeAddress(t)

@@ -46,16 +46,22 @@ func (lister) List(context.Context, *podresources.ListPodResourcesRequest) (*pod
 	}}}, nil
 }
 
-func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
-	n := newTestNode(t, node.Eight()...)
-	n.Write("config.json", guide(1))
+// servePods is the kubelet's socket with the pods of a lister.
+func (n *testNode) servePods() {
+	n.Helper()
 	n.Must(os.MkdirAll(filepath.Join(n.Dir, "pod-resources"), 0o755))
 	l, err := net.Listen("unix", PodResourcesSocket(n.Dir))
 	n.Must(err)
 	pods := grpc.NewServer()
 	podresources.RegisterPodResourcesListerServer(pods, lister{})
 	go func() { _ = pods.Serve(l) }()
-	t.Cleanup(pods.Stop)
+	n.Cleanup(pods.Stop)
+}
+
+func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(1))
+	n.servePods()
 
 	o := n.options()
 	o.MetricsAddress, o.Version = freeAddress(t), "v1.2.3"
@@ -68,7 +74,7 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 	k := n.kubelet()
 	n.Until("it is ready", func() bool { status, _ := n.ask(o.MetricsAddress, "/readyz"); return status == 200 })
 	n.wait(k, hcaGPU, 8)
-	_, _, err = k.Allocate(hcaGPU, 1)
+	_, _, err := k.Allocate(hcaGPU, 1)
 	n.Must(err)
 	_, metrics := n.ask(o.MetricsAddress, "/metrics")
 	for _, line := range []string{
