@@ -245,6 +245,18 @@ func (j *Journal) SetAside(bad *BadFile) error {
 	return nil
 }
 
+// Aside lists the files that were set aside.
+func (j *Journal) Aside() (files []string, err error) {
+	for _, dir := range []string{recordsDir, copiesDir} {
+		found, err := filepath.Glob(filepath.Join(j.dir, dir, "*"+badSuffix+"*"))
+		if err != nil {
+			return nil, fmt.Errorf("list the journal: %w", err)
+		}
+		files = append(files, found...)
+	}
+	return files, nil
+}
+
 // moveAside renames a file or a folder. One takes the place of an earlier one, if
 // that can be: a folder with something in it stays.
 func moveAside(path string) (to string, err error) {

@@ -1,9 +1,6 @@
 package doctor
 
-import (
-	"path/filepath"
-	"time"
-)
+import "time"
 
 func journal(p *patient) (found []symptom, err error) {
 	if p.journal == nil {
@@ -23,11 +20,12 @@ func leftovers(p *patient) (found []symptom, err error) {
 	if p.journalErr != nil {
 		return nil, p.journalErr
 	}
-	for _, folder := range []string{"attachments", "copies"} {
-		files, _ := filepath.Glob(filepath.Join(p.StateDir, folder, "*.bad*"))
-		for _, file := range files {
-			found = append(found, symptom{where: file, what: "was set aside: it was no record"})
-		}
+	aside, err := p.journal.Aside()
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range aside {
+		found = append(found, symptom{where: file, what: "was set aside: it was no record"})
 	}
 	unwritten, err := p.journal.Unwritten()
 	for _, id := range unwritten {
