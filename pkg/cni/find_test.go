@@ -99,7 +99,7 @@ func TestOnlyASoftwareDeviceThatIsOptionalMayStayBehind(t *testing.T) {
 
 func TestTheAdviceOnTheRDMAModeIsTheKernelsNumber(t *testing.T) {
 	for mode, want := range map[rdma.Mode]int{rdma.Shared: 1, rdma.Exclusive: 0} {
-		if number := modeNumber(mode); number != want {
+		if number := mode.Parameter(); number != want {
 			t.Errorf("%s: netns_mode=%d", mode, number)
 		}
 	}

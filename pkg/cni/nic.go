@@ -213,7 +213,7 @@ func (o *operation) describe(claimed claim) (attachment.NIC, error) {
 		return nic, fail(codeRDMAMode, name, "find its RDMA device", err, "see the kernel log")
 	case c.RDMAMode != "" && c.RDMAMode != mode:
 		return nic, fail(codeRDMAMode, name, fmt.Sprintf("the configuration wants RDMA mode %s, but the node is in %s mode", c.RDMAMode, mode), nil,
-			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`, or leave out \"rdmaMode\"", modeNumber(c.RDMAMode)))
+			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`, or leave out \"rdmaMode\"", c.RDMAMode.Parameter()))
 	}
 	device, err := host.DeviceOf(o.Node, name)
 	switch {
@@ -277,12 +277,4 @@ func (o *operation) rdmaMode() (*rdma.Namespace, rdma.Mode, error) {
 	}
 	mode, err := host.Mode()
 	return host, mode, err
-}
-
-// modeNumber is ib_core's netns_mode parameter for a mode.
-func modeNumber(m rdma.Mode) int {
-	if m == rdma.Shared {
-		return 1
-	}
-	return 0
 }

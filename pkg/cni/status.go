@@ -125,7 +125,7 @@ func (o *operation) statusRDMA() error {
 		return fail(codeNotAvailable, "", "read the RDMA mode", err, "load the NIC's RDMA driver")
 	case o.config.RDMAMode != "" && o.config.RDMAMode != mode:
 		return fail(codeNotAvailable, "", fmt.Sprintf("the configuration wants RDMA mode %s, but the node is in %s mode", o.config.RDMAMode, mode), nil,
-			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`", modeNumber(o.config.RDMAMode)))
+			fmt.Sprintf("boot the node with `options ib_core netns_mode=%d`", o.config.RDMAMode.Parameter()))
 	}
 	return nil
 }

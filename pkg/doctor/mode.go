@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -36,13 +37,8 @@ func modeOf(value string) (rdma.Mode, bool) {
 	return "", false
 }
 
-// number is the parameter's value for a mode.
-func number(m rdma.Mode) string {
-	if m == rdma.Exclusive {
-		return "0"
-	}
-	return "1"
-}
+// number is the parameter's value for a mode, in words of a remedy.
+func number(m rdma.Mode) string { return strconv.Itoa(m.Parameter()) }
 
 func mode(p *patient) (found []symptom, err error) {
 	now, err := p.mode()

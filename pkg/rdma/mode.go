@@ -23,6 +23,15 @@ const (
 	Exclusive Mode = "exclusive"
 )
 
+// Parameter is the mode as ib_core's parameter netns_mode has it: whether
+// namespaces share devices.
+func (m Mode) Parameter() int {
+	if m == Shared {
+		return 1
+	}
+	return 0
+}
+
 // ErrNoSubsystem says that the kernel has no RDMA, or its module ib_core is
 // not loaded.
 var ErrNoSubsystem = errors.New("the kernel has no RDMA subsystem (is ib_core loaded?)")
