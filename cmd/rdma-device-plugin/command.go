@@ -48,7 +48,7 @@ func commands() []command {
 		{name: "status", does: "print who has which NIC and unit, what came back and what is owed",
 			flags: []flagGroup{ofNode, ofInstance, ofOutput}, run: printStatus},
 		{name: "doctor", arguments: "[NIC…]", does: "print what is wrong with the node, what it costs and what mends it", most: math.MaxInt,
-			flags: []flagGroup{ofNode, ofConfig, ofCNI, ofDoctor}, run: runDoctor, usage: exitBlind},
+			flags: []flagGroup{ofNode, ofConfig, ofInstance, ofCNI, ofDoctor}, run: runDoctor, usage: exitBlind},
 		{name: "selftest", arguments: "[NIC…]", does: "try the CNI plugin on one or two NICs and print a report", most: selftest.MostNICs,
 			flags: []flagGroup{ofNode, ofCNI}, run: runSelftest},
 		{name: "probe", arguments: "PATH", does: "ask the instance at --probe-socket for /healthz or /readyz", most: 1,

@@ -23,6 +23,9 @@ const (
 	exitBlind    = 3
 )
 
+// stdio is the standard stream in place of a file.
+const stdio = "-"
+
 // A doctorLine is the flags that the command doctor has to itself.
 type doctorLine struct {
 	json, brief   bool
@@ -33,6 +36,7 @@ type doctorLine struct {
 	kubeletConfig string
 	nfdFeatures   string
 	counters      string
+	bundle        string
 }
 
 func ofDoctor(line *commandLine, flags *flag.FlagSet) {
@@ -45,6 +49,7 @@ func ofDoctor(line *commandLine, flags *flag.FlagSet) {
 	flags.StringVar(&d.networks, "networks", "", "a `file` with NetworkAttachmentDefinitions; - for standard input")
 	flags.StringVar(&d.kubeletConfig, "kubelet-config", "", "the kubelet's configuration `file`, or its configz; default config.yaml in --kubelet-dir")
 	flags.StringVar(&d.counters, "counters", "", "a `file` to keep what was counted in until the next run")
+	flags.StringVar(&d.bundle, "bundle", "", "a `file` to pack for support: the report, status, explain, journal, versions and logs, without secrets; - for standard output")
 	flags.StringVar(&d.nfdFeatures, "nfd-features", "", "a `file` to write features to, for node-feature-discovery")
 }
 
@@ -57,7 +62,10 @@ func runDoctor(ctx context.Context, c *commandLine, s streams) (status int, err 
 	if err == nil && c.doctor.counters != "" {
 		err = report.WriteCounters(c.doctor.counters)
 	}
-	if err == nil {
+	if err == nil && c.doctor.bundle != "" {
+		err = c.pack(ctx, report, s.out)
+	}
+	if err == nil && c.doctor.bundle != stdio {
 		write := report.WriteTable
 		switch {
 		case c.doctor.json:
@@ -98,7 +106,7 @@ func (c *commandLine) examine(ctx context.Context, stdin io.Reader) (*doctor.Rep
 	}
 	switch d.networks {
 	case "":
-	case "-":
+	case stdio:
 		o.Networks = stdin
 	default:
 		f, err := os.Open(d.networks)

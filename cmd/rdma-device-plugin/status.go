@@ -17,15 +17,7 @@ func printStatus(ctx context.Context, c *commandLine, out streams) (int, error) 
 	if c.output != "" && c.output != jsonOutput {
 		return exitUsage, fmt.Errorf("-o %q: use %s, or leave it out for a text", c.output, jsonOutput)
 	}
-	c.findInstance(servedSocket)
-	name, err := os.Hostname()
-	if err != nil {
-		return 0, err
-	}
-	s, err := status.Look(ctx, status.Options{
-		Name: name, Node: c.Node, StateDir: c.StateDir, Proc: c.Proc, Log: c.Log,
-		PodResources: deviceplugin.PodResourcesSocket(c.KubeletDir), MetricsAddress: c.MetricsAddress, ProbeSocket: c.ProbeSocket,
-	})
+	s, err := c.look(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -33,4 +25,17 @@ func printStatus(ctx context.Context, c *commandLine, out streams) (int, error) 
 		return 0, s.JSON(out.out)
 	}
 	return 0, s.Text(out.out)
+}
+
+// look asks how the node is.
+func (c *commandLine) look(ctx context.Context) (*status.Status, error) {
+	c.findInstance(servedSocket)
+	name, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	return status.Look(ctx, status.Options{
+		Name: name, Node: c.Node, StateDir: c.StateDir, Proc: c.Proc, Log: c.Log,
+		PodResources: deviceplugin.PodResourcesSocket(c.KubeletDir), MetricsAddress: c.MetricsAddress, ProbeSocket: c.ProbeSocket,
+	})
 }

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// unpack reads a bundle, without its folder.
+func unpack(t *testing.T, packed []byte) map[string]string {
+	t.Helper()
+	zip, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for archive := tar.NewReader(zip); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, name, _ := strings.Cut(path.Clean(header.Name), "/")
+		files[name] = string(content)
+	}
+}
+
+func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"state/attachments/c@net1.json.bad":                  `{"config": {"ipam": {"type": "whereabouts", "etcd_password": "hush"}}}`,
+		"host/proc/sys/kernel/random/boot_id":                "fake\n",
+		"host/etc/os-release":                                "ID=debian\n",
+		"host/etc/cni/roce-host-device.json":                 `{"force": false}`,
+		"host/var/log/pods/kube-system_roce-k8s-x_1/a/0.log": "the plugin's last words\n",
+		"host/var/log/pods/default_other_1/a/0.log":          "not ours\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "bundle.tar.gz")
+	status, table, stderr := doctorOf(t, "--bundle="+file, "--host-root="+dir+"/host", "--state-dir="+dir+"/state", "--metrics-address=127.0.0.1:1")
+	if status != 1 || !strings.Contains(table, "ip link set ens11np0 mtu 9000") {
+		t.Fatalf("status %d, %s%s", status, table, stderr)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+	packed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := unpack(t, packed)
+	for name, want := range map[string]string{
+		"versions.txt":                      "ID=debian",
+		"doctor.txt":                        "ip link set ens11np0 mtu 9000",
+		"doctor.json":                       `"schema": "roce-k8s/doctor/1"`,
+		"status.txt":                        "ens11np0",
+		"status.json":                       `"nics"`,
+		"explain.txt":                       "ens11np0",
+		"state/attachments/c@net1.json.bad": `"etcd_password": "(left out)"`,
+		"roce-host-device.json":             "force",
+		"kube-system_roce-k8s-x_1/a/0.log":  "last words",
+		"missing.txt":                       "metrics.txt: ",
+	} {
+		if !strings.Contains(files[name], want) {
+			t.Errorf("%s lacks %q: %s", name, want, files[name])
+		}
+	}
+	for name, content := range files {
+		if strings.Contains(content, "hush") || strings.Contains(content, "not ours") {
+			t.Errorf("%s: %s", name, content)
+		}
+	}
+	if status, _, stderr := doctorOf(t, "--bundle="+file); status != 3 || !strings.Contains(stderr, "file exists") {
+		t.Errorf("the bundle that was there: status %d, %s", status, stderr)
+	}
+}
+
+func TestTheBundleGoesToStandardOutputInPlaceOfTheTable(t *testing.T) {
+	_, stdout, stderr := doctorOf(t, "--bundle=-")
+	if files := unpack(t, []byte(stdout)); files["doctor.txt"] == "" || stderr != "" {
+		t.Errorf("%v %s", files, stderr)
+	}
+}
