@@ -27,7 +27,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const prometheus = "http://127.0.0.1:9090/api/v1/"
+const (
+	prometheus = "http://127.0.0.1:9090/api/v1/"
+	longest    = 30 * time.Minute // of a story
+	step       = 5                // seconds between two points of a line
+)
 
 //go:embed page.html
 var pageText string
@@ -95,7 +99,7 @@ func page(dashboard, uplot string, out io.Writer) error {
 		return err
 	}
 	end := time.Now()
-	begin := end.Add(-15 * time.Minute)
+	begin := end.Add(-longest)
 	var up answer
 	if err := ask("query_range", `rdma_device_plugin_build_info`, begin, end, &up); err != nil {
 		return err
@@ -141,14 +145,14 @@ func page(dashboard, uplot string, out io.Writer) error {
 	}
 	return t.Execute(out, map[string]any{
 		"Script": template.JS(script), "Style": template.CSS(style), "Panels": panels, "Silent": strings.Join(silent, ", "),
-		"Begin": begin.Unix(), "End": end.Unix(), "Bottom": height, "Height": height + 40,
+		"Begin": begin.Unix(), "End": end.Unix(), "Step": step, "Bottom": height, "Height": height + 40,
 	})
 }
 
 // ask asks a panel's queries.
 func (p *panel) ask(begin, end time.Time) error {
 	for _, target := range p.Targets {
-		expr := strings.NewReplacer("$__rate_interval", "40s", "$instance", ".*", "$rail", ".+", "$pod", ".*", "[1h]", "[1m]").Replace(target.Expr)
+		expr := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*", "$rail", ".+", "$pod", ".*", "[1h]", "[1m]").Replace(target.Expr)
 		var a answer
 		kind, at := "query_range", end
 		if p.Type == "table" {
@@ -204,7 +208,7 @@ func ask(kind, expr string, begin, end time.Time, a *answer) error {
 	} else {
 		v.Set("start", fmt.Sprint(begin.Unix()))
 		v.Set("end", fmt.Sprint(end.Unix()))
-		v.Set("step", "5")
+		v.Set("step", strconv.Itoa(step))
 	}
 	response, err := http.Get(prometheus + kind + "?" + v.Encode())
 	if err != nil {
