@@ -1,0 +1,127 @@
+package attachment_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
+)
+
+// files are the names in a folder of the state folder.
+func files(t *testing.T, dir ...string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir...))
+	must(t, err)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// While an update rolls out, programs of two versions wait for each other.
+func TestALockIsTheFileOfEveryVersion(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, "boot-1")
+	for _, take := range []func() (*attachment.Lock, error){
+		func() (*attachment.Lock, error) {
+			return j.LockAttachment(t.Context(), attachment.ID{ContainerID: "c1", IfName: "net1"}, "x")
+		},
+		func() (*attachment.Lock, error) {
+			return j.LockAttachment(t.Context(), attachment.ID{ContainerID: "c1", IfName: "net2"}, "x")
+		},
+		func() (*attachment.Lock, error) { return j.LockNIC(t.Context(), "pci/0000:08:00.0", "ens12np0", "x") },
+		func() (*attachment.Lock, error) { return j.LockRDMAMoves(t.Context(), "x") },
+	} {
+		lock, err := take()
+		must(t, err)
+		lock.Unlock()
+	}
+	want := []string{"attachment-29", "attachment-36", "nic-pci_0000.08.00.0", "rdma-moves"}
+	if got := files(t, dir, "locks"); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestWhoWaitsForAnAttachmentLearnsWhichAndThatSomebodyHasIt(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	id := attachment.ID{ContainerID: "c1", IfName: "net1"}
+	lock, err := j.LockAttachment(t.Context(), id, "")
+	must(t, err)
+	defer lock.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	const want = "attachment net1 of container c1 is being changed by another process"
+	if _, err := j.LockAttachment(ctx, id, ""); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestALookAtWhatIsOwedRemovesAllThatIsNotAndMerelyLookingNothing(t *testing.T) {
+	dir := t.TempDir()
+	must(t, open(t, dir, "boot-1").Owe(record("c1")))
+	j := open(t, dir, "boot-2")
+	now := record("c2")
+	now.NIC.Netdev.Index = 8
+	must(t, j.Owe(now))
+	for _, name := range []string{"a.json", "b.json", "c.json.new"} {
+		must(t, os.WriteFile(filepath.Join(dir, "owed", name), []byte("{"), 0o600))
+	}
+	before := files(t, dir, "owed")
+	for _, look := range []struct {
+		what string
+		at   func() ([]*attachment.Record, error)
+		left int
+	}{{"merely", j.Owing, len(before)}, {"for good", j.Owed, 2}} {
+		owed, err := look.at()
+		if err != nil || len(owed) != 1 || owed[0].ContainerID != "c2" {
+			t.Errorf("%s: %v, %v", look.what, owed, err)
+		}
+		if left := files(t, dir, "owed"); len(left) != look.left {
+			t.Errorf("%s: %q of %q", look.what, left, before)
+		}
+	}
+}
+
+func TestWhatIsOwedIsNotNothingIfItCannotBeListed(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, "boot-1")
+	must(t, os.WriteFile(filepath.Join(dir, "owed"), nil, 0o600))
+	for _, list := range []func() ([]*attachment.Record, error){j.Owed, j.Owing} {
+		if _, err := list(); err == nil || !strings.Contains(err.Error(), "list what is owed to NICs") {
+			t.Errorf("%v", err)
+		}
+	}
+	if err := j.Owe(record("c1")); err == nil || !strings.Contains(err.Error(), "note what is owed to the NIC") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAHolderIsNamedByItsPodIfThatIsKnown(t *testing.T) {
+	r := record("c1")
+	for pod, want := range map[attachment.Pod]string{
+		{Namespace: "default", Name: "pod-1"}: "pod default/pod-1 (container c1, interface net1)",
+		{}:                                    "container c1, interface net1",
+	} {
+		if r.Pod = pod; r.Holder() != want {
+			t.Errorf("%q, want %q", r.Holder(), want)
+		}
+	}
+}
+
+func TestAManagerHasTwentySecondsFromANICsReturn(t *testing.T) {
+	back := time.Now().Add(-time.Second)
+	for manager, want := range map[netmanager.Manager]time.Time{
+		netmanager.None: {}, netmanager.NetworkManager: back.Add(20 * time.Second), netmanager.Ifupdown: back.Add(20 * time.Second),
+	} {
+		r := attachment.Record{Manager: manager, Back: back}
+		if due := r.Due(); !due.Equal(want) {
+			t.Errorf("%q: %v, want %v", manager, due, want)
+		}
+	}
+}
