@@ -1,0 +1,85 @@
+package netdev_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"os/exec"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+)
+
+// shell runs commands in the thread's namespace.
+func shell(t *testing.T, commands string) {
+	t.Helper()
+	if out, err := exec.Command("bash", "-ec", commands).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+func stateOf(t *testing.T, n *netdev.Namespace, name string) (link netlink.Link, s netdev.State, text string) {
+	t.Helper()
+	link, err := n.LinkNamed(name)
+	must(t, err)
+	if link == nil {
+		t.Fatalf("no %s", name)
+	}
+	s, err = n.State(t.Context(), link)
+	must(t, err)
+	b, err := json.MarshalIndent(s, "", " ")
+	must(t, err)
+	return link, s, string(b)
+}
+
+// Whatever a pod does to a NIC, it comes back as it was, and nothing is said.
+func TestALinkComesBackAsItWasWhateverWasDoneToIt(t *testing.T) {
+	const busy = `ip link set nic0 up; ip link set nic0w up
+ip link set nic0 mtu 4200 address 02:00:00:00:00:07 alias "rail of nic0" promisc on allmulticast on txqueuelen 77
+ip link property add dev nic0 altname rail0 altname enp8s0
+ip addr add 192.0.2.1/24 dev nic0; ip addr add 198.51.100.1/24 dev nic0 noprefixroute; ip addr add 203.0.113.1 peer 203.0.113.2 dev nic0
+ip addr add fd00:1::1/64 dev nic0 nodad; ip addr add fd00:2::1/64 dev nic0 nodad noprefixroute
+ip route add 10.1.0.0/16 via 192.0.2.9 metric 7 mtu 4000 advmss 3000; ip route add 10.2.0.0/16 dev nic0 src 192.0.2.1 table 77; ip route add 10.3.0.0/16 via 192.168.9.9 dev nic0 onlink tos 8
+ip -6 route add fd01::/64 via fd00:1::9 metric 5
+ip neigh add 192.0.2.20 lladdr 02:00:00:00:00:20 dev nic0 nud permanent
+tc qdisc add dev nic0 root handle 5: pfifo limit 33; tc qdisc add dev nic0 clsact
+echo 1 >/proc/sys/net/ipv4/conf/nic0/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/nic0/rp_filter; echo 0 >/proc/sys/net/ipv6/conf/nic0/accept_ra`
+	for name, before := range map[string]string{"bare": ":", "down": "ip link set nic0 mtu 1400", "with everything": busy} {
+		for what, pod := range map[string]string{
+			"nothing": ":", "set down": "ip link set net1 down",
+			"everything": `ip link set net1 up mtu 1300 address 02:00:00:00:00:99 alias theirs promisc off allmulticast off txqueuelen 5; ip link property add dev net1 altname theirs0
+ip addr add 192.0.2.77/24 dev net1; ip route add 10.9.0.0/16 via 192.0.2.9; tc qdisc replace dev net1 root handle 9: pfifo; ip neigh add 192.0.2.21 lladdr 02:00:00:00:00:21 dev net1 nud permanent
+echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf/net1/rp_filter; echo 1 >/proc/sys/net/ipv6/conf/net1/accept_ra; ip link add mv0 link net1 type macvlan`,
+		} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				host := node.NewHost(t)
+				node.AddNIC(t, host, "nic0")
+				shell(t, before)
+				link, s, want := stateOf(t, host, "nic0")
+				handle := newPod(t, host)
+				must(t, netns.Set(handle))
+				place, err := netdev.OpenNamespace("/proc/thread-self/ns/net")
+				must(t, err, netns.Set(host.NS))
+				defer place.Close()
+				must(t, host.Apply(link.Attrs().Index, netdev.Change{Namespace: place, Name: "net1"}))
+				must(t, netns.Set(handle))
+				shell(t, pod)
+				must(t, netns.Set(host.NS))
+				there, err := place.LinkNamed("net1")
+				must(t, err)
+				var log bytes.Buffer
+				taken, unset, err := host.Restore(t.Context(), place, there, netdev.IdentityOf(link), s, slog.New(slog.NewTextHandler(&log, nil)))
+				if taken != nil || unset != nil || err != nil || what != "everything" && log.Len() > 0 {
+					t.Errorf("%v, %v, %v\n%s", taken, unset, err, &log)
+				}
+				if _, _, got := stateOf(t, host, "nic0"); got != want {
+					t.Errorf("%s\nwas\n%s", got, want)
+				}
+			})
+		}
+	}
+}
