@@ -2,16 +2,17 @@ package e2e_test
 
 import "testing"
 
-// The scenarios follow each other on one cluster. Each starts with a node that
-// has the project deployed and no pods, and leaves it so.
+// The scenarios follow each other on one cluster. The first starts with nodes that
+// have nothing of the project, and leaves them so; the second deploys it. Each of the
+// others starts with nodes that have it deployed and no pods, and leaves them so.
 func TestOnKubernetes(t *testing.T) {
 	s := newSite(t)
 	for _, scenario := range []struct {
 		name string
 		test func(*site)
 	}{
+		{"the chart comes and goes with Helm", chart},
 		{"the manifests deploy the project and the kubelet has its resource", deploys},
-		{"the chart's test finds the installation in order", helmTest},
 		{"the guide's two pods run with eight networks each and the count stays", guidePods},
 		{"what discover prints is taken and attaches, and status says who has it", discovers},
 		{"a pod without the resource has no access", noResourceNoAccess},

@@ -36,7 +36,7 @@ func rollout(s *site) {
 	s.unharmed(func() {
 		lowest := []func() int{s.lowest(s.nodes[0]), s.lowest(s.nodes[1])}
 		s.kubectl("rollout", "restart", "-n", "kube-system", "daemonset/roce-k8s")
-		s.kubectl("rollout", "status", "-n", "kube-system", "daemonset/roce-k8s", "--timeout", patience.String())
+		s.awaitRollout()
 		for i, units := range lowest {
 			if units := units(); units != 8 {
 				s.Errorf("%s had %d of %s for a while", s.nodes[i].Name, units, resource)

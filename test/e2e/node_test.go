@@ -17,39 +17,35 @@ const netAdmin = "0000000000001000"
 func (s *site) deploy(overlay string) {
 	s.Helper()
 	s.kubectl("apply", "-k", filepath.Join(os.Getenv("ROCE_E2E_ROOT"), "test/e2e/manifests", overlay))
-	s.kubectl("rollout", "status", "-n", "kube-system", "daemonset/roce-k8s", "--timeout", patience.String())
+	s.awaitRollout()
 }
 
 // deploys is what each node has once the manifests are applied.
 func deploys(s *site) {
 	s.deploy("base")
+	s.expectDeployed()
+}
+
+// expectDeployed waits until the DaemonSet is on all nodes, and checks what each has
+// by it.
+func (s *site) expectDeployed() {
+	s.Helper()
+	s.awaitRollout()
 	for _, n := range s.nodes {
 		s.awaitCount(n, 8)
 		if out := s.on(n, "CNI_COMMAND=VERSION /opt/cni/bin/roce-host-device"); !strings.Contains(out, `"1.1.0"`) {
 			s.Errorf("VERSION of the installed CNI plugin: %s", out)
 		}
-		if out := s.on(n, "grep CapEff /proc/$(pgrep -x rdma-device-plu)/status"); !strings.HasSuffix(out, netAdmin) {
+		if out := s.on(n, "grep CapEff /proc/$(pgrep -nx rdma-device-plu)/status"); !strings.HasSuffix(out, netAdmin) {
 			s.Errorf("the device plugin's capabilities: %s, want %s", out, netAdmin)
 		}
 	}
 }
 
-// helmTest is `helm test`, of the manifests' installation: the chart's is the same.
-// Its pod gets a unit, and finds the CNI plugin and a policy that is valid.
-func helmTest(s *site) {
-	chart, err := os.ReadFile(os.Getenv("ROCE_E2E_CHART"))
-	s.must(err)
-	for manifest := range strings.SplitSeq(string(chart), "\n---\n") {
-		if strings.Contains(manifest, "helm.sh/hook: test") {
-			s.apply(manifest)
-		}
-	}
-	const pod = "roce-k8s-test"
-	s.kubectl("wait", "-n", "kube-system", "pod/"+pod, "--for=jsonpath={.status.phase}=Succeeded", "--timeout", patience.String())
-	if out := s.kubectl("logs", "-n", "kube-system", pod); !strings.Contains(out, resource) {
-		s.Errorf("the test explains nothing:\n%s", out)
-	}
-	s.kubectl("delete", "-n", "kube-system", "pod", pod, "--wait")
+// awaitRollout waits until each node has the project as the API server has it.
+func (s *site) awaitRollout() {
+	s.Helper()
+	s.kubectl("rollout", "status", "-n", "kube-system", "daemonset/roce-k8s", "--timeout", patience.String())
 }
 
 // count is the node's allocatable resource, -1 for none.

@@ -19,9 +19,10 @@ func (s *site) networks() {
 	s.apply(withoutRDMA(s.file("deployments/examples/guide-networks.yaml")))
 }
 
+// withoutRDMA takes networks, or the chart's values for some.
 func withoutRDMA(networks string) string {
-	const ours = `"type": "roce-host-device",`
-	return strings.ReplaceAll(networks, ours, ours+` "rdma": "none",`)
+	const object, value = `"type": "roce-host-device",`, "      type: roce-host-device\n"
+	return strings.NewReplacer(object, object+` "rdma": "none",`, value, value+"      rdma: none\n").Replace(networks)
 }
 
 // startGuidePods starts the guide's pods and waits until they run.

@@ -179,23 +179,31 @@ func (c *ControlPlane) program(peer, name string) string {
 // Kubectl runs kubectl as the cluster's administrator and returns what it
 // printed on standard output.
 func (c *ControlPlane) Kubectl(ctx context.Context, args ...string) (string, error) {
-	return c.kubectl(ctx, "", args...)
+	return c.command(ctx, "", c.program("kubernetes", "kubectl"), args...)
 }
 
 // Apply applies manifests, with further flags if need be.
 func (c *ControlPlane) Apply(ctx context.Context, manifests string, flags ...string) (string, error) {
-	return c.kubectl(ctx, manifests, append([]string{"apply", "-f", "-"}, flags...)...)
+	return c.command(ctx, manifests, c.program("kubernetes", "kubectl"), append([]string{"apply", "-f", "-"}, flags...)...)
 }
 
-func (c *ControlPlane) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, c.program("kubernetes", "kubectl"), append([]string{"--kubeconfig", c.path("admin.kubeconfig")}, args...)...)
-	cmd.Env = append(os.Environ(), "HOME="+c.Folder) // its cache
+// Helm does with helm what Kubectl does with kubectl. What helm starts finds kubectl.
+func (c *ControlPlane) Helm(ctx context.Context, args ...string) (string, error) {
+	return c.command(ctx, "", c.program("helm", "helm"), args...)
+}
+
+func (c *ControlPlane) command(ctx context.Context, stdin, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(),
+		"HOME="+c.Folder, // for caches
+		"KUBECONFIG="+c.path("admin.kubeconfig"),
+		"PATH="+filepath.Dir(c.program("kubernetes", "kubectl"))+":"+os.Getenv("PATH"))
 	cmd.Stdin = strings.NewReader(stdin)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+		return string(out), fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), nil
 }

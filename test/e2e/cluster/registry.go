@@ -19,18 +19,20 @@ import (
 	"github.com/roce-k8s/roce-k8s/test/e2e/node"
 )
 
+// Registry is the registry's address. It speaks HTTP.
+func (c *ControlPlane) Registry() string { return fmt.Sprintf("%s:%d", c.Address, node.RegistryPort) }
+
 // StartRegistry starts a registry, which the nodes take for ghcr.io, and pushes
 // images to it: OCI layouts in tar files, each named as it is there.
 func (c *ControlPlane) StartRegistry(ctx context.Context, archives ...string) error {
-	address := fmt.Sprintf("%s:%d", c.Address, node.RegistryPort)
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", c.Registry())
 	if err != nil {
 		return err
 	}
 	c.registry = &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
 	go func() { _ = c.registry.Serve(listener) }()
 	for _, archive := range archives {
-		if err := push(ctx, archive, address); err != nil {
+		if err := push(ctx, archive, c.Registry()); err != nil {
 			return fmt.Errorf("push %s: %w", archive, err)
 		}
 	}
