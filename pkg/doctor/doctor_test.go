@@ -435,14 +435,6 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 	}
 }
 
-func TestThePacketOfRoCEIsTheLargestThatFits(t *testing.T) {
-	for ethernet, want := range map[int]int{9000: 4096, 4200: 4096, 4192: 4096, 4191: 2048, 1500: 1024, 1120: 1024, 576: 256, 300: 0} {
-		if have := activeMTU(ethernet); have != want {
-			t.Errorf("MTU %d: %d, want %d", ethernet, have, want)
-		}
-	}
-}
-
 func TestManifestsAreReadAsWellAsLists(t *testing.T) {
 	const manifests = "# two\nkind: NetworkAttachmentDefinition\nmetadata: {name: a}\nspec: {config: '{\"type\": \"x\"}'}\n---\nkind: Pod\n---\nkind: NetworkAttachmentDefinition\nmetadata: {name: b}\n"
 	networks, err := readNetworks(strings.NewReader(manifests))

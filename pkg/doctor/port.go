@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
 // isUp tells whether somebody has set a netdev up (IFF_UP).
@@ -64,27 +65,11 @@ func gids(p *patient) (found []symptom, err error) {
 	return found, nil
 }
 
-// largestPacket is the largest packet of RoCE, in bytes.
-const largestPacket = 4096
-
-// activeMTU is the RoCE packet that fits an Ethernet MTU. The kernel has no file
-// of it: it is what drivers make of the netdev's MTU (iboe_get_mtu in
-// include/rdma/ib_addr.h, whose headers are 96 bytes). 0 if none fits.
-func activeMTU(ethernet int) int {
-	const headers = 40 + 8 + 12 + 4 + 28 + 4 // GRH, UDP, BTH, XRC, atomic, ICRC
-	for packet := largestPacket; packet >= 256; packet /= 2 {
-		if ethernet-headers >= packet {
-			return packet
-		}
-	}
-	return 0
-}
-
 func mtu(p *patient) (found []symptom, err error) {
 	for _, d := range p.onHost() {
 		ethernet, ok := p.number("class/net", d.Netdevs[0], "mtu")
-		if packet := activeMTU(ethernet); ok && packet < largestPacket {
-			found = append(found, symptom{where: nameOf(d), what: fmt.Sprintf("MTU %d: RoCE packets of %d bytes, not %d", ethernet, packet, largestPacket)})
+		if packet := rdma.ActiveMTU(ethernet); ok && packet < rdma.LargestMTU {
+			found = append(found, symptom{where: nameOf(d), what: fmt.Sprintf("MTU %d: RoCE packets of %d bytes, not %d", ethernet, packet, rdma.LargestMTU)})
 		}
 	}
 	return found, nil
