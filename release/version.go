@@ -59,6 +59,8 @@ func versions(source string) (said []saying, err error) {
 		{manifestFile, `image: ghcr\.io/roce-k8s/roce-k8s:(\S+)`},
 		{manifestFile, `app\.kubernetes\.io/version: "(\S+)"`},
 		{"deployments/examples/perftest.yaml", `image: ghcr\.io/roce-k8s/rdma-tools:(\S+)`},
+		{"deployments/examples/fabric-test/job.yaml", `image: ghcr\.io/roce-k8s/rdma-tools:(\S+)`},
+		{"deployments/examples/fabric-test/cronjob.yaml", `image: ghcr\.io/roce-k8s/rdma-tools:(\S+)`},
 	} {
 		b, err := os.ReadFile(filepath.Join(source, in.file))
 		if err != nil {

@@ -12,16 +12,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// examples reads the examples by file name.
+// examples reads the examples by file name, with the folder of those that have one.
 func examples(t *testing.T) map[string]objects {
 	t.Helper()
 	files, err := filepath.Glob(folder + "examples/*.yaml")
 	must(t, err)
+	in, err := filepath.Glob(folder + "examples/*/*.yaml")
+	must(t, err)
 	found := map[string]objects{}
-	for _, file := range files {
+	for _, file := range append(files, in...) {
 		b, err := os.ReadFile(file)
 		must(t, err)
-		found[filepath.Base(file)] = decode(t, b)
+		found[strings.TrimPrefix(file, folder+"examples/")] = decode(t, b)
 	}
 	return found
 }
@@ -89,6 +91,9 @@ func TestPodsOfTheExamplesFindTheirNetworksAndTheirUnits(t *testing.T) {
 		}
 		for name, j := range all[*batchv1.Job](o) {
 			pods[name] = j.Spec.Template
+		}
+		for name, c := range all[*batchv1.CronJob](o) {
+			pods[name] = c.Spec.JobTemplate.Spec.Template
 		}
 		for name, p := range pods {
 			units := p.Spec.Containers[0].Resources.Limits["rdma/hca_gpu"]

@@ -33,6 +33,7 @@ type network struct {
 // kinds are those that the manifests may have.
 var kinds = map[string]func() metav1.Object{
 	"apps/v1 DaemonSet": func() metav1.Object { return &appsv1.DaemonSet{} },
+	"batch/v1 CronJob":  func() metav1.Object { return &batchv1.CronJob{} },
 	"batch/v1 Job":      func() metav1.Object { return &batchv1.Job{} },
 	"v1 ConfigMap":      func() metav1.Object { return &corev1.ConfigMap{} },
 	"v1 Pod":            func() metav1.Object { return &corev1.Pod{} },
