@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -125,6 +125,10 @@ e2e-runtimes:
 # docs/guide-replay-*.md.
 guide:
 	@test/e2e/guide/run
+
+# From nodes with nothing prepared to a tested fabric; it writes docs/day.md.
+day: build
+	@test/e2e/guide/run day
 
 # Half a minute for each.
 fuzz:

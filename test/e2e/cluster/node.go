@@ -61,7 +61,7 @@ func (c *ControlPlane) NewNode(config node.Config, parts Parts) (*Node, error) {
 		files[c.path(u.file()+".kubeconfig")] = node.KeysFolder
 	}
 	for file, folder := range files {
-		if err := share(file, n.path(folder, filepath.Base(file))); err != nil {
+		if err := n.Share(file, folder); err != nil {
 			return nil, err
 		}
 	}
@@ -95,6 +95,11 @@ func share(from, to string) error {
 		return err
 	}
 	return os.WriteFile(to, content, info.Mode())
+}
+
+// Share puts a file into one of the node's folders, under its own name.
+func (n *Node) Share(file, folder string) error {
+	return share(file, n.path(folder, filepath.Base(file)))
 }
 
 func (n *Node) path(elem ...string) string {

@@ -1,7 +1,7 @@
-// Command guide replays the operator's guide, command by command, on a real
-// Kubernetes with two nodes, and writes down what the commands printed. Each node
-// is a virtual machine of the lab with eight RoCE NICs, rail i of one wired to
-// rail i of the other.
+// Command guide replays the operator's guide, or an operator's day with the
+// programs' own commands, command by command, on a real Kubernetes with two nodes,
+// and writes down what the commands printed. Each node is a virtual machine of the
+// lab with eight RoCE NICs, rail i of one wired to rail i of the other.
 //
 // It runs in private namespaces: see the script run beside it.
 package main
@@ -20,6 +20,7 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.mode, "mode", "shared", "RDMA namespace mode, shared or exclusive")
+	flag.StringVar(&o.story, "story", "guide", "what to replay: guide, or day for the operator's day")
 	flag.StringVar(&o.folder, "folder", "", "the `folder` for the cluster")
 	flag.StringVar(&o.peers, "peers", "", "the `folder` of the third-party programs")
 	flag.StringVar(&o.images, "images", "", "the `folder` of the container images")
@@ -33,7 +34,6 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	r := &record{begun: time.Now()}
-	fmt.Fprintf(&r.text, "# The operator's guide, replayed in %s mode\n\nWritten by `make guide`; see [guide-replay.md](guide-replay.md) for what is what.\n", o.mode)
 	replay(ctx, r, o)
 	if err := os.WriteFile(*out, []byte(r.text.String()), 0o644); err != nil {
 		r.check("write the record", err)
@@ -44,6 +44,6 @@ func main() {
 	}
 }
 
-type options struct{ mode, folder, peers, images, node, multus, root, logs string }
+type options struct{ story, mode, folder, peers, images, node, multus, root, logs string }
 
 func (o options) file(path string) string { return filepath.Join(o.root, path) }

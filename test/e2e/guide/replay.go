@@ -16,7 +16,7 @@ import (
 
 // The processor is emulated, and the machine below it may have other work.
 const (
-	patience = 10 * time.Minute // for one step
+	patience = 20 * time.Minute // for one step
 	life     = time.Hour        // of a machine
 )
 
@@ -30,24 +30,46 @@ type site struct {
 	pods   []*pod
 }
 
-// replay tells the whole story, as far as it gets.
+// A story is what is done on a site, in order.
+type story struct {
+	title, about string
+	chapters     []chapter
+}
+
+type chapter struct {
+	title, text string
+	tell        func(context.Context) error
+}
+
+// guide is the operator's guide, and what it does not show.
+func (s *site) guide() story {
+	return story{
+		title: "The operator's guide, replayed in " + s.mode + " mode",
+		about: "Written by `make guide`; see [guide-replay.md](guide-replay.md) for what is what.",
+		chapters: []chapter{
+			{"Two nodes", "", s.startNodes},
+			{"1. The device plugin", "The manifests as they are; the ConfigMap has the guide's content.", s.deviceplugin},
+			{"2. Multus, Whereabouts and the networks", "Multus and Whereabouts are on the nodes; what their authors would have users apply is applied.", s.networks},
+			{"3. The pods", "", s.startPods},
+			{"In the pods", "", s.lookIntoPods},
+			{"ib_read_lat on every rail", "", s.traffic},
+			{"What the guide does not show: the kubelet of a node restarts", "", s.restartKubelet},
+			{"… a cable is pulled", "", s.pullCable},
+			{"… the pods are deleted", "", s.deletePods},
+		},
+	}
+}
+
+// replay tells a whole story, as far as it gets.
 func replay(ctx context.Context, r *record, o options) {
 	s := &site{record: r, options: o, pods: []*pod{{name: "gpu-rdma-pod-1"}, {name: "gpu-rdma-pod-2"}}}
 	defer s.end()
-	for _, chapter := range []struct {
-		title, text string
-		tell        func(context.Context) error
-	}{
-		{"Two nodes", "", s.startNodes},
-		{"1. The device plugin", "The manifests as they are; the ConfigMap has the guide's content.", s.deviceplugin},
-		{"2. Multus, Whereabouts and the networks", "Multus and Whereabouts are on the nodes; what their authors would have users apply is applied.", s.networks},
-		{"3. The pods", "", s.startPods},
-		{"In the pods", "", s.lookIntoPods},
-		{"ib_read_lat on every rail", "", s.traffic},
-		{"What the guide does not show: the kubelet of a node restarts", "", s.restartKubelet},
-		{"… a cable is pulled", "", s.pullCable},
-		{"… the pods are deleted", "", s.deletePods},
-	} {
+	told := s.guide()
+	if o.story == "day" {
+		told = s.day()
+	}
+	fmt.Fprintf(&r.text, "# %s\n\n%s\n", told.title, told.about)
+	for _, chapter := range told.chapters {
 		s.chapter(chapter.title, chapter.text)
 		ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("waited for %v", patience))
 		err := chapter.tell(ctx)
@@ -154,20 +176,31 @@ func (s *site) rdmaSystem(ctx context.Context, n *cluster.Node) string {
 	return out
 }
 
+// workstation is the prompt of a shell that has the cluster's kubeconfig.
+const workstation = "root@aitest1:~/rdma#"
+
+// apply applies what is typed behind `kubectl apply`, with its file in a folder, and
+// writes it down.
+func (s *site) apply(ctx context.Context, typed, folder string) error {
+	args := strings.Fields(typed)
+	args[len(args)-1] = filepath.Join(folder, args[len(args)-1])
+	out, err := s.Kubectl(ctx, append([]string{"apply"}, args...)...)
+	s.shell(workstation, "kubectl apply "+typed, out)
+	return err
+}
+
 // kubectl runs a command of the guide's and writes it down.
 func (s *site) kubectl(ctx context.Context, command string) (string, error) {
 	out, err := s.Kubectl(ctx, strings.Fields(command)...)
 	if err != nil {
 		out += err.Error()
 	}
-	s.shell("root@aitest1:~/rdma#", "kubectl "+command, out)
+	s.shell(workstation, "kubectl "+command, out)
 	return out, err
 }
 
 func (s *site) deviceplugin(ctx context.Context) error {
-	out, err := s.Kubectl(ctx, "apply", "-k", s.file("deployments/base"))
-	s.shell("root@aitest1:~/rdma#", "kubectl apply -k deployments/base", out)
-	if err != nil {
+	if err := s.apply(ctx, "-k deployments/base", s.root); err != nil {
 		return err
 	}
 	config, err := s.kubectl(ctx, `get cm rdma-devices -n kube-system -o jsonpath={.data.config\.json}`)
@@ -193,7 +226,7 @@ func (s *site) allocatable(ctx context.Context) error {
 	jq := exec.CommandContext(ctx, "jq", "-r", filter)
 	jq.Stdin = strings.NewReader(nodes)
 	out, err := jq.Output()
-	s.shell("root@aitest1:~/rdma#", "kubectl get no -o json | jq -r '"+filter+"'", string(out))
+	s.shell(workstation, "kubectl get no -o json | jq -r '"+filter+"'", string(out))
 	return err
 }
 
@@ -246,7 +279,7 @@ func contains(text, part string) error {
 
 func (s *site) startPods(ctx context.Context) error {
 	out, err := s.Kubectl(ctx, "apply", "-f", s.file("deployments/examples/guide-pods.yaml"))
-	s.shell("root@aitest1:~/rdma#", "kubectl apply -f test.yml -f test2.yml", out)
+	s.shell(workstation, "kubectl apply -f test.yml -f test2.yml", out)
 	if err != nil {
 		return err
 	}

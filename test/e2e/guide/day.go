@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
+	"github.com/roce-k8s/roce-k8s/test/e2e/node"
+)
+
+// day is what an operator does on nodes with nothing prepared: no file is written by
+// hand, and nobody looks at a node's NICs.
+func (s *site) day() story {
+	return story{
+		title: "The operator's day, in " + s.mode + " mode",
+		about: "Written by `make day`: from nodes with nothing prepared to a tested fabric, each command as it was typed. No file is edited by hand.",
+		chapters: []chapter{
+			{"Two nodes", "", s.startNodes},
+			{"What the nodes have", "The program from a release's tarball, on each node.", s.discover},
+			{"Multus, Whereabouts and roce-k8s", "Multus and Whereabouts are on the nodes; what their authors would have users apply is applied.", s.install},
+			{"What discover printed", "", s.applyDiscovered},
+			{"The guide's pods", "", s.startPods},
+			{"In the pods", "", s.lookIntoPods},
+			{"Who has what", "", s.status},
+			{"The pods are deleted", "", s.deletePods},
+			{"The doctor", "", s.doctor},
+			{"The fabric", "", s.fabric},
+		},
+	}
+}
+
+// discovered is what discover says of all nodes: what kubectl can apply.
+func (s *site) discovered() string { return filepath.Join(s.folder, "roce.yaml") }
+
+// discover runs on each node, and puts what they say together.
+func (s *site) discover(ctx context.Context) error {
+	merge := []string{"discover", "merge"}
+	for _, n := range s.nodes {
+		if err := n.Share(s.file("bin/rdma-device-plugin"), node.ProgramsFolder); err != nil {
+			return err
+		}
+		typed := "rdma-device-plugin discover -o json > " + n.Name + ".json"
+		said, err := n.Run(ctx, typed)
+		if err != nil {
+			return err
+		}
+		s.shell("root@"+n.Name+":~#", typed, said)
+		out, err := n.Run(ctx, "cat "+n.Name+".json")
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(s.folder, n.Name+".json")
+		if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+			return err
+		}
+		merge = append(merge, file)
+	}
+	cmd := exec.CommandContext(ctx, s.file("bin/rdma-device-plugin"), merge...)
+	cmd.Stderr = os.Stderr
+	printed, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("discover merge: %w", err)
+	}
+	out := string(printed)
+	s.shell(workstation, "rdma-device-plugin discover merge node1.json node2.json > roce.yaml; head -n 40 roce.yaml", head(out, 40))
+	for rail := 1; rail <= rails; rail++ {
+		s.check(fmt.Sprintf("a network for rail %d", rail), contains(out, fmt.Sprintf("name: roce-net-%d", rail)))
+	}
+	return os.WriteFile(s.discovered(), printed, 0o600)
+}
+
+// install applies what is the same on every cluster.
+func (s *site) install(ctx context.Context) error {
+	for _, peer := range []string{"multus", "whereabouts"} {
+		if err := s.Install(ctx, peer); err != nil {
+			return err
+		}
+	}
+	return s.apply(ctx, "-n kube-system -f deployments/base/daemonset.yaml", s.root)
+}
+
+// applyDiscovered applies ConfigMap, networks and pod.
+func (s *site) applyDiscovered(ctx context.Context) error {
+	err := cluster.Eventually(ctx, func() error { // until the new kind is served
+		_, err := s.Kubectl(ctx, "apply", "-f", s.discovered(), "--dry-run=server")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.apply(ctx, "-f roce.yaml", s.folder); err != nil {
+		return err
+	}
+	for _, n := range s.nodes {
+		s.check("rdma/hca_gpu: 8 on "+n.Name, s.awaitCount(ctx, n, "8"))
+	}
+	return nil
+}
+
+// status asks the device plugin's container on each node.
+func (s *site) status(ctx context.Context) error {
+	for _, n := range s.nodes {
+		plugin, err := s.pluginOn(ctx, n)
+		if err != nil {
+			return err
+		}
+		out, err := s.kubectl(ctx, "exec -n kube-system "+plugin+" -- /rdma-device-plugin status")
+		if err != nil {
+			return err
+		}
+		for i := 1; i <= rails; i++ {
+			s.check(fmt.Sprintf("%s: a pod has net%d", n.Name, i), contains(out, fmt.Sprintf("net%d in ", i)))
+		}
+	}
+	return nil
+}
+
+func (s *site) pluginOn(ctx context.Context, n *cluster.Node) (string, error) {
+	name, err := s.Kubectl(ctx, "get", "pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=roce-k8s", "--field-selector", "spec.nodeName="+n.Name, "-o", "name")
+	if err == nil && name == "" {
+		err = errors.New("no device plugin on " + n.Name)
+	}
+	return strings.TrimSpace(name), err
+}
+
+// doctor looks at all nodes.
+func (s *site) doctor(ctx context.Context) error {
+	const job = "job/roce-doctor"
+	if err := s.apply(ctx, "-f deployments/examples/doctor-job.yaml", s.root); err != nil {
+		return err
+	}
+	reports, err := s.finished(ctx, job, "-n", "kube-system")
+	s.shell(workstation, "kubectl logs -n kube-system "+job+" --all-pods", reports)
+	if err == nil && strings.Count(reports, "clean: ") != len(s.nodes) {
+		err = errors.New("not clean")
+	}
+	s.check("the doctor finds nothing on any node", err)
+	return nil
+}
+
+// finished waits for a Job's end and returns what its pods have said. That it failed
+// is an error.
+func (s *site) finished(ctx context.Context, job string, where ...string) (string, error) {
+	err := cluster.Eventually(ctx, func() error {
+		conditions, err := s.Kubectl(ctx, append([]string{"get", job, "-o", `jsonpath={.status.conditions[?(@.status=="True")].type}`}, where...)...)
+		switch {
+		case err != nil:
+			return err
+		case strings.Contains(conditions, "Failed"):
+			return fmt.Errorf("%w: %s failed", cluster.ErrFinal, job)
+		case !strings.Contains(conditions, "Complete"):
+			return errors.New(job + " has not finished")
+		}
+		return nil
+	})
+	logs, logsErr := s.Kubectl(ctx, append([]string{"logs", job, "--all-pods", "--tail=-1"}, where...)...)
+	return logs, errors.Join(err, logsErr)
+}
+
+// head is what a text begins with.
+func head(text string, lines int) string {
+	all := strings.SplitAfter(text, "\n")
+	return strings.Join(all[:min(lines, len(all))], "")
+}
+
+// gentle is what an emulated processor is asked for: few and small messages, and no
+// speed.
+const gentle = `if .kind == "Job" then .spec.template.spec.containers[0].args += ["--iterations=10", "--seconds=1", "--size=4096", ` +
+	`"--qp-timeout=18", "--within=4m", "--at-once=2", "--min-bandwidth=0", "--max-latency=0"] else . end`
+
+// fabric tests every rail between the two nodes.
+func (s *site) fabric(ctx context.Context) error {
+	const file = "deployments/examples/fabric-test/job.yaml"
+	job, err := s.Kubectl(ctx, "create", "--dry-run=client", "-o", "json", "-f", s.file(file))
+	if err != nil {
+		return err
+	}
+	jq := exec.CommandContext(ctx, "jq", gentle)
+	jq.Stdin = strings.NewReader(job)
+	gentler, err := jq.Output()
+	if err != nil {
+		return fmt.Errorf("jq: %w", err)
+	}
+	out, err := s.Apply(ctx, string(gentler))
+	s.shell(workstation, "kubectl create --dry-run=client -o json -f "+file+" | jq '"+gentle+"' | kubectl apply -f -", out)
+	if err != nil {
+		return err
+	}
+	const name = "job/roce-fabric-test"
+	report, err := s.finished(ctx, name)
+	s.shell(workstation, "kubectl logs "+name+" --all-pods", report)
+	s.check("every rail passes", err)
+	return nil
+}
