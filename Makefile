@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-fabric test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -46,7 +46,7 @@ $(WORKFLOWS): test/lint/workflows/go.mod test/lint/workflows/go.sum
 	@$(call build-linter,test/lint/workflows,github.com/rhysd/actionlint/cmd/actionlint)
 
 unit: peers
-	CGO_ENABLED=1 ROCE_PEERS_DIR=$(CACHE)/peers test/report go test -v -race ./cmd/... ./pkg/... ./test/standin/... ./test/fixtures/... ./test/papers/... ./test/mutation/...
+	CGO_ENABLED=1 ROCE_PEERS_DIR=$(CACHE)/peers test/report go test -v -race ./cmd/... ./pkg/... ./images/... ./test/standin/... ./test/fixtures/... ./test/papers/... ./test/mutation/...
 
 test-netns: build peers
 	ROCE_CNI_PATH=$(CNI_PATH) test/report go test -v -count=1 ./test/cni/...
@@ -70,6 +70,11 @@ dashboard: build peers
 
 test-lab: build peers
 	@test/lab-tests $(CNI_PATH) all
+
+# Two wired machines test each other's rails, healthy, cut and with a small MTU, and a
+# browser shows what they found; ROCE_PICTURE=docs/fabric-test.png draws it.
+test-fabric:
+	@test/fabric/run
 
 # On Debian's kernels from 5.10 on; see docs/compatibility-kernels.md, which it checks. The
 # sample is three minutes on the oldest.
