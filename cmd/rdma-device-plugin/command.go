@@ -36,7 +36,7 @@ type streams struct {
 // commands has the device plugin itself first.
 func commands() []command {
 	return []command{
-		{does: "run", flags: []flagGroup{ofNode, ofConfig, ofInstance, ofPlugin}, run: runPlugin},
+		{does: "run", flags: []flagGroup{ofNode, ofConfig, ofInstance, ofPlugin, ofMemlockSocket}, run: runPlugin},
 		{name: "explain", does: "print the node's devices and why each is in a resource or not",
 			flags: []flagGroup{ofNode, ofConfig, ofInstance, ofPlugin}, run: explain},
 		{name: "validate", arguments: "[FILE]", does: "check a configuration", most: 1,
@@ -57,6 +57,8 @@ func commands() []command {
 			flags: []flagGroup{ofInstance}, run: forget},
 		{name: "counters", does: "read counters in pods' namespaces for the instance that asks at --counters-socket",
 			flags: []flagGroup{ofNode, ofInstance, ofPlugin}, run: readCounters},
+		{name: "memlock", does: "have the container runtime raise the memlock limit of containers with RDMA devices, as a plugin of its NRI",
+			flags: []flagGroup{ofMemlock}, run: raiseMemlock},
 	}
 }
 
@@ -125,6 +127,15 @@ func readCounters(ctx context.Context, line *commandLine, _ streams) (int, error
 		return 0, &usageError{"counters --counters-socket=FILE"}
 	}
 	return 0, deviceplugin.Counters(ctx, line.Options)
+}
+
+func raiseMemlock(ctx context.Context, line *commandLine, _ streams) (int, error) {
+	if err := line.memlock.Limit.Check(); err != nil {
+		return exitUsage, err
+	}
+	line.memlock.Log = line.Log
+	deviceplugin.Memlock(ctx, line.Options, line.memlock)
+	return 0, nil
 }
 
 func runSelftest(ctx context.Context, line *commandLine, s streams) (int, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/discovery"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
+	"github.com/roce-k8s/roce-k8s/pkg/memlock"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
@@ -23,6 +24,7 @@ type commandLine struct {
 	output      string
 	addressing  discovery.Addressing
 	doctor      doctorLine
+	memlock     memlock.Options
 	showVersion bool
 	rest        []string
 }
@@ -80,7 +82,7 @@ func ofConfig(line *commandLine, flags *flag.FlagSet) {
 // ofInstance is how a running device plugin is reached.
 func ofInstance(line *commandLine, flags *flag.FlagSet) {
 	flags.StringVar(&line.MetricsAddress, "metrics-address", defaultMetrics, "where /metrics, /healthz and /readyz are served; empty for nowhere")
-	flags.StringVar(&line.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for one instance alone; the commands probe, forget and status use it, and look for "+servedSocket+" if nothing is said")
+	flags.StringVar(&line.ProbeSocket, "probe-socket", "", "a unix `socket` that serves the same for one instance alone; the commands probe, forget, status and doctor use it, and look for "+servedSocket+" if nothing is said")
 }
 
 // ofPlugin is what else the device plugin itself is told.
@@ -92,6 +94,18 @@ func ofPlugin(line *commandLine, flags *flag.FlagSet) {
 	flags.StringVar(&line.CountersSocket, "counters-socket", "", "a unix `socket` at which the command counters reads in the namespaces of pods; empty if it does not run")
 	flags.BoolVar(&line.useCDI, "use-cdi", false, "hand out CDI devices instead of character devices")
 	flags.StringVar(&line.CDIDir, "cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")
+}
+
+// ofMemlockSocket is where the command memlock says how it is.
+func ofMemlockSocket(line *commandLine, flags *flag.FlagSet) {
+	flags.StringVar(&line.MemlockSocket, "memlock-socket", "", "a unix `socket` at which the command memlock says how it is; empty if it does not run")
+}
+
+// ofMemlock is what that command is told.
+func ofMemlock(line *commandLine, flags *flag.FlagSet) {
+	ofMemlockSocket(line, flags)
+	flags.StringVar(&line.memlock.Socket, "nri-socket", memlock.DefaultSocket, "the `socket` of the container runtime's NRI")
+	flags.StringVar((*string)(&line.memlock.Limit), "memlock-limit", string(memlock.Unlimited), "what a container with RDMA devices may lock: unlimited, or containerMemory for as much as its memory")
 }
 
 func ofCNI(line *commandLine, flags *flag.FlagSet) {

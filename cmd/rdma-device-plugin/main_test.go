@@ -24,7 +24,7 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		want string
 	}{
 		"unknown flag":         {[]string{"--kubelet-folder=/x"}, "flag provided but not defined: -kubelet-folder"},
-		"unknown command":      {[]string{"run"}, `unknown command "run": use explain, validate, discover, status, doctor, selftest, probe, forget or counters, or leave it out to run the device plugin`},
+		"unknown command":      {[]string{"run"}, `unknown command "run": use explain, validate, discover, status, doctor, selftest, probe, forget, counters or memlock, or leave it out to run the device plugin`},
 		"stray argument":       {[]string{"--log-level=info", "run"}, `unexpected argument "run"`},
 		"validate, bad":        {[]string{"validate", bad}, bad + `:1:16: "configList" is empty`},
 		"validate, two files":  {[]string{"validate", bad, bad}, "unexpected argument"},
@@ -36,6 +36,7 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		"merge of no node":     {[]string{"discover", "merge", bad}, bad + ": it is not what `discover -o json` printed"},
 		"discover a file":      {[]string{"discover", bad}, "unexpected argument"},
 		"status as what":       {[]string{"status", "-o=yaml"}, `-o "yaml": use json, or leave it out for a text`},
+		"a bad memlock limit":  {[]string{"memlock", "--memlock-limit=8Mi"}, `memlock limit "8Mi": use unlimited or containerMemory`},
 		"counters nowhere":     {[]string{"counters"}, "usage: counters --counters-socket=FILE"},
 		"bad log level":        {[]string{"--log-level=loud"}, `log level "loud": use debug, info, warn or error`},
 		"bad log format":       {[]string{"--log-format=xml"}, `log format "xml": use text or json`},

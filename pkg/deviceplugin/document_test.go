@@ -10,6 +10,7 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/memlock"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/document"
 )
 
@@ -47,7 +48,7 @@ func everyMetric(t *testing.T) *metrics {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	h.client = oneUnit{}
-	m.registry.MustRegister(h)
+	m.registry.MustRegister(h, newMemlockCollector(serveMemlock(t, memlock.New(memlock.Options{}))))
 	return m
 }
 

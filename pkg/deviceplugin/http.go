@@ -126,6 +126,9 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
 		m.tellCounters(ctx, holders.units)
 	}
+	if socket := m.options.MemlockSocket; socket != "" {
+		m.metrics.registry.MustRegister(newMemlockCollector(socket))
+	}
 	if address := m.options.MetricsAddress; address != "" {
 		h := handler(m.metrics, m.healthy, m.ready)
 		running.Go(func() { serveHTTP(ctx, "tcp", address, m.options.MetricsAccess, h, m.log) })

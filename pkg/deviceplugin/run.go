@@ -38,6 +38,9 @@ type Options struct {
 	// CountersSocket is a unix socket at which somebody reads counters in the
 	// namespaces of pods, "" if nobody does.
 	CountersSocket string
+	// MemlockSocket is a unix socket at which the memlock plugin says how it is, ""
+	// if there is none.
+	MemlockSocket string
 	// CDIDir is where to write the CDI spec; "" gives character devices
 	// themselves instead.
 	CDIDir string

@@ -30,6 +30,17 @@ type Plugin struct {
 	Degraded []string `json:"degraded,omitempty"`
 	Mistakes int      `json:"mistakes"` // in the configuration in force
 	Clashes  int      `json:"clashes"`
+	// Memlock is what it knows of the memlock plugin, nil if there shall be none.
+	Memlock *Memlock `json:"memlock,omitempty"`
+}
+
+// A Memlock is the plugin of the container runtime that raises memlock limits.
+type Memlock struct {
+	Connected bool `json:"connected"` // the runtime asks it
+	// Raised are the containers, since it started, that got a limit; Kept those with
+	// a lower one of their own.
+	Raised int `json:"raised"`
+	Kept   int `json:"kept"`
 }
 
 // A Resource is one that it offers.
@@ -52,11 +63,12 @@ type Rescues struct {
 
 const longestMetrics = 16 << 20 // bytes
 
-// askPlugin reads the device plugin's metrics, and asks whether it is ready.
-func askPlugin(ctx context.Context, o Options) (*Plugin, error) {
+// AskPlugin reads the metrics of the device plugin at an address, or at a socket if
+// that is not "", and asks whether it is ready.
+func AskPlugin(ctx context.Context, metricsAddress, probeSocket string) (*Plugin, error) {
 	ctx, cancel := context.WithTimeout(ctx, longestAnswer)
 	defer cancel()
-	plugin, err := reach(o.MetricsAddress, o.ProbeSocket)
+	plugin, err := reach(metricsAddress, probeSocket)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +163,16 @@ func pluginOf(families map[string]*dto.MetricFamily) *Plugin {
 	})
 	each("config_mistakes", func(_ func(string) string, n int) { p.Mistakes = n })
 	each("device_clashes", func(_ func(string) string, n int) { p.Clashes = n })
+	each("memlock_connected", func(_ func(string) string, n int) { p.Memlock = &Memlock{Connected: n > 0} })
+	each("memlock_containers_total", func(label func(string) string, n int) {
+		switch {
+		case p.Memlock == nil:
+		case label("result") == "raised":
+			p.Memlock.Raised = n
+		default:
+			p.Memlock.Kept = n
+		}
+	})
 	each("rescues_total", func(label func(string) string, n int) {
 		if label("result") == "ok" {
 			p.Rescues.OK = n

@@ -90,7 +90,7 @@ func TestThePluginIsWhatItsMetricsAndItsReadinessSay(t *testing.T) {
 			})}
 			go func() { _ = server.Serve(l) }()
 			defer server.Close()
-			got, err := askPlugin(context.Background(), Options{ProbeSocket: socket, MetricsAddress: "nobody:1"})
+			got, err := AskPlugin(context.Background(), "nobody:1", socket)
 			if want := strings.ReplaceAll(tt.err, "SOCKET", socket); want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
 				t.Errorf("error %v, want %q", err, want)
 			}

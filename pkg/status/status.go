@@ -98,7 +98,7 @@ func Look(ctx context.Context, o Options) (*Status, error) {
 		s.miss("NICs", err)
 	}
 	s.readJournal(journal)
-	if s.Plugin, err = askPlugin(ctx, o); err != nil {
+	if s.Plugin, err = AskPlugin(ctx, o.MetricsAddress, o.ProbeSocket); err != nil {
 		s.miss("device plugin", err)
 	}
 	pods, err := askKubelet(ctx, o.PodResources)

@@ -98,7 +98,7 @@ func TestTheStatusHasWhatJournalKubeletAndPluginSay(t *testing.T) {
 	go func() {
 		done <- deviceplugin.Run(ctx, deviceplugin.Options{
 			Version: "v1.2.3", ConfigFile: filepath.Join(n.Dir, "config.json"), KubeletDir: n.Dir, StateDir: n.State(),
-			Proc: o.Proc, Node: n.RDMA(), ProbeSocket: o.ProbeSocket, Log: n.Log(),
+			Proc: o.Proc, Node: n.RDMA(), ProbeSocket: o.ProbeSocket, MemlockSocket: filepath.Join(n.Dir, "none"), Log: n.Log(),
 		})
 	}()
 	defer func() { stop(); n.Must(<-done) }()
@@ -111,6 +111,7 @@ func TestTheStatusHasWhatJournalKubeletAndPluginSay(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Node node-a at ", "Device plugin v1.2.3: ready; rescues since its start: 0, failed: 0; mistakes in its configuration: 0",
+		"Memlock plugin: not connected: containers have the runtime's own limit; limits raised since its start: 0, left as they were: 0",
 		"NIC RDMA ADDRESS WHERE HOLDER NETWORK SINCE ens11np0 mlx5_0 0000:08:00.0 pod default/gpu-rdma-pod-1 (net2 in pod1)",
 		"ens12np0 mlx5_1 0000:0b:00.0 host - - - ens13np0 mlx5_2 0000:0e:00.0 pod default/gpu-rdma-pod-1 (net1 in pod1)",
 		"UNITS OF HOLDER HOW MANY WHICH rdma/nic default/gpu-rdma-pod-1 main 2 3 4 RESOURCE",

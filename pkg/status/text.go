@@ -30,6 +30,13 @@ func (s *Status) Text(w io.Writer) error {
 	if p := s.Plugin; p != nil {
 		fmt.Fprintf(b, "Device plugin %s: %s; rescues since its start: %d, failed: %d; mistakes in its configuration: %d\n",
 			p.Version, cmp.Or(terminal.Plain(p.NotReady), "ready"), p.Rescues.OK, p.Rescues.Failed, p.Mistakes+p.Clashes)
+		if m := p.Memlock; m != nil {
+			connected := "connected"
+			if !m.Connected {
+				connected = "not connected: containers have the runtime's own limit"
+			}
+			fmt.Fprintf(b, "Memlock plugin: %s; limits raised since its start: %d, left as they were: %d\n", connected, m.Raised, m.Kept)
+		}
 	}
 	lines(b, "Missing", s.Missing)
 	lines(b, "Look at", s.Remarks)

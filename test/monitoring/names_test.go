@@ -122,7 +122,8 @@ func scraped(t *testing.T) map[string][]string {
 	must(t, os.Mkdir(filepath.Join(dir, "device-plugins"), 0o700))
 	address := freeAddress(t)
 	cmd := exec.Command(filepath.Join(programs, "rdma-device-plugin"), "--config-file="+config, "--kubelet-dir="+dir, "--sysfs-root="+tree.Sys(),
-		"--dev-root="+tree.Dev(), "--state-dir="+filepath.Join(dir, "state"), "--rescue=false", "--metrics-address="+address)
+		"--dev-root="+tree.Dev(), "--state-dir="+filepath.Join(dir, "state"), "--rescue=false", "--metrics-address="+address,
+		"--memlock-socket="+filepath.Join(dir, "memlock.sock"))
 	var log strings.Builder
 	cmd.Stderr = &log
 	must(t, cmd.Start())
