@@ -13,6 +13,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
 	"github.com/roce-k8s/roce-k8s/pkg/doctor"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/status"
 )
 
 // What the command doctor exits with. That nothing could be looked at is told
@@ -86,6 +87,16 @@ func runDoctor(ctx context.Context, c *commandLine, s streams) (status int, err 
 	return 0, nil
 }
 
+// askMemlock asks the device plugin how the memlock plugin is.
+func (c *commandLine) askMemlock(ctx context.Context) (doctor.Memlock, error) {
+	c.findInstance(servedSocket)
+	p, err := status.AskPlugin(ctx, c.MetricsAddress, c.ProbeSocket)
+	if err != nil || p.Memlock == nil {
+		return doctor.Memlock{}, err
+	}
+	return doctor.Memlock{Wanted: true, Connected: p.Memlock.Connected}, nil
+}
+
 func (c *commandLine) examine(ctx context.Context, stdin io.Reader) (*doctor.Report, error) {
 	d := c.doctor
 	if d.failOn != string(doctor.Warning) && d.failOn != string(doctor.Broken) {
@@ -97,6 +108,7 @@ func (c *commandLine) examine(ctx context.Context, stdin io.Reader) (*doctor.Rep
 		StateDir: c.StateDir, PluginDir: c.pluginDir, KubeletConfig: d.kubeletConfig, NICs: c.rest, Version: c.Version,
 		Counters:      d.counters,
 		PluginVersion: doctor.AskVersion,
+		Memlock:       c.askMemlock,
 	}
 	if o.KubeletConfig == "" {
 		o.KubeletConfig = host(filepath.Join(c.KubeletDir, "config.yaml"))

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +40,7 @@ func doctorOf(t *testing.T, args ...string) (status int, stdout, stderr string) 
 	}
 	var out, failure bytes.Buffer
 	all := []string{"doctor", "--sysfs-root=" + tree.Sys(), "--dev-root=" + tree.Dev(), "--host-root=" + dir, "--state-dir=" + dir + "/state",
-		"--cni-dir=" + dir + "/none", "--config-file=" + dir + "/none"}
+		"--cni-dir=" + dir + "/none", "--config-file=" + dir + "/none", "--metrics-address="}
 	for _, a := range args {
 		all = append(all, strings.ReplaceAll(a, "DIR", dir))
 	}
@@ -80,6 +83,18 @@ func TestTheDoctorsStatusForABrokenNodeIsTwo(t *testing.T) {
 	for _, failOn := range []string{"warning", "broken"} {
 		if status, stdout, _ := doctorOf(t, "--fail-on="+failOn, "--networks="+networks); status != 2 || !strings.Contains(stdout, "network-config") {
 			t.Errorf("%d: %s", status, stdout)
+		}
+	}
+}
+
+func TestTheDoctorAsksTheDevicePluginHowTheMemlockPluginIs(t *testing.T) {
+	metrics := "rdma_device_plugin_build_info{version=\"v-fake\"} 1\n# TYPE rdma_device_plugin_memlock_connected gauge\nrdma_device_plugin_memlock_connected "
+	for connected, found := range map[string]bool{"0": true, "1": false} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, metrics+connected+"\n") }))
+		defer server.Close()
+		_, stdout, stderr := doctorOf(t, "--metrics-address="+strings.TrimPrefix(server.URL, "http://"))
+		if strings.Contains(stdout, "is not connected") != found || strings.Contains(stdout, "memlock-plugin: ") {
+			t.Errorf("connected %s: %s%s", connected, stdout, stderr)
 		}
 	}
 }

@@ -46,12 +46,18 @@ type Options struct {
 	Version string
 
 	// Links and Elsewhere are as in inventory.Options; DCB asks the driver of a
-	// netdev; PluginVersion asks a CNI plugin. Each is nil where there is nobody
-	// to ask.
+	// netdev; PluginVersion asks a CNI plugin; Memlock asks how the plugin of the
+	// container runtime is that raises memlock limits. Each is nil where there is
+	// nobody to ask.
 	Links, Elsewhere func(context.Context) ([]netlink.Link, error)
 	DCB              func(netdev string) (*netdev.DCB, error)
 	PluginVersion    func(ctx context.Context, path string) (string, error)
+	Memlock          func(context.Context) (Memlock, error)
 }
+
+// A Memlock is how that plugin is: whether there shall be one, and whether the
+// runtime asks it.
+type Memlock struct{ Wanted, Connected bool }
 
 // Examine looks at the node. An error means that there is nothing to report:
 // what was asked for makes no sense.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -100,6 +101,10 @@ func ailments() []ailment {
 		{"firmware", nic, "has firmware 28.38.1000, the other boards of kind MT_0000000838 have 28.39.1002", write("sys/class/infiniband/mlx5_0/fw_ver", "28.38.1000")},
 		{"counters", nic, "out_of_sequence grew by 7 since", func(n *fakeNode) { n.Must(n.SetCounter(first, "hw_counters/out_of_sequence", "107")) }},
 		{"memlock", "containerd (process 4242)", "may lock 8388608 bytes", write("proc/4242/limits", limits("8388608"))},
+		{"memlock-plugin", "the node", "is not connected to the container runtime", func(n *fakeNode) {
+			n.Write("proc/4242/limits", limits("8388608"))
+			n.options.Memlock = plugin(Memlock{Wanted: true})
+		}},
 		{"network-manager", nic, "NetworkManager lacks ipv4.route-metric", write("run/NetworkManager/devices/10", "[device]\nconnection-uuid=fake-1\nroute-metric-default-effective=101")},
 		{"cni-plugin", "opt/cni/bin/fake-ipam", "is not there, which network default/fake-1 needs", remove("opt/cni/bin/fake-ipam")},
 		{"cni-plugin", "opt/cni/bin/fake-ipam", "is no program", func(n *fakeNode) { n.Must(os.Chmod(filepath.Join(n.Dir, "opt/cni/bin/fake-ipam"), 0o644)) }},
@@ -133,6 +138,11 @@ func ailments() []ailment {
 			}))
 		}},
 	}
+}
+
+// plugin is a memlock plugin that is so.
+func plugin(m Memlock) func(context.Context) (Memlock, error) {
+	return func(context.Context) (Memlock, error) { return m, nil }
 }
 
 // everywhere changes the bridging of all rails, so that they do not differ.
@@ -232,6 +242,36 @@ func TestWhatCannotBeSeenIsSaidAndIsNoFinding(t *testing.T) {
 	want := []string{"rdma-mode", "cni-plugin", "network-config", "rdma-mode-boot", "topology", "acs", "gpudirect", "pfc", "trust", "ets", "dcb-differs", "ecn", "counters", "memlock", "cni-version", "networks"}
 	if !slices.Equal(unseen, want) {
 		t.Errorf("unseen %v", unseen)
+	}
+}
+
+func TestWhereThePluginRaisesTheMemlockLimitTheRuntimesOwnIsNoFinding(t *testing.T) {
+	for name, c := range map[string]struct {
+		ask    func(context.Context) (Memlock, error)
+		check  string // that finds something
+		unseen string
+	}{
+		"connected":     {plugin(Memlock{Wanted: true, Connected: true}), "", ""},
+		"no plugin":     {plugin(Memlock{}), "memlock", ""},
+		"no answer":     {func(context.Context) (Memlock, error) { return Memlock{}, errors.New("no answer") }, "memlock", "memlock-plugin"},
+		"nobody to ask": {nil, "memlock", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newFakeNode(t)
+			n.Write("proc/4242/limits", limits("8388608"))
+			n.options.Memlock = c.ask
+			r := n.examine()
+			var found, unseen string
+			for _, f := range r.Findings {
+				found += f.Check
+			}
+			for _, u := range r.Unseen {
+				unseen += u.Check
+			}
+			if found != c.check || unseen != c.unseen {
+				t.Errorf("found %q, not seen %q", found, unseen)
+			}
+		})
 	}
 }
 

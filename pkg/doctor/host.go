@@ -15,8 +15,11 @@ import (
 )
 
 // memlock reads what the container runtime's own process may lock: containers
-// inherit it.
+// inherit it, unless a plugin of the runtime raises the limit of those with RDMA.
 func memlock(p *patient) (found []symptom, err error) {
+	if plugin, err := p.memlock(); err == nil && plugin.Wanted {
+		return nil, nil
+	}
 	processes, _ := filepath.Glob(filepath.Join(p.Roots.Proc, "[0-9]*/comm"))
 	seen := false
 	for _, comm := range processes {
@@ -41,6 +44,15 @@ func memlock(p *patient) (found []symptom, err error) {
 		return nil, errors.New("no containerd, crio or dockerd is among the processes that can be seen")
 	}
 	return found, nil
+}
+
+// memlockPlugin finds one that shall be there, and that the runtime does not know.
+func memlockPlugin(p *patient) ([]symptom, error) {
+	plugin, err := p.memlock()
+	if err != nil || !plugin.Wanted || plugin.Connected {
+		return nil, err
+	}
+	return []symptom{{where: "the node", what: "the memlock plugin is not connected to the container runtime"}}, nil
 }
 
 func networkManager(p *patient) (found []symptom, err error) {

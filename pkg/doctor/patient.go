@@ -67,6 +67,14 @@ func (p *patient) look() error {
 	return err
 }
 
+// memlock asks how the memlock plugin is. Without anybody to ask there is none.
+func (p *patient) memlock() (Memlock, error) {
+	if p.Memlock == nil {
+		return Memlock{}, nil
+	}
+	return p.Memlock(p.ctx)
+}
+
 func (p *patient) chooseRails() error {
 	if len(p.NICs) == 0 {
 		if p.Choose != nil {
