@@ -13,9 +13,12 @@ import (
 
 const folder = "../../deployments/"
 
-const podCounters = "overlays/pod-counters"
+const (
+	podCounters = "overlays/pod-counters"
+	memlock     = "overlays/memlock"
+)
 
-var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", "overlays/monitoring", podCounters}
+var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", "overlays/monitoring", podCounters, memlock}
 
 // privileges are the capabilities that containers may have, and where.
 func privileges(dir, container string) []corev1.Capability {
@@ -81,8 +84,8 @@ func TestAnUpdateNeverLeavesTheNodeWithoutAnInstance(t *testing.T) {
 			if len(c.Ports) > 0 {
 				t.Errorf("%s: container %s declares ports", dir, c.Name)
 			}
-			if c.Name == "counters" {
-				continue // there is nothing that could keep it from being ready
+			if c.Name == "counters" || c.Name == "memlock" {
+				continue // there is nothing that shall keep it from being ready
 			}
 			// The port of the other instance would answer for this one.
 			for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
@@ -190,5 +193,30 @@ func TestTheContainerThatMayEnterNamespacesSeesAsLittleAsPossible(t *testing.T) 
 	}
 	if !namespaces["/var/run/netns"] || !namespaces["/run/netns"] {
 		t.Errorf("it does not see all namespaces: %+v", counters.VolumeMounts)
+	}
+}
+
+// Whoever may talk to the runtime's NRI may change every container. The program
+// that does has nothing else.
+func TestTheContainerThatRaisesMemlockLimitsSeesTheRuntimesSocketAlone(t *testing.T) {
+	pod := daemonSet(t, kustomize(t, memlock)).Spec.Template.Spec
+	if len(pod.Containers) != 2 || pod.Containers[1].Name != "memlock" {
+		t.Fatalf("containers %v", pod.Containers)
+	}
+	plugin, raiser := pod.Containers[0], pod.Containers[1]
+	if socket := plugin.Args[len(plugin.Args)-1]; !strings.HasPrefix(socket, "--memlock-socket=") || !slices.Contains(raiser.Args, socket) {
+		t.Errorf("one asks at %s, the other serves %v", socket, raiser.Args)
+	}
+	for _, m := range plugin.VolumeMounts {
+		if m.Name == "nri" || m.Name == "memlock" && !m.ReadOnly {
+			t.Errorf("the device plugin mounts %+v", m)
+		}
+	}
+	for _, m := range raiser.VolumeMounts {
+		// A mount of the socket itself would be of one that is dead, after the
+		// runtime has started again.
+		if (m.Name != "nri" || m.MountPath != "/var/run/nri" || !m.ReadOnly) && (m.Name != "memlock" || m.ReadOnly) {
+			t.Errorf("it mounts %+v", m)
+		}
 	}
 }
