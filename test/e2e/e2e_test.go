@@ -19,6 +19,7 @@ func TestOnKubernetes(t *testing.T) {
 		{"a network may name the resource in shared mode", namedResourceShared},
 		{"in mode perDevice one network serves eight rails", perDevice},
 		{"with the overlay cdi the runtime gives the devices", cdiDevices},
+		{"with the overlay memlock pods with the resource may lock memory", memlockRaised},
 		{"pods outlive a kubelet that restarts", kubeletRestarts},
 		{"the resource is never lost in a rollout", rollout},
 		{"pods outlive a plugin that is killed", pluginKilled},

@@ -168,6 +168,12 @@ func (n *Node) KillKubelet(ctx context.Context) error {
 	return err
 }
 
+// RestartContainerd ends containerd, while its containers go on, and starts it again.
+func (n *Node) RestartContainerd(ctx context.Context) error {
+	_, err := n.post(ctx, "/containerd/restart", "")
+	return err
+}
+
 func (n *Node) post(ctx context.Context, path, body string) ([]byte, error) {
 	address, _, _ := strings.Cut(n.Address, "/")
 	url := fmt.Sprintf("http://%s:%d%s", address, node.Port, path)

@@ -66,7 +66,7 @@ const containerd1 = `version = 2
 [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]
   SystemdCgroup = false
 [plugins.'io.containerd.nri.v1.nri']
-  disable = true
+  disable = false
 `
 
 const containerd2 = `version = 3
@@ -88,7 +88,7 @@ const containerd2 = `version = 3
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
   SystemdCgroup = false
 [plugins.'io.containerd.nri.v1.nri']
-  disable = true
+  disable = false
 `
 
 func (n *node) kubeletYAML() string {

@@ -15,7 +15,7 @@ import (
 //
 // What is below the node's state folder stays when the namespaces end: its disk.
 func (n *node) becomeMachine(ctx context.Context) error {
-	for _, step := range []func() error{n.mountState, n.mountMemory, n.shieldKernel, n.mountDev, n.removeControlGroups} {
+	for _, step := range []func() error{n.mountState, n.mountMemory, n.shieldKernel, n.mountDev, n.removeControlGroups, lowerMemlock} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -75,6 +75,20 @@ func (n *node) shieldKernel() error {
 		}
 	}
 	return nil
+}
+
+// Memlock is what a container may lock that nothing is done for.
+const Memlock = 64 << 10
+
+// lowerMemlock lowers what programs, and with them containers, may lock: that some
+// may lock more can be seen then without a right to raise this machine's own limit.
+func lowerMemlock() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		return err
+	}
+	limit.Cur = Memlock
+	return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit)
 }
 
 // mountDev mounts a /dev to which device nodes can be added.

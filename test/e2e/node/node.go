@@ -90,6 +90,15 @@ func (n *node) writeFiles(context.Context) error {
 
 // startRuntime starts containerd and gives it the images that no registry has.
 func (n *node) startRuntime(ctx context.Context) error {
+	if err := n.startContainerd(ctx); err != nil {
+		return err
+	}
+	return run(fmt.Sprintf("for image in %s/*.tar; do ctr -n k8s.io images import $image; done", n.path(ImagesFolder)))
+}
+
+func (n *node) startContainerd(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	p, err := process.Start(n.path(LogsFolder, "containerd"), "containerd", "--config", containerdConfig)
 	if err != nil {
 		return err
@@ -102,7 +111,7 @@ func (n *node) startRuntime(ctx context.Context) error {
 			return fmt.Errorf("containerd does not answer: %w", err)
 		}
 	}
-	return run(fmt.Sprintf("for image in %s/*.tar; do ctr -n k8s.io images import $image; done", n.path(ImagesFolder)))
+	return nil
 }
 
 // pause passes the time until the next look.

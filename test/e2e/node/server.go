@@ -21,9 +21,10 @@ type Answer struct {
 
 // serve answers the outside:
 //
-//	POST /run              runs the script in the body with bash
-//	POST /kubelet/restart  ends the kubelet in order and starts it again
-//	POST /kubelet/kill     the same with SIGKILL
+//	POST /run                 runs the script in the body with bash
+//	POST /kubelet/restart     ends the kubelet in order and starts it again
+//	POST /kubelet/kill        the same with SIGKILL
+//	POST /containerd/restart  ends containerd, but no container, and starts it again
 func (n *node) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
@@ -47,6 +48,12 @@ func (n *node) serve(ctx context.Context) error {
 			return
 		}
 		if err := n.startKubelet(ctx); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("POST /containerd/restart", func(w http.ResponseWriter, _ *http.Request) {
+		n.containerd.Stop()
+		if err := n.startContainerd(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
