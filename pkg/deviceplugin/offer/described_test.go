@@ -82,3 +82,34 @@ func TestSeveralUnitsGiveEachThingOnceInOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoGetsUnitsOfSeveralDevicesIsToldOfAllOfThem(t *testing.T) {
+	var devices []Candidate
+	for i, address := range []string{"0000:08:00.0", "0000:0b:00.0"} {
+		devices = append(devices, Candidate{Device: inventory.Device{Device: rdma.Device{
+			Name: []string{"mlx5_0", "mlx5_1"}[i], Bus: rdma.BusPCI, Address: address, CharDevices: []string{[]string{"uverbs0", "uverbs1"}[i]},
+		}}, Healthy: true, GIDIndex: -1})
+	}
+	for env, want := range map[bool]string{true: "=mlx5_0,mlx5_1", false: ""} {
+		o := perDeviceOffer(config.Resource{Name: "rdma/a", Units: 2, Env: env, CharDevices: []config.CharDevice{"uverbs"}}, devices, false, nil)
+		response, err := o.allocate([]string{"0000:08:00.0", "0000:0b:00.0-1"})
+		if err != nil || response.Envs["NCCL_IB_HCA"] != want {
+			t.Errorf("env %v: %v, %v", env, response, err)
+		}
+	}
+}
+
+func TestWhatADeviceHasInsteadIsSaid(t *testing.T) {
+	r := config.Resource{Selectors: config.Selectors{Vendors: []string{"15b3"}}}
+	for vendor, want := range map[string]string{"15B3": "", "14e4": "vendors: it has 14e4", "": "vendors: it has none"} {
+		if got := Mismatch(r, inventory.Device{Device: rdma.Device{Vendor: vendor}}); got != want {
+			t.Errorf("%q: %q, want %q", vendor, got, want)
+		}
+	}
+	r = config.Resource{Exclude: config.Selectors{IfNames: []string{"ens*"}}}
+	for netdevs, want := range map[string]string{"ens1": "exclude ifNames: it has ens1, rail0", "eth0": ""} {
+		if got := Mismatch(r, inventory.Device{Device: rdma.Device{Netdevs: []string{netdevs}}, AltNames: []string{"rail0"}}); got != want {
+			t.Errorf("%q: %q, want %q", netdevs, got, want)
+		}
+	}
+}
