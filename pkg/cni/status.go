@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -104,9 +103,6 @@ func (o *operation) statusJournal() error {
 		if errors.Is(err, fs.ErrNotExist) && parent != dir {
 			dir = parent
 			continue
-		}
-		if info, statErr := os.Stat(dir); err == nil && statErr == nil && !info.IsDir() {
-			err = unix.ENOTDIR
 		}
 		if err != nil {
 			return fail(codeNotAvailable, "", "use the state folder "+o.policy.StateDir, &fs.PathError{Op: "write to", Path: dir, Err: err}, "mount it, or free space on it")
