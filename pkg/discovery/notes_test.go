@@ -1,0 +1,80 @@
+package discovery
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+)
+
+func TestWhatIsOddAboutOneNodeIsNotedToo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Node)
+		want   []string
+	}{
+		"nothing":          {func(*Node) {}, nil},
+		"rails differ":     {func(n *Node) { n.Rails[3].MTU = 1500 }, []string{"not all rails have the same MTU"}},
+		"no link":          {func(n *Node) { n.Rails[3].NoLink = true }, []string{"rail 3: ens14np0 (mlx5_3, 0000:64:00.0) on node-a has no link"}},
+		"no links at all":  {func(n *Node) { n.Rails[3].NoLink, n.Rails[5].NoLink = true, true }, []string{"rail 3: ens14np0 (mlx5_3, 0000:64:00.0) on node-a has no link", "rail 5: ens15np0 (mlx5_5, 0000:a4:00.0) on node-a has no link"}},
+		"links not seen":   {func(n *Node) { n.Blind = "no netlink" }, []string{"node-a: NICs that the host needs are not left out, because its links cannot be seen: no netlink"}},
+		"an unknown mode":  {func(n *Node) { n.RDMAMode = "" }, nil},
+		"a node's own GPU": {func(n *Node) { n.GPUs = n.GPUs[:3] }, nil},
+	} {
+		n := again(t, describeFake(t), tt.change)
+		if got := Merge([]*Node{n}).Differences; !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// Of as many as each node has; of two kinds with one number the first by name.
+func TestAPodAsksForTheGPUsThatTheFirstNodeHasMostOf(t *testing.T) {
+	of := func(resources ...string) *Node {
+		n := &Node{Name: "n"}
+		for _, r := range resources {
+			n.GPUs = append(n.GPUs, GPU{Resource: r})
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		nodes    []*Node
+		resource string
+		number   int
+	}{
+		{[]*Node{of()}, "", 0},
+		{[]*Node{of("b", "a")}, "a", 1},
+		{[]*Node{of("a", "b", "b")}, "b", 2},
+		{[]*Node{of("a", "b", "b", "b"), of("b", "b"), of("b", "b", "b", "b")}, "b", 2},
+		{[]*Node{of("a"), of("b")}, "a", 0},
+	} {
+		if resource, number := (&Fleet{Nodes: tt.nodes}).gpus(); resource != tt.resource || number != tt.number {
+			t.Errorf("%d %s, want %d %s", number, resource, tt.number, tt.resource)
+		}
+	}
+}
+
+func TestTheModeIsTheOneThatAllNodesHave(t *testing.T) {
+	of := func(modes ...rdma.Mode) *Fleet {
+		f := &Fleet{}
+		for _, m := range modes {
+			f.Nodes = append(f.Nodes, &Node{Name: "n" + string(m), RDMAMode: m})
+		}
+		return f
+	}
+	for _, tt := range []struct {
+		f    *Fleet
+		want rdma.Mode
+	}{{of(rdma.Exclusive), rdma.Exclusive}, {of(rdma.Shared, rdma.Shared), rdma.Shared}, {of(rdma.Shared, rdma.Exclusive), ""}, {of(rdma.Exclusive, ""), ""}} {
+		if got := tt.f.mode(); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+	exclusive := again(t, describeFake(t), func(n *Node) { n.RDMAMode = rdma.Exclusive })
+	if text := printed(t, Merge([]*Node{exclusive}), Networks, guide()); strings.Count(text, `"rdmaMode": "exclusive"`) != 8 {
+		t.Errorf("networks of an exclusive node:\n%s", text)
+	}
+	if text := printed(t, Merge([]*Node{describeFake(t)}), Networks, guide()); strings.Contains(text, "rdmaMode") {
+		t.Errorf("networks of a shared node:\n%s", text)
+	}
+}
