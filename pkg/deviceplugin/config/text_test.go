@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -42,6 +43,36 @@ func TestNotesCostNothingAndMistakesSomething(t *testing.T) {
 	for want, e := range map[string]Errors{"no errors": nil, "f:1:2: x": {{"f", Position{1, 2}, "x", Nothing}}} {
 		if e.Error() != want {
 			t.Errorf("%q, want %q", e.Error(), want)
+		}
+	}
+}
+
+// What is said of a resource as a whole is known last, and stands where it begins.
+func TestMistakesAreInTheOrderOfTheFileWheneverTheyAreFound(t *testing.T) {
+	err := mistakes([]byte(`{"configList": [{"resourceName": "a", "mode": "perDevice", "rdmaHcaMax": 8}]}`))
+	var all Errors
+	if !errors.As(err, &all) || len(all) != 2 || !strings.HasPrefix(all[0].Error(), "f:1:17: nothing selects a device") || !strings.Contains(all[1].Error(), `"rdmaHcaMax" is for "mode": "shared"`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAnIDAndAPrefixAreTakenAsFarAsTheyGo(t *testing.T) {
+	label := strings.Repeat("a", 60)
+	for resource, want := range map[string]string{
+		`"selectors": {"vendors": ["15b3", "15B3", "0x15b3"]}`: "", `"selectors": {"deviceIDs": ["1021"]}`: "",
+		`"selectors": {"vendors": ["15bg"]}`: `"vendors" has "15bg"; a PCI ID has four hexadecimal digits`, `"selectors": {"vendors": ["15b"]}`: `"vendors" has "15b"`, `"selectors": {"vendors": ["15b30"]}`: `"vendors" has "15b30"`,
+		`"devices": ["x"], "resourcePrefix": "` + strings.Repeat(label+".", 4) + `"`:                           "it must be a DNS name",
+		`"devices": ["x"], "resourcePrefix": "` + strings.Repeat(label+".", 3) + strings.Repeat("b", 61) + `"`: "", // 244 characters
+		`"devices": ["x"], "resourcePrefix": "` + strings.Repeat(label+".", 3) + strings.Repeat("b", 62) + `"`: `"resourcePrefix" is too long; use at most 244 characters`,
+		`"devices": ["x"], "resourcePrefix": "` + strings.Repeat("a", 63) + `"`:                                "",
+		`"devices": ["x"], "resourcePrefix": "` + strings.Repeat("a", 64) + `"`:                                "it must be a DNS name",
+		`"devices": ["x"], "resourcePrefix": "requests.example.com"`:                                           "which Kubernetes reserves",
+		`"devices": ["x"], "resourcePrefix": "a.kubernetes.io"`:                                                "which Kubernetes reserves",
+		`"devices": ["x"], "resourcePrefix": "notkubernetes.io"`:                                               "",
+	} {
+		err := mistakes([]byte(`{"configList": [{"resourceName": "a", "rdmaHcaMax": 1, ` + resource + `}]}`))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", resource, err, want)
 		}
 	}
 }
