@@ -67,6 +67,7 @@ func TestTheDoctorReadsTheNetworksAndTheConfigurationThatItIsGiven(t *testing.T)
 	}{
 		"networks of a file":            {"--networks=" + dir + "/networks.json", 1, `device "ens99np0" is not on this node`},
 		"a configuration, for the rail": {"--config-file=" + dir + "/config.json", 1, "MTU 1500"},
+		"a folder of CNI plugins":       {"--cni-dir=" + dir, 2, dir + "/roce-host-device"},
 		"one for another":               {"--config-file=" + dir + "/other.json", 2, "none of its 1 RDMA devices is chosen"},
 	} {
 		status, stdout, stderr := doctorOf(t, tt.arg)
