@@ -125,3 +125,81 @@ func TestAManagerHasTwentySecondsFromANICsReturn(t *testing.T) {
 		}
 	}
 }
+
+func TestARecordIsAFileAndItsCopyForRootAlone(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, "boot-1")
+	r := record("c1")
+	must(t, j.Write(r))
+	same := func() {
+		t.Helper()
+		var contents []string
+		for _, folder := range []string{"attachments", "copies"} {
+			path := filepath.Join(dir, folder, "c1@net1.json")
+			b, err := os.ReadFile(path)
+			must(t, err)
+			info, err := os.Stat(path)
+			must(t, err)
+			if info.Mode() != 0o600 {
+				t.Errorf("%s: %v", path, info.Mode())
+			}
+			contents = append(contents, string(b))
+		}
+		if contents[0] != contents[1] || !strings.Contains(contents[0], `"step": "`+string(r.Step)+`"`) {
+			t.Errorf("%s and %s", contents[0], contents[1])
+		}
+	}
+	same()
+	r.Step = attachment.Attached
+	must(t, j.Update(r))
+	same()
+	must(t, j.Write(record("c0")))
+	must(t, j.Write(record("c2")))
+	for _, tt := range []struct {
+		but  []attachment.ID
+		want string
+	}{{nil, "c0 c1 c2"}, {[]attachment.ID{r.ID()}, "c0 c2"}, {[]attachment.ID{{ContainerID: "c1", IfName: "net2"}}, "c0 c1 c2"}} {
+		records, bad, err := j.List(tt.but...)
+		must(t, err)
+		var of []string
+		for _, r := range records {
+			of = append(of, r.ContainerID)
+		}
+		if strings.Join(of, " ") != tt.want || len(bad) > 0 {
+			t.Errorf("without %v: %q, %v", tt.but, of, bad)
+		}
+	}
+	for _, folder := range []string{"attachments", "copies"} { // as a crash leaves it
+		must(t, os.WriteFile(filepath.Join(dir, folder, "c1@net1.json.new"), nil, 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, folder, "c9@net1.json.bad"), nil, 0o600))
+	}
+	aside, err := j.Aside()
+	if err != nil || len(aside) != 2 {
+		t.Errorf("set aside: %q, %v", aside, err)
+	}
+	must(t, j.Remove(r.ID()))
+	for _, folder := range []string{"attachments", "copies"} {
+		if left := files(t, dir, folder); !slices.Equal(left, []string{"c0@net1.json", "c2@net1.json", "c9@net1.json.bad"}) {
+			t.Errorf("%s: %q", folder, left)
+		}
+	}
+}
+
+func TestARefusalRemovesThoseOfEarlierBootsOnly(t *testing.T) {
+	dir := t.TempDir()
+	pod := func(uid string) attachment.Pod { return attachment.Pod{Namespace: "default", Name: "pod", UID: uid} }
+	before := open(t, dir, "boot-1")
+	must(t, before.Refuse(pod("aa"), "then"))
+	must(t, before.Refuse(pod("ab"), "then"))
+	now := open(t, dir, "boot-2")
+	must(t, now.Refuse(pod("ac"), "first"))
+	must(t, now.Refuse(pod("ad"), "second\nline"))
+	if left := files(t, dir, "refused"); !slices.Equal(left, []string{"ac", "ad"}) {
+		t.Errorf("%q", left)
+	}
+	for uid, want := range map[string]string{"aa": "", "ac": "first", "ad": "second\nline", "": ""} {
+		if reason, err := now.Refused(pod(uid)); reason != want || err != nil {
+			t.Errorf("%q: %q, %v", uid, reason, err)
+		}
+	}
+}
