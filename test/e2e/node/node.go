@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/roce-k8s/roce-k8s/test/e2e/process"
 )
 
@@ -38,7 +40,7 @@ func Run(ctx context.Context, folder string) error {
 		if err := n.becomeMachine(ctx); err != nil {
 			return fmt.Errorf("make a machine of namespaces: %w", err)
 		}
-	} else if err := n.mountDisk(); err != nil {
+	} else if err := n.prepareMachine(); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context) error{n.configureNetwork, n.writeFiles, n.startRuntime, n.startKubelet} {
@@ -64,8 +66,11 @@ func (n *node) configureNetwork(ctx context.Context) error {
 	return run(fmt.Sprintf("ip link set lo up; ip addr add %s dev mgmt0; ip link set mgmt0 up; ip route add default via %s", n.Address, n.Gateway))
 }
 
-// mountDisk gives a machine without a disk one in memory.
-func (n *node) mountDisk() error {
+// prepareMachine gives a machine its name, and a disk in memory for want of another.
+func (n *node) prepareMachine() error {
+	if err := unix.Sethostname([]byte(n.Name)); err != nil {
+		return fmt.Errorf("name the machine: %w", err)
+	}
 	return run("mount -t tmpfs -o mode=755 disk /var/lib")
 }
 
