@@ -120,7 +120,7 @@ func (c *commandLine) metrics(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
 		return errors.New(answer.Status)
 	}
