@@ -129,6 +129,9 @@ func parseMeasurement(report []byte) (m Measurement, err error) {
 		m.Typical = *r.Results.Typical
 	case r.Results.Bandwidth != nil && *r.Results.Bandwidth > 0:
 		m.Bandwidth = *r.Results.Bandwidth
+	case r.Results.Bandwidth != nil:
+		// Of a time it measures the middle (--margin).
+		return m, errors.New("no message was done in the time of the bandwidth: it is too short, or nearly nothing arrives")
 	default:
 		return m, errors.New("perftest's report has no result")
 	}
