@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,12 +37,13 @@ func standIn(name, folder string, args []string) int {
 	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
 	device, port := value("-d"), value("-p")
 	busy := filepath.Join(folder, "busy "+device)
-	if f, err := os.OpenFile(busy, os.O_CREATE|os.O_EXCL, 0o600); err != nil {
-		_ = os.WriteFile(filepath.Join(folder, "twice "+device), nil, 0o600)
-	} else {
-		f.Close()
-		defer os.Remove(busy)
+	if other, err := os.ReadFile(busy); err == nil && len(other) > 0 {
+		if _, err := os.Stat("/proc/" + string(other)); err == nil { // not killed
+			_ = os.WriteFile(filepath.Join(folder, "twice "+device), nil, 0o600)
+		}
 	}
+	_ = os.WriteFile(busy, []byte(strconv.Itoa(os.Getpid())), 0o600)
+	defer os.Remove(busy)
 	there := func(what string) bool {
 		_, err := os.Stat(filepath.Join(folder, what+" "+device))
 		return err == nil
@@ -361,6 +363,25 @@ func TestACanaryIsJudgedAsTheSiteWants(t *testing.T) {
 		if c.judgeCanary(cross); c.Verdict != want {
 			t.Errorf("%s without a way: %s", cross, c.Verdict)
 		}
+	}
+}
+
+// Packets that go nowhere have no answer that says so.
+func TestACanaryWithoutAWayCostsAThirdOfTheTime(t *testing.T) {
+	s := newSite(t, 2, 2)
+	s.coordinator.Within = 3 * time.Second
+	var cross *Test
+	r := s.coordinator.newReport(time.Now(), []*peer{{hello: hello{Rails: make([]Rail, 2)}}, {hello: hello{Rails: make([]Rail, 2)}}})
+	for _, m := range r.Tests {
+		if m.Cross {
+			cross = m
+		}
+	}
+	s.on(cross.From, "hang", cross.FromRail)
+	r = s.test()
+	i := slices.IndexFunc(r.Tests, func(m *Test) bool { return m.Cross })
+	if r.Tests[i].Verdict != Apart || !strings.Contains(r.Tests[i].Error, "was not done in 1s") {
+		t.Errorf("%+v", *r.Tests[i])
 	}
 }
 
