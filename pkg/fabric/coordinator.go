@@ -172,7 +172,7 @@ func (c *Coordinator) gather(ctx context.Context, in net.Listener) []*peer {
 			go c.welcome(ctx, conn, arrivals)
 		}
 	}()
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	peers := make([]*peer, c.Nodes)
 	for missing := c.Nodes; missing > 0; {
 		select {
