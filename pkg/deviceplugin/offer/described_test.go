@@ -113,3 +113,12 @@ func TestWhatADeviceHasInsteadIsSaid(t *testing.T) {
 		}
 	}
 }
+
+func TestAPoolOfOneUnitHasItsDevices(t *testing.T) {
+	devices := []Candidate{{Device: inventory.Device{Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}}, Healthy: true}}
+	for units, want := range map[int]int{0: 0, 1: 1, 2: 1} {
+		if got := sharedOffer(config.Resource{Units: units}, devices, false, nil).Devices(); len(got) != want {
+			t.Errorf("%d units: %v", units, got)
+		}
+	}
+}
