@@ -28,6 +28,7 @@ func TestANICIsFreeThoughTheHostHasSomethingOnAnother(t *testing.T) {
 		"a bridge":                             {fmt.Sprintf(port, "nic1"), ""},
 		"a bridge with this one":               {fmt.Sprintf(port, "nic0"), "it is a port of bridge br0"},
 		"a macvlan":                            {"ip link add mv0 link nic1 type macvlan", ""},
+		"a macvlan on this one":                {"ip link add mv0 link nic0 type macvlan", "macvlan mv0 is on top of it"},
 		"a virtual function":                   {"echo 4 >$SYS/class/net/nic1/device/sriov_numvfs", ""},
 		"a virtual function of this one":       {"echo 4 >$SYS/class/net/nic0/device/sriov_numvfs", "it is a physical function with 4 virtual functions"},
 		"a scalable function":                  {"mkdir $SYS/class/net/nic1/device/mlx5_core.sf.2", ""},
@@ -59,5 +60,31 @@ func TestANICIsFreeThoughTheHostHasSomethingOnAnother(t *testing.T) {
 				t.Errorf("%q, %v; want %q", why, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestAnAddressIsInUseIfAnyOfTheHostsTunnelsSendsFromIt(t *testing.T) {
+	host := node.NewHost(t)
+	link := node.AddNIC(t, host, "nic0")
+	node.AddNIC(t, host, "nic1")
+	run := func(commands string) {
+		t.Helper()
+		if out, err := exec.Command("bash", "-ec", commands).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	run("ip addr add 192.0.2.1/24 dev nic0; ip addr add 192.0.2.2/24 dev nic0; ip addr add 203.0.113.1/24 dev nic1; for n in nic0 nic0w nic1 nic1w; do ip link set $n up; done")
+	g := Guard{Host: host}
+	for _, tt := range []struct{ commands, want string }{
+		{":", ""},
+		{"ip link add vx1 type vxlan id 1 local 203.0.113.1 remote 203.0.113.9 dstport 4789", ""},
+		{"ip link add vx2 type vxlan id 2 local 192.0.2.2 remote 192.0.2.9 dstport 4789", "vxlan vx2 sends from its address 192.0.2.2"},
+		{"ip link del vx1", "vxlan vx2 sends from its address 192.0.2.2"},
+		{"ip link del vx2", ""},
+	} {
+		run(tt.commands)
+		if why, err := g.Addresses(t.Context(), link); why != tt.want || err != nil {
+			t.Errorf("after %s: %q, %v, want %q", tt.commands, why, err, tt.want)
+		}
 	}
 }
