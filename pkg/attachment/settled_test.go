@@ -37,7 +37,9 @@ func TestWhatIsOwedIsSettledAgainAndAgain(t *testing.T) {
 	}
 	var log bytes.Buffer
 	for range 3 {
-		shell("ip link set nic0 name dev7; ip link set nic1 name dev8; ip addr flush dev dev7; ip addr flush dev dev8")
+		// One has got another address meanwhile: only a network manager's doing would
+		// say that the host wants it so.
+		shell("ip link set nic0 name dev7; ip link set nic1 name dev8; ip addr flush dev dev7; ip addr flush dev dev8; ip addr add 203.0.113.7/24 dev dev7")
 		for _, r := range records {
 			must(t, j.Owe(r))
 		}
