@@ -34,12 +34,9 @@ func (s *site) day() story {
 	}
 }
 
-// discovered is what discover says of all nodes: what kubectl can apply.
-func (s *site) discovered() string { return filepath.Join(s.folder, "roce.yaml") }
-
 // discover runs on each node, and puts what they say together.
 func (s *site) discover(ctx context.Context) error {
-	merge := []string{"discover", "merge"}
+	var seen []string
 	for _, n := range s.nodes {
 		if err := n.Share(s.file("bin/rdma-device-plugin"), node.ProgramsFolder); err != nil {
 			return err
@@ -58,20 +55,29 @@ func (s *site) discover(ctx context.Context) error {
 		if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 			return err
 		}
-		merge = append(merge, file)
+		seen = append(seen, file)
 	}
-	cmd := exec.CommandContext(ctx, s.file("bin/rdma-device-plugin"), merge...)
+	if _, err := s.merge(ctx, "configmap", seen); err != nil {
+		return err
+	}
+	networks, err := s.merge(ctx, "networks", seen)
+	for rail := 1; err == nil && rail <= rails; rail++ {
+		s.check(fmt.Sprintf("a network for rail %d", rail), contains(networks, fmt.Sprintf("name: roce-net-%d", rail)))
+	}
+	return err
+}
+
+// merge writes one of the things that discover says of all nodes into a file.
+func (s *site) merge(ctx context.Context, what string, seen []string) (string, error) {
+	cmd := exec.CommandContext(ctx, s.file("bin/rdma-device-plugin"), append([]string{"discover", "merge", "-o", what}, seen...)...)
 	cmd.Stderr = os.Stderr
-	printed, err := cmd.Output()
+	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("discover merge: %w", err)
+		return "", fmt.Errorf("discover merge: %w", err)
 	}
-	out := string(printed)
-	s.shell(workstation, "rdma-device-plugin discover merge node1.json node2.json > roce.yaml; head -n 40 roce.yaml", head(out, 40))
-	for rail := 1; rail <= rails; rail++ {
-		s.check(fmt.Sprintf("a network for rail %d", rail), contains(out, fmt.Sprintf("name: roce-net-%d", rail)))
-	}
-	return os.WriteFile(s.discovered(), printed, 0o600)
+	file := what + ".yaml"
+	s.shell(workstation, "rdma-device-plugin discover merge -o "+what+" node1.json node2.json > "+file+"; head -n 30 "+file, head(string(out), 30))
+	return string(out), os.WriteFile(filepath.Join(s.folder, file), out, 0o600)
 }
 
 // install applies what is the same on every cluster.
@@ -84,16 +90,19 @@ func (s *site) install(ctx context.Context) error {
 	return s.apply(ctx, "-n kube-system -f deployments/base/daemonset.yaml", s.root)
 }
 
-// applyDiscovered applies ConfigMap, networks and pod.
+// applyDiscovered applies ConfigMap and networks.
 func (s *site) applyDiscovered(ctx context.Context) error {
+	if err := s.apply(ctx, "-f configmap.yaml", s.folder); err != nil {
+		return err
+	}
 	err := cluster.Eventually(ctx, func() error { // until the new kind is served
-		_, err := s.Kubectl(ctx, "apply", "-f", s.discovered(), "--dry-run=server")
+		_, err := s.Kubectl(ctx, "get", "network-attachment-definitions")
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.apply(ctx, "-f roce.yaml", s.folder); err != nil {
+	if err := s.apply(ctx, "-f networks.yaml", s.folder); err != nil {
 		return err
 	}
 	for _, n := range s.nodes {
