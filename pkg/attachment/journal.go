@@ -75,7 +75,7 @@ func (j *Journal) BootID() string { return j.bootID }
 // about NICs is history.
 func (j *Journal) Current(r *Record) bool { return r.BootID == j.bootID }
 
-// An ID identifies an attachment.
+// An ID identifies an attachment, or the CNI call that made some.
 type ID struct{ ContainerID, IfName string }
 
 // file is the name of an attachment's file. Neither a container ID (by the CNI
@@ -288,6 +288,15 @@ func clearAway(path string) error {
 // List returns all records but those of the attachments in but, of earlier boots
 // too, in the order of their files' names. Bad files do not hide the others.
 func (j *Journal) List(but ...ID) (records []*Record, bad []*BadFile, err error) {
+	return j.list(func(id ID) bool { return !slices.Contains(but, id) })
+}
+
+// OfContainer returns the records of a container, as List does.
+func (j *Journal) OfContainer(id string) (records []*Record, bad []*BadFile, err error) {
+	return j.list(func(file ID) bool { return file.ContainerID == id })
+}
+
+func (j *Journal) list(wanted func(ID) bool) (records []*Record, bad []*BadFile, err error) {
 	names := map[string]bool{}
 	for _, dir := range []string{recordsDir, copiesDir} {
 		entries, err := os.ReadDir(filepath.Join(j.dir, dir))
@@ -300,7 +309,7 @@ func (j *Journal) List(but ...ID) (records []*Record, bad []*BadFile, err error)
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		id, ok := idOf(name)
-		if !ok || slices.Contains(but, id) {
+		if !ok || !wanted(id) {
 			continue
 		}
 		r, b, err := j.Read(id)
@@ -345,8 +354,19 @@ func removeFile(path string) error {
 	return nil
 }
 
+// Clear removes what an attachment left that is Unwritten. Its record, should it
+// be there by now, stays.
+func (j *Journal) Clear(id ID) error {
+	for _, path := range []string{j.copy(id), j.path(id)} {
+		if err := clearAway(path + newSuffix); err != nil {
+			return fmt.Errorf("clear the journal: %w", err)
+		}
+	}
+	return nil
+}
+
 // Unwritten lists the attachments whose first record was never written because
-// of a crash: nothing was moved for them, and Remove clears what is left.
+// of a crash: nothing was moved for them, and Clear removes what is left.
 func (j *Journal) Unwritten() ([]ID, error) {
 	ids := map[ID]bool{}
 	for _, dir := range []string{recordsDir, copiesDir} {

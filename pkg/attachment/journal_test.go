@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -308,10 +309,33 @@ func TestARecordThatWasNeverWrittenIsCleared(t *testing.T) {
 	if len(ids) != 1 || ids[0].ContainerID != "c2" || ids[0].IfName != "net1" {
 		t.Fatalf("unwritten: %v", ids)
 	}
-	must(t, j.Remove(attachment.ID{ContainerID: "c2", IfName: "net1"}))
+	must(t, j.Clear(attachment.ID{ContainerID: "c2", IfName: "net1"}))
+	must(t, j.Clear(attachment.ID{ContainerID: "c1", IfName: "net1"})) // written by now
+	if records, bad, err := j.List(); len(records) != 1 || len(bad) != 0 || err != nil {
+		t.Errorf("%v, %v, %v", records, bad, err)
+	}
 	must(t, j.Remove(attachment.ID{ContainerID: "c1", IfName: "net1"}))
 	if files, err := os.ReadDir(j.RecordsDir()); len(files) != 0 || err != nil {
 		t.Errorf("left over: %v, %v", files, err)
+	}
+}
+
+func TestTheNICsOfOneCallAreFoundByItsContainer(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	for ifName, call := range map[string]string{"net1": "", "net1-2": "net1", "rail1": "eth0"} {
+		r := record("c1")
+		r.IfName, r.Call = ifName, call
+		must(t, j.Write(r))
+	}
+	must(t, j.Write(record("c10")))
+	records, bad, err := j.OfContainer("c1")
+	must(t, err)
+	calls := map[string]string{}
+	for _, r := range records {
+		calls[r.IfName] = r.CallID().ContainerID + "@" + r.CallID().IfName
+	}
+	if want := (map[string]string{"net1": "c1@net1", "net1-2": "c1@net1", "rail1": "c1@eth0"}); !maps.Equal(calls, want) || len(bad) > 0 {
+		t.Errorf("%v, want %v; %v", calls, want, bad)
 	}
 }
 

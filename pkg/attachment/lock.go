@@ -24,8 +24,9 @@ const lockWait = 20 * time.Second
 // releases it when the process ends, however it ends; an IPAM plugin that it
 // started does not hold it, and dies with it (package delegate).
 //
-// Locks are taken in this order, and never two of a kind by one process:
-// attachment, NIC, RDMA moves.
+// Locks are taken in this order: attachment, NIC, RDMA moves. Whoever needs
+// several NICs at once takes their locks in the order of the keys; otherwise it
+// is never two of a kind by one goroutine.
 type Lock struct{ f *os.File }
 
 // A HeldError says who holds a lock that could not be taken in time.
@@ -47,8 +48,8 @@ func (e *HeldError) Error() string {
 // attachments that share a file wait for each other, no more.
 const attachmentLocks = 64
 
-// LockAttachment keeps two operations on one attachment apart, such as a DEL
-// that comes while the ADD that timed out is still running.
+// LockAttachment keeps two operations on what one CNI call attached apart, such
+// as a DEL that comes while the ADD that timed out is still running.
 func (j *Journal) LockAttachment(ctx context.Context, id ID, holder string) (*Lock, error) {
 	h := fnv.New32a()
 	h.Write([]byte(id.ContainerID + "@" + id.IfName))
@@ -83,8 +84,9 @@ func (j *Journal) lock(ctx context.Context, wait time.Duration, name, what, hold
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	// flock(2) cannot be interrupted from Go; asking again in short steps can.
-	err = retry.Until(ctx, time.Millisecond, 50*time.Millisecond, func() (bool, error) {
+	// flock(2) cannot be interrupted from Go; asking again in short steps can. They
+	// stay short because the NICs of one call take turns for RDMA moves.
+	err = retry.Until(ctx, time.Millisecond, 8*time.Millisecond, func() (bool, error) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
 			return false, nil

@@ -1,6 +1,7 @@
 package attachment
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,6 +44,12 @@ type Record struct {
 	// specification. IfName is the netdev's name in the pod.
 	ContainerID string `json:"containerID"`
 	IfName      string `json:"ifName"`
+	// Call is the interface name of the CNI call that made the attachment, where
+	// that is another one: a call may attach several NICs.
+	Call string `json:"call,omitempty"`
+	// Claim is the UID of the ResourceClaim that allots the NIC, if one does and
+	// no network has taken it over.
+	Claim string `json:"claim,omitempty"`
 	// Network is the name of the network configuration.
 	Network string    `json:"network"`
 	Pod     Pod       `json:"pod,omitzero"`
@@ -122,6 +129,10 @@ type NIC struct {
 
 // ID is that of the record's attachment.
 func (r *Record) ID() ID { return ID{r.ContainerID, r.IfName} }
+
+// CallID is that of the CNI call that made the attachment, and by which a runtime
+// knows it.
+func (r *Record) CallID() ID { return ID{r.ContainerID, cmp.Or(r.Call, r.IfName)} }
 
 // Holder says who holds the NIC, for a message.
 func (r *Record) Holder() string {

@@ -37,7 +37,8 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 	}
 	var errs []error
 	for _, r := range records {
-		if r.Network != c.Name || valid[types.GCAttachment{ContainerID: r.ContainerID, IfName: r.IfName}] {
+		call := r.CallID()
+		if r.Network != c.Name || valid[types.GCAttachment{ContainerID: call.ContainerID, IfName: call.IfName}] {
 			continue
 		}
 		if err := o.collect(r); err != nil {
@@ -87,7 +88,7 @@ func (c *netConf) listsAttachments() bool {
 
 // collect releases one record, unless a DEL was faster.
 func (o *operation) collect(r *attachment.Record) error {
-	lock, err := o.lockAttachment(r.ID())
+	lock, err := o.lockAttachment(r.CallID())
 	if err != nil {
 		return err
 	}
@@ -116,8 +117,8 @@ func (o *operation) clear(id attachment.ID) error {
 	if r, err := o.read(id); r != nil || err != nil {
 		return err
 	}
-	if err := o.journal.Remove(id); err != nil {
-		return fail(codeJournal, id.IfName, "clear the journal", err, "is the state folder writable?")
+	if err := o.journal.Clear(id); err != nil {
+		return fail(codeJournal, id.IfName, "", err, "is the state folder writable?")
 	}
 	return nil
 }
