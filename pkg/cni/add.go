@@ -24,8 +24,10 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.selector(); err != nil {
-		return err
+	if c.Devices == nil {
+		if _, err := c.selector(); err != nil {
+			return err
+		}
 	}
 	if err := checkIfName(args.IfName); err != nil {
 		return err
@@ -38,6 +40,7 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 	return o.attach()
 }
 
+// attach attaches the NICs of the call, all of them or none.
 func (o *operation) attach() error {
 	pod, err := netdev.OpenNamespace(o.args.Netns)
 	if err != nil {
@@ -48,7 +51,11 @@ func (o *operation) attach() error {
 		return fail(types.ErrInvalidNetNS, "", fmt.Sprintf("CNI_NETNS %s is the host's own network namespace", pod.Path), nil,
 			"a pod with hostNetwork has the NIC already")
 	}
-	if err := o.refuseSecond(); err != nil {
+	nics, err := o.nics()
+	if err != nil {
+		return err
+	}
+	if err := o.refuseSecond(nics); err != nil {
 		return err
 	}
 	lock, err := o.lockAttachment(o.id())
@@ -66,24 +73,47 @@ func (o *operation) attach() error {
 	if err := o.closeEarlier(); err != nil {
 		return err
 	}
-	nic, err := o.claim()
+	targets, locks, err := o.claim(nics)
 	if err != nil {
 		return err
 	}
-	defer nic.lock.Unlock()
-	o.closeOver(nic)
-	r, err := o.prepare(nic, pod)
-	if err != nil {
+	defer locks.unlock()
+	var all []*transfer
+	for i, nic := range nics {
+		t := &transfer{operation: nic, nic: targets[i], into: pod}
+		defer t.close()
+		all = append(all, t)
+	}
+	return o.carryOut(all)
+}
+
+// carryOut takes the NICs through an ADD. Nothing is written before all of them
+// have been looked at, nothing moves before all are written down, and no pod has
+// one for good before all are usable. Addresses and routes are set in the order of
+// the call, because the kernel prefers what was there first.
+func (o *operation) carryOut(all []*transfer) error {
+	if err := first(together(all, (*transfer).examine)); err != nil {
 		return err
 	}
-	result, err := o.moveIn(r, nic.link, pod)
+	err := first(together(all, (*transfer).note))
 	if err == nil {
-		err = o.answer(result)
+		err = first(together(all, (*transfer).bring))
+	}
+	if err == nil {
+		err = first(inTurn(all, (*transfer).equip))
+	}
+	if err == nil {
+		err = first(together(all, (*transfer).confirm))
+	}
+	if err == nil {
+		err = o.answer(o.result(all))
 	}
 	if err != nil {
-		return o.undo(r, err)
+		return o.undo(all, err)
 	}
-	o.sayLeftBehind(r)
+	for _, t := range all {
+		t.sayLeftBehind(t.record)
+	}
 	return nil
 }
 
@@ -97,7 +127,7 @@ func (o *operation) sayLeftBehind(r *attachment.Record) {
 // refuseSecond refuses an interface that an earlier plugin of the chain has
 // made, as with two NICs in one list: the record of the first must not be taken
 // for that of an unfinished ADD.
-func (o *operation) refuseSecond() error {
+func (o *operation) refuseSecond(nics []*operation) error {
 	if o.config.PrevResult == nil {
 		return nil
 	}
@@ -105,104 +135,136 @@ func (o *operation) refuseSecond() error {
 	if err != nil {
 		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the plugin before this one in the chain printed it: look there")
 	}
-	if _, nic := ownInterface(previous, o.args.IfName, o.args.Netns); nic != nil {
-		return fail(codeNameTaken, "", fmt.Sprintf("the pod already has an interface %s, from an earlier plugin of network %s", o.args.IfName, o.config.Name), nil,
-			"a network moves one NIC: give each NIC a network of its own; nothing was changed")
+	for _, one := range nics {
+		if _, nic := ownInterface(previous, one.args.IfName, one.args.Netns); nic != nil {
+			return fail(codeNameTaken, "", fmt.Sprintf("the pod already has an interface %s, from an earlier plugin of network %s", one.args.IfName, o.config.Name), nil,
+				`a network moves one NIC, or those that "devices" lists: give each of the others a network of its own; nothing was changed`)
+		}
 	}
 	return nil
 }
 
-// closeEarlier ends what an earlier ADD of this very attachment left: it was
-// killed, or its answer never reached the runtime, which now tries again.
+// closeEarlier ends what an earlier ADD of this very call left: it was killed, or
+// its answer never reached the runtime, which now tries again.
 func (o *operation) closeEarlier() error {
-	r, err := o.read(o.id())
-	if r == nil || err != nil {
-		return err
-	}
-	o.logFor(r).Warn("an earlier ADD of this attachment was not finished; undoing it", "step", r.Step)
-	lock, err := o.lockNICOf(r)
+	records, err := o.ofCall()
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock()
-	return o.release(r)
+	return first(together(records, func(r *attachment.Record) error {
+		o.logFor(r).Warn("an earlier ADD of this attachment was not finished; undoing it", "step", r.Step)
+		return o.releaseAlone(r)
+	}))
 }
 
-// A claim is the NIC that the network names: on the host, or held by a pod. What
+// A target is the NIC that the network names: on the host, or held by a pod. What
 // the journal says of it stays so while its lock is held.
-type claim struct {
+type target struct {
 	link    netlink.Link       // nil if it is not on the host
 	held    *attachment.Record // of the attachment that has it, if one has
 	records []*attachment.Record
-	lock    *attachment.Lock
 }
 
-// looks bounds how often claim looks for the NIC. Two looks are enough, and one
-// more after a repair, unless somebody gives its name to other links meanwhile.
+// looks bounds how often claim looks for the NICs. Two looks are enough, and one
+// more after a repair, unless somebody gives their names to other links meanwhile.
 const looks = 10
 
-// claim finds the NIC on the host and locks it; the caller unlocks it. If the NIC
-// is not free, the journal says why, and the NIC is brought back if its pod is
-// gone.
+// claim finds the NICs of a call on the host and locks them; the caller unlocks
+// them. If one is not free, the journal says why, and it is brought back if its pod
+// is gone.
 //
-// What is seen without the NIC's lock only says which lock to take. By the time
-// that is held, another link may have the name; and the kernel may say of a veth
+// What is seen without the NICs' locks only says which locks to take. By the time
+// they are held, another link may have the name; and the kernel may say of a veth
 // that is just being moved that its peer is in another namespace, which makes
 // another key. So a look counts only if it finds what is already locked.
-func (o *operation) claim() (_ claim, err error) {
-	sel, err := o.config.selector()
-	if err != nil {
-		return claim{}, err
-	}
+func (o *operation) claim(nics []*operation) (_ []target, _ nicLocks, err error) {
 	o.settleOwed()
-	var lock *attachment.Lock
+	var locks nicLocks
 	defer func() {
 		if err != nil {
-			lock.Unlock()
+			locks.unlock()
 		}
 	}()
-	locked := ""
+	var sel selector
 	for range looks {
-		nic, err := o.look(sel)
-		if err != nil {
-			return claim{}, err
-		}
-		if key := nic.key(); key != locked {
-			lock.Unlock()
-			if lock, err = o.lockNIC(key, sel.value); err != nil {
-				return claim{}, err
+		targets, wanted := make([]target, len(nics)), nicLocks{}
+		for i, nic := range nics {
+			if sel, err = nic.config.selector(); err != nil {
+				return nil, nicLocks{}, err
 			}
-			locked = key
+			if targets[i], err = nic.look(sel); err != nil {
+				return nil, nicLocks{}, err
+			}
+			wanted.want(targets[i].key(), sel.value)
+		}
+		if !locks.has(wanted) {
+			locks.unlock()
+			if locks, err = o.lockNICs(wanted); err != nil {
+				return nil, nicLocks{}, err
+			}
 			continue
 		}
-		if nic.link != nil {
-			if nic.records, err = o.records(); err != nil {
-				return claim{}, err
-			}
-			nic.held = o.holderIn(nic.records, func(r *attachment.Record) bool { return r.NIC.Netdev.IsOnHost(nic.link) })
+		if err := refuseTwice(nics, targets); err != nil {
+			return nil, nicLocks{}, err
 		}
-		if nic.held == nil {
-			nic.lock = lock
-			return nic, nil
+		free, err := o.free(nics, targets)
+		if err != nil {
+			return nil, nicLocks{}, err
 		}
-		if err := o.repair(nic.held, sel); err != nil {
-			return claim{}, err
+		if free {
+			return targets, locks, nil
 		}
 	}
-	return claim{}, fail(types.ErrTryAgainLater, "", fmt.Sprintf("find the NIC with %s: it was another one at each look", sel), nil, "try again; nothing was changed")
+	return nil, nicLocks{}, fail(types.ErrTryAgainLater, "", fmt.Sprintf("find the NIC with %s: it was another one at each look", sel), nil, "try again; nothing was changed")
+}
+
+// free tells whether the NICs are free, with what the journal says of each. If one
+// is not, and nobody else has it, that is ended: then another look is due.
+func (o *operation) free(nics []*operation, targets []target) (bool, error) {
+	records, err := o.records()
+	if err != nil {
+		return false, err
+	}
+	var over []*attachment.Record
+	for i, nic := range nics {
+		t := &targets[i]
+		if t.link != nil {
+			t.records = records
+			t.held = o.holderIn(records, func(r *attachment.Record) bool { return r.NIC.Netdev.IsOnHost(t.link) })
+		}
+		if t.held == nil {
+			continue
+		}
+		if err := nic.refuseHeld(t.held); err != nil {
+			return false, err
+		}
+		over = append(over, t.held)
+	}
+	return len(over) == 0, first(together(over, func(r *attachment.Record) error {
+		o.logFor(r).Warn("a NIC came back without DEL; restoring it")
+		return o.release(r)
+	}))
+}
+
+// same tells whether two entries of a network name one NIC.
+func (t target) same(other target) bool {
+	if t.link != nil && other.link != nil {
+		return t.link.Attrs().Index == other.link.Attrs().Index
+	}
+	return t.held != nil && other.held != nil && t.held.ID() == other.held.ID()
 }
 
 // key is that of the NIC's lock.
-func (c claim) key() string {
-	if c.link != nil {
-		return netdev.IdentityOf(c.link).Key()
+func (t target) key() string {
+	if t.link != nil {
+		return netdev.IdentityOf(t.link).Key()
 	}
-	return c.held.NIC.Netdev.Key()
+	return t.held.NIC.Netdev.Key()
 }
 
 // look finds what the network names: a link of the host or, if there is none, the
 // record of the attachment that has it. It is an error if there is neither.
-func (o *operation) look(sel selector) (nic claim, err error) {
+func (o *operation) look(sel selector) (nic target, err error) {
 	if err := o.refuseOwedName(sel); err != nil {
 		return nic, err
 	}
@@ -224,19 +286,22 @@ func (o *operation) look(sel selector) (nic claim, err error) {
 	return nic, nil
 }
 
-// repair ends an attachment that was left by a crash, or by a pod that ended
-// without a DEL: no ADD or DEL is at work, because we have the lock. A NIC that
-// its pod has is an error.
-func (o *operation) repair(r *attachment.Record, sel selector) error {
+// refuseHeld refuses a NIC that its pod has. Otherwise its attachment was left by a
+// crash, or by a pod that ended without a DEL: no ADD or DEL is at work, because we
+// have the lock.
+func (o *operation) refuseHeld(r *attachment.Record) error {
 	held, err := o.stillHeld(r)
 	if err != nil {
 		return fail(codeReturn, r.Host.Name, "look for the NIC in "+r.Netns.Path, err, "try again")
 	}
-	if held {
-		return fail(codeNICHeld, sel.value, "held by "+r.Holder(), nil, "a NIC is in one pod at a time; nothing was changed")
+	if !held {
+		return nil
 	}
-	o.logFor(r).Warn("a NIC came back without DEL; restoring it")
-	return o.release(r)
+	sel, err := o.config.selector()
+	if err != nil {
+		return err
+	}
+	return fail(codeNICHeld, sel.value, "held by "+r.Holder(), nil, "a NIC is in one pod at a time; nothing was changed")
 }
 
 // stillHeld tells whether the record's pod has the NIC: its ADD got to the end,
@@ -264,7 +329,7 @@ func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 //
 // A record of this boot is the NIC's by its identity alone: another NIC that had
 // its name has a lock of its own, which we do not hold.
-func (o *operation) closeOver(nic claim) {
+func (o *operation) closeOver(nic target) {
 	begin := time.Now()
 	for _, r := range nic.records {
 		if time.Since(begin) >= ipamTimeout {
@@ -287,44 +352,44 @@ func (o *operation) closeOver(nic claim) {
 	}
 }
 
-// prepare describes the NIC, checks the pod's side and writes the record: the
-// last step that changes nothing.
-func (o *operation) prepare(claimed claim, pod *netdev.Namespace) (*attachment.Record, error) {
-	link := claimed.link
+// prepare describes the NIC and checks the pod's side: the last step that changes
+// nothing. settled is to be called when the record is written.
+func (o *operation) prepare(of target, pod *netdev.Namespace) (_ *attachment.Record, settled func() error, err error) {
+	link := of.link
 	name := link.Attrs().Name
 	survey := o.startSurvey(link)
 	tables, err := o.host.Tables(o.ctx, link)
 	if err != nil {
-		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
+		return nil, nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
 	guardAddresses := o.startGuardOfAddresses(link, tables)
 	if err := o.permit(link, tables); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	state, err := o.host.StateBy(o.ctx, tables)
 	if err != nil {
-		return nil, fail(codeMove, name, "read the NIC's state", err, "try again")
+		return nil, nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
 	if state.Uppers, err = o.uppers(link); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	manager, settled, err := o.manager(link, &state)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	nic, err := o.describe(claimed)
+	nic, err := o.describe(of)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, check := range []func() error{
 		func() error { return o.guardRDMA(link, nic.RDMA) },
 		func() error { return o.checkRequest(link, nic, state) },
-		func() error { return o.checkName(name, pod) },
+		func() error { return o.checkName(of, pod) },
 		func() error { return o.refusePeer(link, pod) },
 		guardAddresses, survey,
 	} {
 		if err := check(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for _, q := range state.Qdiscs {
@@ -332,7 +397,7 @@ func (o *operation) prepare(claimed claim, pod *netdev.Namespace) (*attachment.R
 	}
 	r := &attachment.Record{
 		Created: time.Now().UTC(), Step: attachment.Prepared,
-		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Network: o.config.Name, Pod: o.pod,
+		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Call: o.call, Network: o.config.Name, Pod: o.pod,
 		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID, Cookie: pod.Cookie},
 		NIC:   nic, Host: state, Manager: manager, ManagerLacks: o.Managers.Lacks(manager, link.Attrs().Index),
 		Args: o.args.Args, Config: o.args.StdinData,
@@ -341,15 +406,7 @@ func (o *operation) prepare(claimed claim, pod *netdev.Namespace) (*attachment.R
 		o.logFor(r).Warn("the host's network manager lacks settings without which the NIC comes back late or with other metrics; docs/deploying.md has them",
 			"manager", manager, "lacks", strings.Join(r.ManagerLacks, ", "))
 	}
-	if err := o.journal.Write(r); err != nil {
-		err = errors.Join(err, o.journal.Remove(r.ID()))
-		return nil, fail(codeJournal, name, "write down what is about to be moved", err,
-			"mount the state folder "+o.policy.StateDir+", or free space on it; nothing was changed")
-	}
-	if err := settled(); err != nil {
-		o.logFor(r).Warn("could not remove the note of what was owed to the NIC", "err", err)
-	}
-	return r, nil
+	return r, settled, nil
 }
 
 // permit refuses a link that must not move, or not for this network.
@@ -375,14 +432,20 @@ func (o *operation) checkRequest(link netlink.Link, nic attachment.NIC, state ne
 	if o.config.KeepAddresses && len(state.Addresses) == 0 {
 		return fail(codeConfigure, state.Name, "keep its addresses: it has none on the host", nil, `configure it on the host, or use "ipam"; nothing was changed`)
 	}
-	if err := o.findIPAM(); err != nil {
+	if _, err := o.findIPAM(); err != nil {
 		return fail(codeIPAM, state.Name, "find IPAM plugin "+o.config.IPAM.Type, err, "install it in the CNI plugin folder; nothing was changed")
 	}
 	return nil
 }
 
-// checkName refuses a pod that has an interface of the name.
-func (o *operation) checkName(name string, pod *netdev.Namespace) error {
+// checkName refuses a pod that has an interface of the name, or had: another call's
+// record says what became of it.
+func (o *operation) checkName(of target, pod *netdev.Namespace) error {
+	name := of.link.Attrs().Name
+	if slices.ContainsFunc(of.records, func(r *attachment.Record) bool { return r.ID() == o.id() }) {
+		return fail(codeNameTaken, name, fmt.Sprintf("another network of the pod has the interface name %s", o.args.IfName), nil,
+			"give each network of the pod another interface name; nothing was changed")
+	}
 	taken, err := pod.LinkNamed(o.args.IfName)
 	if err != nil {
 		return fail(codeMove, name, "look at the pod's interfaces", err, "try again")
@@ -407,60 +470,6 @@ func (o *operation) refusePeer(link netlink.Link, pod *netdev.Namespace) error {
 		return fail(codeGuard, name, "it is the peer of an interface of this pod", nil, "name another link; nothing was changed")
 	}
 	return nil
-}
-
-// moveIn moves the NIC into the pod while the IPAM plugin finds an address, then
-// configures it. On an error the caller undoes it.
-func (o *operation) moveIn(r *attachment.Record, link netlink.Link, pod *netdev.Namespace) (*current.Result, error) {
-	var subsystem *rdma.Namespace // the pod's
-	if r.NIC.RDMA != nil {
-		var err error
-		if subsystem, err = rdma.Open(pod.NS); err != nil {
-			return nil, fail(codeMoveRDMA, r.Host.Name, "look at the pod's RDMA devices", err, "try again")
-		}
-		defer subsystem.Close()
-	}
-	waitForIPAM := o.startIPAM()
-	moved, err := o.move(r, link, pod, subsystem)
-	address, ipamErr := waitForIPAM(err == nil)
-	if err != nil {
-		return nil, err
-	}
-	if ipamErr != nil {
-		o.freeFailed(r)
-		return nil, fail(codeIPAM, r.Host.Name, "get an address from "+o.config.IPAM.Type, ipamErr, "see the IPAM plugin's own documentation and log")
-	}
-	p := o.config.plan(r, moved, address)
-	if o.config.KeepAddresses {
-		address = p.resultOf()
-	}
-	if err := o.refuseGateway(r, p, address); err != nil {
-		return nil, err
-	}
-	if mtu := moved.Attrs().MTU; mtu < minMTU6 && slices.ContainsFunc(p.addresses, netdev.Address.Is6) {
-		return nil, fail(codeConfigure, r.Host.Name, fmt.Sprintf("IPv6 needs an MTU of %d bytes, but it has %d", minMTU6, mtu), nil, `set "mtu", or raise the NIC's MTU on the host`)
-	}
-	if err := o.configure(r, pod, moved, p); err != nil {
-		return nil, err
-	}
-	for i, route := range address.Routes {
-		route.Priority = p.routes[i].Priority // the one it got
-	}
-	if r.NIC.RDMA != nil {
-		err := o.settle(r, pod, subsystem, p)
-		if err != nil && o.goesWithout(r, err) {
-			err = o.goWithout(r)
-		}
-		if err != nil {
-			return nil, fail(codeMoveRDMA, r.Host.Name, "wait for its RDMA device in the pod", err,
-				`can its driver move it to another namespace? The kernel's Soft-RoCE cannot; "rdma": "optional" attaches the NIC without it`)
-		}
-	}
-	r.Step = attachment.Attached
-	if err := o.journal.Update(r); err != nil {
-		return nil, fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "mount the state folder "+o.policy.StateDir+", or free space on it")
-	}
-	return o.result(r, moved, address), nil
 }
 
 // refuseGateway refuses an address that is the gateway of the pod's own routes.
@@ -626,16 +635,19 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
 }
 
 // undo gives everything back after a failed ADD and returns the error of the
-// ADD, together with what could not be undone. In that case the record stays,
+// ADD, together with what could not be undone. In that case the records stay,
 // and DEL, GC or the next ADD tries again.
-func (o *operation) undo(r *attachment.Record, cause error) error {
-	err := o.release(r)
-	if err == nil {
-		return cause
-	}
-	o.logFor(r).Error("undoing the failed ADD", "err", err)
+func (o *operation) undo(all []*transfer, cause error) error {
+	noted := slices.DeleteFunc(slices.Clone(all), func(t *transfer) bool { return !t.noted })
+	err := first(together(noted, func(t *transfer) error {
+		err := t.release(t.record)
+		if err != nil {
+			t.logFor(t.record).Error("undoing the failed ADD", "err", err)
+		}
+		return err
+	}))
 	var failed *types.Error
-	if errors.As(cause, &failed) {
+	if err != nil && errors.As(cause, &failed) {
 		failed.Details += "; undoing it failed, too: " + err.Error()
 	}
 	return cause

@@ -40,15 +40,32 @@ func (p *Plugin) check(args *skel.CmdArgs) error {
 		return err
 	}
 	defer o.end()
+	return first(inTurn(o.answered(result), func(nic *operation) error { return nic.checkNIC(result) }))
+}
+
+// answered are the operations on the NICs that the answer to the ADD has.
+func (o *operation) answered(result *current.Result) []*operation {
+	nics := []*operation{o.forNIC(o.args.IfName, o.config)}
+	for i := 1; o.config.Devices != nil; i++ {
+		name := numbered(o.args.IfName, i)
+		if _, nic := ownInterface(result, name, o.args.Netns); nic == nil {
+			break
+		}
+		nics = append(nics, o.forNIC(name, o.config))
+	}
+	return nics
+}
+
+func (o *operation) checkNIC(result *current.Result) error {
 	r, err := o.read(o.id())
 	if err != nil {
 		return err
 	}
 	if r == nil || !o.journal.Current(r) || r.Step != attachment.Attached {
-		return fail(codeCheck, args.IfName, "the journal has no such attachment", nil, "delete the pod and create it again")
+		return fail(codeCheck, o.args.IfName, "the journal has no such attachment", nil, createAnew)
 	}
 	if err := o.checkPod(r, result); err != nil {
-		return fail(codeCheck, r.Host.Name, "compare the pod with the result of the ADD", err, "delete the pod and create it again")
+		return fail(codeCheck, r.Host.Name, "compare the pod with the result of the ADD", err, createAnew)
 	}
 	return o.checkIPAM(r)
 }
@@ -127,12 +144,12 @@ func (o *operation) checkRDMA(r *attachment.Record, pod *netdev.Namespace, p pla
 const noCheck = "CNI CHECK method is not implemented"
 
 func (o *operation) checkIPAM(r *attachment.Record) error {
-	if o.config.IPAM.Type == "" {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()
-	err := invoke.DelegateCheck(ctx, o.config.IPAM.Type, o.config.raw, plugins())
+	path, err := o.findIPAM()
+	if err == nil && path != "" {
+		err = invoke.ExecPluginWithoutResult(ctx, path, o.config.raw, o.ipamArgs("CHECK"), plugins())
+	}
 	if err != nil && !strings.Contains(err.Error(), noCheck) {
 		return fail(codeIPAM, r.Host.Name, "check its address with "+o.config.IPAM.Type, err, "see the IPAM plugin's own documentation and log")
 	}

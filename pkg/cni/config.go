@@ -29,7 +29,8 @@ const (
 
 // A netConf is the plugin's network configuration. The NIC is named by one of
 // Device, HWAddr, KernelPath, PCIBusID and RuntimeConfig.DeviceID; the first
-// that is set, in this order, counts, as with host-device.
+// that is set, in this order, counts, as with host-device. Or Devices names
+// several.
 type netConf struct {
 	types.PluginConf
 
@@ -43,6 +44,9 @@ type netConf struct {
 	// DeviceID, to the ID of the allocated device.
 	PCIBusID string `json:"pciBusID,omitempty"`
 	DeviceID string `json:"deviceID,omitempty"`
+	// Devices are NICs that one call attaches: names, bus addresses, or patterns
+	// of names. All else that the network says is for each of them.
+	Devices []string `json:"devices,omitempty"`
 
 	// RDMA is "required" (the default), "optional" or "none".
 	RDMA string `json:"rdma,omitempty"`
@@ -172,6 +176,11 @@ func (c *netConf) validate() error {
 		return invalid(`"runtimeConfig.mac" is %q`, `use a unicast Ethernet address, such as "02:00:00:00:00:01"`, c.RuntimeConfig.MAC)
 	case c.addressIsDue() && c.IPAM.Type == "" && !c.KeepAddresses:
 		return invalid(`"cniVersion" is %q, whose results need an address, but there is no "ipam"`, `use "cniVersion": "0.3.1" or later, or an IPAM plugin`, cmp.Or(c.CNIVersion, oldestVersion))
+	}
+	if c.Devices != nil {
+		if err := c.validateDevices(); err != nil {
+			return err
+		}
 	}
 	_, err := c.sysctls(interfaceWord)
 	return err

@@ -3,14 +3,16 @@ package cni
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/delegate"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
-// del ends an attachment. Nothing that is missing is an error: not the
+// del ends what a call attached. Nothing that is missing is an error: not the
 // namespace, the NIC, the record, or a part of the configuration, because the
 // record has the one that counts.
 func (p *Plugin) del(args *skel.CmdArgs) error {
@@ -33,25 +35,23 @@ func (o *operation) detach() error {
 	}
 	defer lock.Unlock()
 	defer o.settleOwed()
-	r, err := o.read(o.id())
+	records, err := o.ofCall()
 	if err != nil {
 		return err
 	}
-	if r == nil {
+	if len(records) == 0 {
 		if err := o.refuseHidden(); err != nil {
 			return err
 		}
-		return o.detachUnrecorded()
+		return o.detachUnrecorded(len(o.config.Devices))
 	}
-	nicLock, err := o.lockNICOf(r)
-	if err != nil {
-		return err
+	if failed := together(records, o.releaseAlone); len(failed) > 0 {
+		return joined(failed)
 	}
-	defer nicLock.Unlock()
-	if err := o.release(r); err != nil || len(r.Config) > 0 {
-		return err
+	if slices.ContainsFunc(records, func(r *attachment.Record) bool { return len(r.Config) == 0 }) {
+		return o.detachUnrecorded(len(records)) // see freeFailed
 	}
-	return o.detachUnrecorded() // see freeFailed
+	return o.clearUnwritten()
 }
 
 // refuseHidden refuses a DEL without a record while the node's policy cannot be
@@ -78,11 +78,25 @@ func (o *operation) refuseHidden() error {
 // detachUnrecorded is a DEL without a record: a second DEL, or one after an ADD
 // that never got that far. Nothing says that a NIC in the pod is ours, however
 // much it looks like the configured one: another plugin may have put it there.
-// So no NIC is touched; the address is freed.
+// So no NIC is touched; the addresses are freed, as many as the call may have had.
 //
 // An IPAM plugin that is not there, or that cannot read the configuration, has
 // allocated none.
-func (o *operation) detachUnrecorded() error {
+func (o *operation) detachUnrecorded(addresses int) error {
+	for i := range max(1, addresses) {
+		if err := o.forNIC(numbered(o.args.IfName, i), o.config).freeUnrecorded(); err != nil {
+			return err
+		}
+	}
+	return o.clearUnwritten()
+}
+
+// freeUnrecorded frees the address of an attachment without a record. If there is
+// one, it is another call's, and so is the address.
+func (o *operation) freeUnrecorded() error {
+	if r, err := o.read(o.id()); r != nil || err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()
 	err := o.execIPAMDel(ctx)
@@ -92,8 +106,20 @@ func (o *operation) detachUnrecorded() error {
 	case err != nil:
 		return fail(codeIPAM, "", "free the address", err, "see the IPAM plugin's own documentation and log")
 	}
-	if err := o.journal.Remove(o.id()); err != nil {
-		return fail(codeJournal, "", "clear the journal", err, "is the state folder writable?")
+	return nil
+}
+
+// clearUnwritten removes what a crash left of the container's records that were
+// never written.
+func (o *operation) clearUnwritten() error {
+	unwritten, err := o.journal.Unwritten()
+	for _, id := range unwritten {
+		if err == nil && id.ContainerID == o.args.ContainerID {
+			err = o.journal.Clear(id)
+		}
+	}
+	if err != nil {
+		return fail(codeJournal, "", "", err, "is the state folder writable?")
 	}
 	return nil
 }

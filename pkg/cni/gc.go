@@ -97,13 +97,8 @@ func (o *operation) collect(r *attachment.Record) error {
 	if r == nil || err != nil {
 		return err
 	}
-	nicLock, err := o.lockNICOf(r)
-	if err != nil {
-		return err
-	}
-	defer nicLock.Unlock()
 	o.logFor(r).Warn("releasing an attachment that the runtime does not know", "container", r.ContainerID)
-	return o.release(r)
+	return o.releaseAlone(r)
 }
 
 // clear removes what a crash left of a record that was never written, unless

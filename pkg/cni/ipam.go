@@ -66,20 +66,32 @@ func (o *operation) startIPAM() (wait func(moved bool) (*current.Result, error))
 	}
 }
 
-// findIPAM looks for the IPAM plugin's file, before anything is changed.
-func (o *operation) findIPAM() error {
+// findIPAM looks for the IPAM plugin's file, "" where the network has none.
+func (o *operation) findIPAM() (path string, err error) {
 	if o.config.IPAM.Type == "" {
-		return nil
+		return "", nil
 	}
-	_, err := plugins().FindInPath(o.config.IPAM.Type, filepath.SplitList(o.args.Path))
-	return err
+	return plugins().FindInPath(o.config.IPAM.Type, filepath.SplitList(o.args.Path))
+}
+
+// ipamArgs is what the IPAM plugin gets in its environment. It is about the NIC,
+// of which the call may have several; this process's is about the call.
+func (o *operation) ipamArgs(command string) *invoke.Args {
+	return &invoke.Args{
+		Command: command, ContainerID: o.args.ContainerID, NetNS: o.args.Netns, PluginArgsStr: o.args.Args,
+		IfName: o.args.IfName, Path: o.args.Path,
+	}
 }
 
 // execIPAMAdd runs the IPAM plugin's ADD.
 func (o *operation) execIPAMAdd() (*current.Result, error) {
 	ctx, cancel := context.WithTimeout(o.ctx, ipamAddTimeout)
 	defer cancel()
-	answer, err := invoke.DelegateAdd(ctx, o.config.IPAM.Type, o.config.raw, plugins())
+	path, err := o.findIPAM()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := invoke.ExecPluginWithResult(ctx, path, o.config.raw, o.ipamArgs("ADD"), plugins())
 	if err != nil {
 		return nil, err
 	}
@@ -100,10 +112,11 @@ func (o *operation) execIPAMAdd() (*current.Result, error) {
 
 // execIPAMDel frees the address of the running command's attachment.
 func (o *operation) execIPAMDel(ctx context.Context) error {
-	if o.config.IPAM.Type == "" {
-		return nil
+	path, err := o.findIPAM()
+	if path == "" || err != nil {
+		return err
 	}
-	return invoke.DelegateDel(ctx, o.config.IPAM.Type, o.config.raw, plugins())
+	return invoke.ExecPluginWithoutResult(ctx, path, o.config.raw, o.ipamArgs("DEL"), plugins())
 }
 
 // freeAddress frees the address of a record's attachment, with the

@@ -64,8 +64,9 @@ func TestAnIPAMPluginIsLookedForInTheRuntimesFolders(t *testing.T) {
 	}
 	for name, want := range map[string]bool{"": true, "there": true, "missing": false} {
 		o := &operation{args: &skel.CmdArgs{Path: "/nowhere:" + dir}, config: &netConf{}}
-		if o.config.IPAM.Type = name; (o.findIPAM() == nil) != want {
-			t.Errorf("%q: %v", name, o.findIPAM())
+		o.config.IPAM.Type = name
+		if path, err := o.findIPAM(); (err == nil) != want || err == nil && name != "" && path != filepath.Join(dir, name) {
+			t.Errorf("%q: %q, %v", name, path, err)
 		}
 	}
 }

@@ -188,11 +188,11 @@ func (s selector) isOf(r *attachment.Record) bool {
 }
 
 // describe reads what the journal must know of a NIC before it moves.
-func (o *operation) describe(claimed claim) (attachment.NIC, error) {
-	name, c := claimed.link.Attrs().Name, o.config
+func (o *operation) describe(of target) (attachment.NIC, error) {
+	name, c := of.link.Attrs().Name, o.config
 	var nic attachment.NIC
 	var err error
-	if nic.Netdev, err = o.identify(claimed); err != nil {
+	if nic.Netdev, err = o.identify(of); err != nil {
 		return nic, err
 	}
 	nic.Bus, nic.Address = o.Node.NetdevAddress(name)
@@ -249,22 +249,22 @@ func (o *operation) softDevice(name string) *rdma.Device {
 
 // identify reads a NIC's identity, and whether other netdevs are known on its
 // function.
-func (o *operation) identify(claimed claim) (id netdev.Identity, err error) {
-	id = netdev.IdentityOf(claimed.link)
-	id.Alone, err = o.isAlone(claimed, id)
+func (o *operation) identify(of target) (id netdev.Identity, err error) {
+	id = netdev.IdentityOf(of.link)
+	id.Alone, err = o.isAlone(of, id)
 	return id, err
 }
 
 // isAlone tells whether no other netdev is known on a NIC's function: not on the
 // host and not in the journal.
-func (o *operation) isAlone(claimed claim, id netdev.Identity) (bool, error) {
+func (o *operation) isAlone(of target, id netdev.Identity) (bool, error) {
 	if !id.Physical() {
 		return false, nil
 	}
-	if has, err := o.Node.HasSiblings(claimed.link.Attrs().Name); has || err != nil {
+	if has, err := o.Node.HasSiblings(of.link.Attrs().Name); has || err != nil {
 		return false, err
 	}
-	return o.holderIn(claimed.records, func(r *attachment.Record) bool {
+	return o.holderIn(of.records, func(r *attachment.Record) bool {
 		return r.NIC.Netdev.Key() == id.Key() && !r.NIC.Netdev.Same(id)
 	}) == nil, nil
 }

@@ -37,9 +37,12 @@ func (p *Plugin) Funcs() skel.CNIFuncs {
 	return skel.CNIFuncs{Add: p.add, Del: p.del, Check: p.check, GC: p.gc, Status: p.status}
 }
 
-// An operation is one run of a command: what all of its steps share.
+// An operation is one run of a command, or what it does about one of its NICs: what
+// all of the steps share.
 type operation struct {
 	*Plugin
+	// call is the interface name of the CNI call, where that of a NIC is another.
+	call    string
 	ctx     context.Context
 	args    *skel.CmdArgs
 	config  *netConf
@@ -82,6 +85,26 @@ func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 func (o *operation) end() {
 	o.rdma.Close()
 	o.host.Close()
+}
+
+// forNIC is the operation on one NIC of the call. It is for one goroutine, and has
+// a look at the RDMA subsystem of its own.
+func (o *operation) forNIC(ifName string, c *netConf) *operation {
+	one, args := *o, *o.args
+	if args.IfName != ifName {
+		one.call, args.IfName = args.IfName, ifName
+	}
+	args.StdinData = c.raw
+	one.args, one.config, one.rdma = &args, c, nil
+	return &one
+}
+
+// nics are the operations on the NICs of the call.
+func (o *operation) nics() ([]*operation, error) {
+	if o.config.Devices != nil {
+		return o.listed()
+	}
+	return []*operation{o.forNIC(o.args.IfName, o.config)}, nil
 }
 
 // hostRDMA opens the host's RDMA subsystem when it is first asked for. The error

@@ -56,6 +56,16 @@ func (o *operation) release(r *attachment.Record) error {
 	return nil
 }
 
+// releaseAlone is release for whoever has no lock on the NIC.
+func (o *operation) releaseAlone(r *attachment.Record) error {
+	lock, err := o.lockNICOf(r)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	return o.release(r)
+}
+
 // returnNIC gives the NIC back, unless it is back already or another
 // attachment has it by now.
 func (o *operation) returnNIC(r *attachment.Record) error {
@@ -115,6 +125,18 @@ func (o *operation) read(id attachment.ID) (*attachment.Record, error) {
 		o.setAside(b)
 	}
 	return r, nil
+}
+
+// ofCall lists the records of the call.
+func (o *operation) ofCall() ([]*attachment.Record, error) {
+	records, bad, err := o.journal.OfContainer(o.args.ContainerID)
+	if err != nil {
+		return nil, fail(codeJournal, "", "", err, "try again")
+	}
+	for _, b := range bad {
+		o.setAside(b)
+	}
+	return slices.DeleteFunc(records, func(r *attachment.Record) bool { return r.CallID() != o.id() }), nil
 }
 
 // records lists the journal without the attachments in but, setting bad files

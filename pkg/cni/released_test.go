@@ -15,6 +15,9 @@ func TestTheNetworksOfEveryReleaseAreTaken(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 			continue
 		}
+		if c.Devices != nil {
+			continue
+		}
 		sel, err := c.selector()
 		if err != nil || sel.value == "" {
 			t.Errorf("%s names no NIC: %v", file, err)

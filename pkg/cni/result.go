@@ -13,9 +13,9 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-// result is what ADD prints: what earlier plugins of a chain made, and this
-// NIC with its addresses.
-func (o *operation) result(r *attachment.Record, link netlink.Link, ipam *current.Result) *current.Result {
+// result is what ADD prints: what earlier plugins of a chain made, and the NICs
+// with their addresses.
+func (o *operation) result(all []*transfer) *current.Result {
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	if o.config.PrevResult != nil {
 		// readConfig has parsed it, so it converts.
@@ -23,6 +23,14 @@ func (o *operation) result(r *attachment.Record, link netlink.Link, ipam *curren
 			result = previous
 		}
 	}
+	for _, t := range all {
+		t.addTo(result, t.record, t.moved, t.address)
+	}
+	return result
+}
+
+// addTo adds a NIC to the result.
+func (o *operation) addTo(result *current.Result, r *attachment.Record, link netlink.Link, ipam *current.Result) {
 	a := link.Attrs()
 	nic := &current.Interface{Name: a.Name, Mac: a.HardwareAddr.String(), Mtu: a.MTU, Sandbox: o.args.Netns}
 	if r.NIC.Bus == rdma.BusPCI {
@@ -40,7 +48,6 @@ func (o *operation) result(r *attachment.Record, link netlink.Link, ipam *curren
 	case !ipam.DNS.IsEmpty():
 		result.DNS = ipam.DNS
 	}
-	return result
 }
 
 // answer prints the result. A runtime that cannot read it knows nothing of the

@@ -18,7 +18,8 @@ func TestNameServersAreTheNetworksOwnOrElseTheIPAMPlugins(t *testing.T) {
 		o := &operation{args: &skel.CmdArgs{}, config: &netConf{}}
 		o.config.DNS.Nameservers = tt.network
 		answer := &current.Result{DNS: types.DNS{Nameservers: tt.ipam}}
-		if got := o.result(&attachment.Record{}, &netlink.Device{}, answer).DNS.Nameservers; !slices.Equal(got, tt.want) {
+		nic := &transfer{operation: o, record: &attachment.Record{}, moved: &netlink.Device{}, address: answer}
+		if got := o.result([]*transfer{nic}).DNS.Nameservers; !slices.Equal(got, tt.want) {
 			t.Errorf("network %v, IPAM plugin %v: %v", tt.network, tt.ipam, got)
 		}
 	}

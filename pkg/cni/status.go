@@ -33,7 +33,7 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 	if o.lawless != nil {
 		return fail(codeNotAvailable, "", "", o.lawless, "only the node's administrator can change that")
 	}
-	if err := o.statusNIC(); err != nil {
+	if err := o.statusNICs(); err != nil {
 		return err
 	}
 	if err := o.statusJournal(); err != nil {
@@ -45,10 +45,22 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 	return o.statusIPAM()
 }
 
-func (o *operation) statusNIC() error {
-	if o.config.namesNoNIC() && o.config.Capabilities["deviceID"] {
+func (o *operation) statusNICs() error {
+	if o.config.Devices == nil && o.config.namesNoNIC() && o.config.Capabilities["deviceID"] {
 		return nil // the device plugin chooses one for each pod; STATUS comes without
 	}
+	nics, err := o.nics()
+	if refusal := (*types.Error)(nil); errors.As(err, &refusal) {
+		return types.NewError(codeNotAvailable, refusal.Msg, refusal.Details)
+	}
+	if err != nil {
+		return err
+	}
+	return first(inTurn(nics, (*operation).statusNIC))
+}
+
+func (o *operation) statusNIC() error {
+	defer func() { o.rdma.Close() }()
 	sel, err := o.config.selector()
 	if err != nil {
 		return err
@@ -84,7 +96,7 @@ func (o *operation) refusalOf(link netlink.Link) (*types.Error, error) {
 	}
 	records, err := o.records()
 	if err == nil {
-		_, err = o.describe(claim{link: link, records: records})
+		_, err = o.describe(target{link: link, records: records})
 	}
 	var refusal *types.Error
 	if errors.As(err, &refusal) {

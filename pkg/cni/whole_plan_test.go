@@ -123,7 +123,8 @@ func TestTheResultIsWhatEarlierPluginsMadeAndThisNIC(t *testing.T) {
 		o := &operation{args: &skel.CmdArgs{Netns: "/run/netns/pod"}, config: &netConf{}}
 		o.config.PrevResult = &before
 		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "net1", MTU: 4200, HardwareAddr: []byte{2, 0, 0, 0, 0, 7}}}
-		got := o.result(&attachment.Record{NIC: attachment.NIC{Bus: bus, Address: "0000:08:00.0"}}, link, &ipam)
+		r := &attachment.Record{NIC: attachment.NIC{Bus: bus, Address: "0000:08:00.0"}}
+		got := o.result([]*transfer{{operation: o, record: r, moved: link, address: &ipam}})
 		want := current.Interface{Name: "net1", Mac: "02:00:00:00:00:07", Mtu: 4200, Sandbox: "/run/netns/pod", PciID: pciID}
 		if len(got.Interfaces) != 2 || *got.Interfaces[1] != want || got.Interfaces[0].Name != "eth0" {
 			t.Errorf("%s: interfaces %v", bus, got.Interfaces)
@@ -164,7 +165,7 @@ func TestANICIsAloneOnItsFunctionIfNeitherTheHostNorAPodHasAnotherPort(t *testin
 		"the NIC is on no function": {netdev.Identity{Kind: "veth"}, nil, attachment.Attached, false},
 	} {
 		o := &operation{Plugin: &Plugin{Node: n.RDMA()}, journal: n.Journal}
-		claimed := claim{link: &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: h.Netdev}}}
+		claimed := target{link: &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: h.Netdev}}}
 		for i, held := range tt.held {
 			claimed.records = append(claimed.records, &attachment.Record{ContainerID: fmt.Sprint("c", i), BootID: bootID, Step: tt.step, NIC: attachment.NIC{Netdev: held}})
 		}

@@ -1,6 +1,7 @@
 package crash_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand"
@@ -77,10 +78,13 @@ type variant struct {
 	want    []string // in the pod
 	// meddles is what the pod does to its NIC before a DEL or GC: arguments of ip.
 	meddles []string
+	// rounds is how often each point is tried, each time with another way to go on;
+	// 0: with all.
+	rounds int
 }
 
 var (
-	plain = variant{"host-local", func(*node) map[string]any { return nil }, 1, []string{"net1 address 172.31.1.", "rdma rxe0 guid"}, nil}
+	plain = variant{"host-local", func(*node) map[string]any { return nil }, 1, []string{"net1 address 172.31.1.", "rdma rxe0 guid"}, nil, 0}
 	rich  = variant{"two families, source routing, sysctls, device info", func(n *node) map[string]any {
 		changes := map[string]any{
 			"ipam": map[string]any{"type": "host-local", "dataDir": n.ipamDir(),
@@ -93,18 +97,21 @@ var (
 			changes["rdmaDeviceName"] = "roce0"
 		}
 		return changes
-	}, 2, []string{"net1 address 172.31.1.", "net1 address fd00:31::", "rule from 172.31.1.", "rdma roce0 guid"}, nil}
+	}, 2, []string{"net1 address 172.31.1.", "net1 address fd00:31::", "rule from 172.31.1.", "rdma roce0 guid"}, nil, 0}
 	kept = variant{"the host's addresses", func(*node) map[string]any {
 		return map[string]any{"ipam": map[string]any{}, "keepAddresses": true}
 	}, 0, []string{"net1 address 192.168.1.1/24", "net1 address fd00:1::1/64", "net1 route 10.1.0.0/16 via 192.168.1.9", "rdma rxe0 guid"},
-		[]string{"link", "property", "add", "dev", "net1", "altname", rails[0]}}
+		[]string{"link", "property", "add", "dev", "net1", "altname", rails[0]}, 0}
+	two = variant{"two NICs in one call", func(*node) map[string]any {
+		return map[string]any{"device": nil, "devices": rails[:2]}
+	}, 2, []string{"net1 address 172.31.1.", "net1-2 mtu 4200", "net1-2 address 172.31.1.", "rdma rxe0 guid", "rdma rxe1 guid"}, nil, 2}
 	slow = variant{"a slow IPAM plugin", func(n *node) map[string]any {
 		return map[string]any{"ipam": map[string]any{"type": slowIPAM, "dataDir": n.ipamDir(), "subnet": "172.31.1.0/24"}}
-	}, 1, plain.want, nil}
+	}, 1, plain.want, nil, 0}
 )
 
 func TestAfterACrashAtAnySystemCallNothingIsLost(t *testing.T) {
-	for _, v := range []variant{plain, rich, kept} {
+	for _, v := range []variant{plain, rich, kept, two} {
 		for _, command := range []string{"ADD", "DEL", "GC"} {
 			if command == "GC" && v.name != plain.name {
 				continue // it is a DEL in this respect
@@ -193,7 +200,7 @@ func (s *sweep) run(command string, points []point) {
 	var attempts []attempt
 	// Every point once, with one repair, before any comes twice: a sweep that
 	// is cut short has tried some of everything.
-	for round := range s.repairs {
+	for round := range cmp.Or(s.rounds, len(s.repairs)) {
 		for i, j := range rand.New(rand.NewSource(1)).Perm(len(points)) {
 			attempts = append(attempts, attempt{points[j], s.repairs[(i+round)%len(s.repairs)]})
 		}
