@@ -4,6 +4,7 @@
 //	roce-host-device                   answer a CNI command (from the environment and stdin)
 //	roce-host-device install …         copy itself into a CNI plugin folder, and a policy to where it looks for it
 //	roce-host-device validate [FILE]   check a policy, or the node's
+//	roce-host-device attached CLAIM    fail a container whose pod lacks NICs of a claim
 package main
 
 import (
@@ -34,6 +35,8 @@ func main() {
 			exit(command, install(args))
 		case "validate":
 			exit(command, validate(args, os.Stdout))
+		case "attached":
+			exit(command, attached(args, os.Stdin, policy.File, "/proc"))
 		}
 	}
 	// The process lives for some milliseconds and its heap stays small:
