@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -24,7 +25,18 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	if c.Devices == nil {
+	var claims []claim.Claim
+	switch {
+	case c.Claims && c.PrevResult == nil:
+		return invalid(`"claims" without prevResult`, "chain it behind the cluster's own network")
+	case c.Claims:
+		if claims, err = p.claimsOf(args); err != nil {
+			return err
+		}
+		if len(claims) == 0 {
+			return c.passOn()
+		}
+	case c.Devices == nil:
 		if _, err := c.selector(); err != nil {
 			return err
 		}
@@ -37,6 +49,7 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 		return err
 	}
 	defer o.end()
+	o.claims = claims
 	return o.attach()
 }
 
@@ -241,7 +254,11 @@ func (o *operation) free(nics []*operation, targets []target) (bool, error) {
 		over = append(over, t.held)
 	}
 	return len(over) == 0, first(together(over, func(r *attachment.Record) error {
-		o.logFor(r).Warn("a NIC came back without DEL; restoring it")
+		if o.takesOver(r) {
+			o.logFor(r).Info("a network of the pod takes over the NIC that a claim gave it", "interface", r.IfName)
+		} else {
+			o.logFor(r).Warn("a NIC came back without DEL; restoring it")
+		}
 		return o.release(r)
 	}))
 }
@@ -290,6 +307,9 @@ func (o *operation) look(sel selector) (nic target, err error) {
 // crash, or by a pod that ended without a DEL: no ADD or DEL is at work, because we
 // have the lock.
 func (o *operation) refuseHeld(r *attachment.Record) error {
+	if o.takesOver(r) {
+		return nil
+	}
 	held, err := o.stillHeld(r)
 	if err != nil {
 		return fail(codeReturn, r.Host.Name, "look for the NIC in "+r.Netns.Path, err, "try again")
@@ -397,7 +417,7 @@ func (o *operation) prepare(of target, pod *netdev.Namespace) (_ *attachment.Rec
 	}
 	r := &attachment.Record{
 		Created: time.Now().UTC(), Step: attachment.Prepared,
-		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Call: o.call, Network: o.config.Name, Pod: o.pod,
+		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Call: o.call, Claim: o.claimUID, Network: o.config.Name, Pod: o.pod,
 		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID, Cookie: pod.Cookie},
 		NIC:   nic, Host: state, Manager: manager, ManagerLacks: o.Managers.Lacks(manager, link.Attrs().Index),
 		Args: o.args.Args, Config: o.args.StdinData,

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -35,16 +36,30 @@ func (p *Plugin) check(args *skel.CmdArgs) error {
 	if err != nil {
 		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the runtime passes the result of the ADD")
 	}
+	var claims []claim.Claim
+	if c.Claims {
+		if claims, err = p.claimsOf(args); len(claims) == 0 || err != nil {
+			return err
+		}
+	}
 	o, err := p.begin(args, c)
 	if err != nil {
 		return err
 	}
 	defer o.end()
-	return first(inTurn(o.answered(result), func(nic *operation) error { return nic.checkNIC(result) }))
+	o.claims = claims
+	nics, err := o.answered(result)
+	if err != nil {
+		return err
+	}
+	return first(inTurn(nics, func(nic *operation) error { return nic.checkNIC(result) }))
 }
 
 // answered are the operations on the NICs that the answer to the ADD has.
-func (o *operation) answered(result *current.Result) []*operation {
+func (o *operation) answered(result *current.Result) ([]*operation, error) {
+	if o.config.Claims {
+		return o.claimed()
+	}
 	nics := []*operation{o.forNIC(o.args.IfName, o.config)}
 	for i := 1; o.config.Devices != nil; i++ {
 		name := numbered(o.args.IfName, i)
@@ -53,13 +68,18 @@ func (o *operation) answered(result *current.Result) []*operation {
 		}
 		nics = append(nics, o.forNIC(name, o.config))
 	}
-	return nics
+	return nics, nil
 }
 
 func (o *operation) checkNIC(result *current.Result) error {
 	r, err := o.read(o.id())
 	if err != nil {
 		return err
+	}
+	if r == nil && o.claimUID != "" {
+		if taken, err := o.wasTakenOver(); taken || err != nil {
+			return err
+		}
 	}
 	if r == nil || !o.journal.Current(r) || r.Step != attachment.Attached {
 		return fail(codeCheck, o.args.IfName, "the journal has no such attachment", nil, createAnew)

@@ -47,6 +47,9 @@ type netConf struct {
 	// Devices are NICs that one call attaches: names, bus addresses, or patterns
 	// of names. All else that the network says is for each of them.
 	Devices []string `json:"devices,omitempty"`
+	// Claims makes it the last plugin of the cluster's own network, which attaches
+	// what the pod's claims allot.
+	Claims bool `json:"claims,omitempty"`
 
 	// RDMA is "required" (the default), "optional" or "none".
 	RDMA string `json:"rdma,omitempty"`
@@ -90,8 +93,14 @@ func parseConfig(stdin []byte) (*netConf, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkKeys(stdin); err != nil {
+	given, err := checkKeys(stdin)
+	if err != nil {
 		return nil, err
+	}
+	if c.Claims {
+		if err := c.validateClaims(given); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -223,10 +232,9 @@ const minMTU6 = 1280
 
 // checkKeys refuses unknown keys: a misspelt "mtu" must not go unnoticed until
 // traffic fails.
-func checkKeys(stdin []byte) error {
-	var given map[string]json.RawMessage
+func checkKeys(stdin []byte) (given map[string]json.RawMessage, err error) {
 	if err := json.Unmarshal(stdin, &given); err != nil {
-		return err // readConfig has read it before
+		return nil, err // readConfig has read it before
 	}
 	// Those that the specification names but nothing here reads: a plugin's,
 	// and a list's, which runtimes and people merge when there is one plugin.
@@ -242,9 +250,9 @@ func checkKeys(stdin []byte) error {
 		if near, ok := suggest.Nearest(key, known); ok {
 			advice = fmt.Sprintf("did you mean %q?", near)
 		}
-		return invalid("unknown key %q", advice, key)
+		return nil, invalid("unknown key %q", advice, key)
 	}
-	return nil
+	return given, nil
 }
 
 // keysOf lists the JSON keys of a struct.

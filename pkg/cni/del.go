@@ -8,6 +8,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/delegate"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
@@ -20,11 +21,21 @@ func (p *Plugin) del(args *skel.CmdArgs) error {
 	if err != nil {
 		p.Log.Warn("continuing with what could be read of the network configuration", "err", err)
 	}
+	var claims []claim.Claim
+	if c.Claims {
+		if claims, err = p.claimsOf(args); err != nil {
+			p.Log.Warn("what is allotted to the pod cannot be read; the journal says what ends", "err", err)
+		}
+		if nothing, err := p.hasNothing(args, claims); nothing || err != nil {
+			return err
+		}
+	}
 	o, err := p.begin(args, c)
 	if err != nil {
 		return err
 	}
 	defer o.end()
+	o.claims = claims
 	return o.detach()
 }
 
@@ -43,13 +54,13 @@ func (o *operation) detach() error {
 		if err := o.refuseHidden(); err != nil {
 			return err
 		}
-		return o.detachUnrecorded(len(o.config.Devices))
+		return o.detachUnrecorded(o.unrecorded(len(o.config.Devices)))
 	}
 	if failed := together(records, o.releaseAlone); len(failed) > 0 {
 		return joined(failed)
 	}
 	if slices.ContainsFunc(records, func(r *attachment.Record) bool { return len(r.Config) == 0 }) {
-		return o.detachUnrecorded(len(records)) // see freeFailed
+		return o.detachUnrecorded(o.unrecorded(len(records))) // see freeFailed
 	}
 	return o.clearUnwritten()
 }
@@ -59,7 +70,7 @@ func (o *operation) detach() error {
 // that the policy names. To say that all is done would lose the NIC, and free an
 // address that it has.
 func (o *operation) refuseHidden() error {
-	if o.lawless == nil || o.args.Netns == "" {
+	if o.lawless == nil || o.args.Netns == "" || o.config.Claims {
 		return nil
 	}
 	pod, err := netdev.OpenNamespace(o.args.Netns)
@@ -78,17 +89,30 @@ func (o *operation) refuseHidden() error {
 // detachUnrecorded is a DEL without a record: a second DEL, or one after an ADD
 // that never got that far. Nothing says that a NIC in the pod is ours, however
 // much it looks like the configured one: another plugin may have put it there.
-// So no NIC is touched; the addresses are freed, as many as the call may have had.
+// So no NIC is touched; the addresses are freed.
 //
 // An IPAM plugin that is not there, or that cannot read the configuration, has
 // allocated none.
-func (o *operation) detachUnrecorded(addresses int) error {
-	for i := range max(1, addresses) {
-		if err := o.forNIC(numbered(o.args.IfName, i), o.config).freeUnrecorded(); err != nil {
-			return err
-		}
+func (o *operation) detachUnrecorded(nics []*operation) error {
+	if err := first(inTurn(nics, (*operation).freeUnrecorded)); err != nil {
+		return err
 	}
 	return o.clearUnwritten()
+}
+
+// unrecorded are the operations on the NICs that the call may have had.
+func (o *operation) unrecorded(several int) (nics []*operation) {
+	if o.config.Claims {
+		nics, err := o.claimed()
+		if err != nil {
+			o.Log.Warn("continuing with what could be read of the network configuration", "err", err)
+		}
+		return nics
+	}
+	for i := range max(1, several) {
+		nics = append(nics, o.forNIC(numbered(o.args.IfName, i), o.config))
+	}
+	return nics
 }
 
 // freeUnrecorded frees the address of an attachment without a record. If there is

@@ -11,6 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
@@ -42,16 +43,20 @@ func (p *Plugin) Funcs() skel.CNIFuncs {
 type operation struct {
 	*Plugin
 	// call is the interface name of the CNI call, where that of a NIC is another.
-	call    string
-	ctx     context.Context
-	args    *skel.CmdArgs
-	config  *netConf
-	policy  *policy.Policy
-	lawless error // why the policy cannot be used, and allows nothing
-	journal *attachment.Journal
-	host    *netdev.Namespace
-	rdma    *rdma.Namespace // the host's; hostRDMA opens it
-	pod     attachment.Pod
+	call string
+	// claims are those of the pod, where the call is about them; claimUID is of the
+	// one that allots the NIC.
+	claims   []claim.Claim
+	claimUID string
+	ctx      context.Context
+	args     *skel.CmdArgs
+	config   *netConf
+	policy   *policy.Policy
+	lawless  error // why the policy cannot be used, and allows nothing
+	journal  *attachment.Journal
+	host     *netdev.Namespace
+	rdma     *rdma.Namespace // the host's; hostRDMA opens it
+	pod      attachment.Pod
 }
 
 // begin opens what every command needs. The caller calls end.
@@ -101,6 +106,9 @@ func (o *operation) forNIC(ifName string, c *netConf) *operation {
 
 // nics are the operations on the NICs of the call.
 func (o *operation) nics() ([]*operation, error) {
+	if o.config.Claims {
+		return o.claimed()
+	}
 	if o.config.Devices != nil {
 		return o.listed()
 	}

@@ -43,6 +43,7 @@ func (o *operation) addTo(result *current.Result, r *attachment.Record, link net
 	}
 	result.Routes = append(result.Routes, ipam.Routes...)
 	switch {
+	case o.claimUID != "": // the cluster's network says where names are resolved
 	case !o.config.DNS.IsEmpty():
 		result.DNS = o.config.DNS
 	case !ipam.DNS.IsEmpty():

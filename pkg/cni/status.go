@@ -25,6 +25,9 @@ func (p *Plugin) status(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	if c.Claims {
+		return p.statusClaims()
+	}
 	o, err := p.begin(args, c)
 	if err != nil {
 		return err
