@@ -112,7 +112,7 @@ func TestANameThatMeansSomethingElseToTheKernelNamesNoInterface(t *testing.T) {
 
 func TestAnErrorOfACommandHasTheCodeOfTheFirstAndSaysThemAll(t *testing.T) {
 	first, second := fail(codeReturn, "ens1", "one", errors.New("x\ny"), "do"), fail(codeIPAM, "ens1", "two", nil, "and")
-	if got := joined([]error{first}); got != error(first) {
+	if got := joined([]error{first}); !errors.Is(got, first) {
 		t.Errorf("%v", got)
 	}
 	var got *types.Error

@@ -120,8 +120,8 @@ func TestACommentStaysOnItsLine(t *testing.T) {
 func TestAnObjectKeepsItsOrderInJSONAndInYAML(t *testing.T) {
 	o := object{{"b", "x: y"}, {"a", 7}, {"list", []string{"p", "q r"}}, {"objects", []object{{{"z", true}, {"w", 1}}, {{"x", "2"}}}}, {"last", object{{"k", "v"}}}}
 	text := o.json("")
-	var any map[string]any
-	if err := json.Unmarshal([]byte(text), &any); err != nil || len(any) != 5 {
+	var decoded map[string]any
+	if err := json.Unmarshal([]byte(text), &decoded); err != nil || len(decoded) != 5 {
 		t.Fatalf("%v in %s", err, text)
 	}
 	const want = `{

@@ -86,10 +86,10 @@ func TestThePluginIsWhatItsMetricsAndItsReadinessSay(t *testing.T) {
 					panic(http.ErrAbortHandler)
 				}
 				w.WriteHeader(code)
-				fmt.Fprint(w, text)
+				_, _ = fmt.Fprint(w, text)
 			})}
 			go func() { _ = server.Serve(l) }()
-			defer server.Close()
+			defer func() { _ = server.Close() }()
 			got, err := AskPlugin(context.Background(), "nobody:1", socket)
 			if want := strings.ReplaceAll(tt.err, "SOCKET", socket); want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
 				t.Errorf("error %v, want %q", err, want)
