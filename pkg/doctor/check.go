@@ -58,7 +58,7 @@ func checks() []check {
 		{"policy", Broken, "the node's policy file",
 			"no pod gets a NIC", "roce-host-device validate", policyFile},
 		{"network-config", Broken, "whether the networks can be read",
-			"no pod of the network starts", "kubectl edit net-attach-def {}", networkConfigs},
+			"no pod of the network starts", "kubectl edit net-attach-def -n $(dirname {}) $(basename {})", networkConfigs},
 		{"journal", Broken, "whether the journal of attachments can be read",
 			"no pod gets a NIC, and NICs in pods are unknown", "ls -ld {}", journal},
 
@@ -103,7 +103,7 @@ func checks() []check {
 		{"cni-version", Warning, "the version of the CNI plugin against that of this program",
 			"a fix that the changelog has is not there", "kubectl -n kube-system rollout restart ds/roce-k8s", pluginVersion},
 		{"networks", Warning, "whether the NICs that the networks name are on this node",
-			"pods of the network do not start here", "ip -br link; kubectl edit net-attach-def {}, or keep its pods off this node", missingNICs},
+			"pods of the network do not start here", "ip -br link; kubectl edit net-attach-def -n $(dirname {}) $(basename {}), or keep its pods off this node", missingNICs},
 		{"leftovers", Warning, "what crashes and pods without a DEL left in the journal",
 			"a NIC may stay without its state", "ls -l {}; kubectl -n kube-system logs -l app.kubernetes.io/name=roce-k8s", leftovers},
 		{"owed", Warning, "NICs that are back on the host, but not as they were",

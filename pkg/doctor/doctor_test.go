@@ -482,3 +482,16 @@ func TestManifestsAreReadAsWellAsLists(t *testing.T) {
 		t.Errorf("%+v, %v", networks, err)
 	}
 }
+
+func TestTheRemedyForANetworkIsACommandThatFindsIt(t *testing.T) {
+	for name, want := range map[string]string{
+		"roce/net-1": "kubectl edit net-attach-def -n $(dirname roce/net-1) $(basename roce/net-1)",
+		"net-1":      "kubectl edit net-attach-def -n $(dirname default/net-1) $(basename default/net-1)",
+	} {
+		about := terminal.Word(network{name: name}.reference())
+		template := checks()[slices.IndexFunc(checks(), func(c check) bool { return c.id == "network-config" })].remedy
+		if got := strings.ReplaceAll(template, "{}", about); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}

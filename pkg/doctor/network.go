@@ -24,13 +24,12 @@ type network struct {
 	broken  error
 }
 
-// reference is what kubectl calls it.
+// reference is the network with its namespace, as one word for a remedy.
 func (n network) reference() string {
-	namespace, name, ok := strings.Cut(n.name, "/")
-	if !ok {
+	if strings.Contains(n.name, "/") {
 		return n.name
 	}
-	return "-n " + namespace + " " + name
+	return "default/" + n.name
 }
 
 // A pluginConfig is what matters here of one plugin's configuration.
