@@ -208,7 +208,7 @@ func TestTheRunbookSaysOfEveryMetricWhetherItAlarms(t *testing.T) {
 
 func TestTheRunbookHasEveryWarningAndError(t *testing.T) {
 	var entries []string
-	for _, program := range []string{"roce-host-device", "rdma-device-plugin"} {
+	for _, program := range []string{"roce-host-device", "rdma-device-plugin", "rdma-dra-driver"} {
 		header := "| level | log line of " + program + " | what it means, and what to do |"
 		for _, row := range document.Table(t, filepath.Join(root, runbook), header) {
 			entries = append(entries, row[0]+" "+strings.Trim(row[1], "`"))
