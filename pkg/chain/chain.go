@@ -162,16 +162,10 @@ func (c Chain) Run(ctx context.Context) {
 
 // keep has the list as it should be.
 func (c Chain) keep(ctx context.Context, said logging.Once) {
-	word, do := "added the plugin to the list of the node's network", c.Put
-	unfit := Program(ctx, c.Plugins)
-	if unfit != nil {
-		word, do = "took the plugin out of the list of the node's network", c.Remove
+	err := c.settle(ctx)
+	if ctx.Err() != nil {
+		return // the end is no trouble
 	}
-	changed, err := do()
-	for _, path := range changed {
-		c.Log.Info(word, "file", path)
-	}
-	err = errors.Join(unfit, err)
 	message := ""
 	if err != nil {
 		message = err.Error()
@@ -179,4 +173,20 @@ func (c Chain) keep(ctx context.Context, said logging.Once) {
 	if said.News("", message) && err != nil {
 		c.Log.Error("pods with claims cannot start on this node", "err", err)
 	}
+}
+
+func (c Chain) settle(ctx context.Context) error {
+	why, err := unfit(ctx, c.Plugins)
+	if err != nil {
+		return err
+	}
+	word, do := "added the plugin to the list of the node's network", c.Put
+	if why != nil {
+		word, do = "took the plugin out of the list of the node's network", c.Remove
+	}
+	changed, err := do()
+	for _, path := range changed {
+		c.Log.Info(word, "file", path)
+	}
+	return errors.Join(why, err)
 }

@@ -383,13 +383,41 @@ func TestWithoutAFitProgramTheListIsWithoutThePlugin(t *testing.T) {
 
 func TestAProgramThatCannotWorkNowIsFit(t *testing.T) {
 	n := newNode(t, nil)
-	n.install(`cat >/dev/null; echo '{"code": 50, "msg": "no state folder"}'; exit 1`)
-	must(t, Program(t.Context(), n.Plugins))
-	n.install(`grep -q '"claims": true' && test "$CNI_COMMAND" = STATUS && test -n "$CNI_PATH"`)
-	must(t, Program(t.Context(), n.Plugins))
-	err := Program(t.Context(), t.TempDir())
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "install the CNI plugin") {
-		t.Errorf("error %v", err)
+	for _, script := range []string{
+		`cat >/dev/null; echo '{"code": 50, "msg": "no state folder"}'; exit 1`,
+		`grep -q '"claims": true' && test "$CNI_COMMAND" = STATUS && test -n "$CNI_PATH"`,
+	} {
+		n.install(script)
+		if why, err := unfit(t.Context(), n.Plugins); why != nil || err != nil {
+			t.Errorf("%v, %v", why, err)
+		}
+	}
+	why, err := unfit(t.Context(), t.TempDir())
+	if !errors.Is(why, fs.ErrNotExist) || !strings.Contains(why.Error(), "install the CNI plugin") || err != nil {
+		t.Errorf("%v, %v", why, err)
+	}
+}
+
+// That a program does not start now is no reason to do without it.
+func TestWhileNobodyCanTellTheListStays(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeChained})
+	busy, err := os.OpenFile(filepath.Join(n.Plugins, Plugin), os.O_WRONLY, 0)
+	must(t, err)
+	defer busy.Close()
+	for _, path := range []string{"busy", "the end"} {
+		ctx, stop := context.WithCancel(t.Context())
+		if path == "the end" {
+			stop()
+			n.log.Reset()
+		}
+		n.keep(ctx, map[string]string{})
+		stop()
+		if got := n.read("10-pods.conflist"); got != bridgeChained {
+			t.Errorf("%s: the list is\n%s", path, got)
+		}
+		if said := strings.Contains(n.log.String(), "text file busy"); said != (path == "busy") {
+			t.Errorf("%s: logged %s", path, n.log)
+		}
 	}
 }
 
