@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
@@ -49,7 +50,7 @@ func (c *collection) hold(r *attachment.Record) {
 		}
 		d = c.add(Device{Device: before})
 	}
-	d.Place, d.Holder = InPod, r
+	d.Place, d.Holder, d.MTU = InPod, r, r.Host.MTU
 	// A NIC whose namespace died is on the host under its name in the pod.
 	d.Netdevs = slices.DeleteFunc(slices.Clone(d.Netdevs), func(name string) bool { return name == r.IfName })
 	d.restore(before, append([]string{r.Host.Name}, before.Netdevs...), r.Host.AltNames)
@@ -60,9 +61,12 @@ func (c *collection) hold(r *attachment.Record) {
 // about bonds and bridges.
 func (c *collection) recall(known Device) {
 	d := c.find(known.Device)
-	switch {
-	case d == nil:
+	if d == nil {
 		c.add(known)
+		return
+	}
+	d.MTU, d.Rate = cmp.Or(d.MTU, known.MTU), known.Rate
+	switch {
 	case d.Place == OnHost && len(d.Netdevs) == 0 && len(known.Netdevs) > 0:
 		d.Place = InPod
 		d.restore(known.Device, known.Netdevs, known.AltNames)

@@ -38,6 +38,10 @@ type Device struct {
 	// NoCarrier: no netdev of the device on the host has a carrier, nor has a
 	// bond that one belongs to.
 	NoCarrier bool
+	// MTU is the first netdev's on the host, in bytes, and Rate the link's, in bits
+	// per second: as they last were there, 0 if nobody saw it.
+	MTU  int
+	Rate float64
 }
 
 // String names the device for a log line, with what users know it by.
@@ -57,6 +61,9 @@ func (d *Device) describeNetdevs(all links) {
 			continue
 		}
 		known++
+		if known == 1 {
+			d.MTU = link.Attrs().MTU
+		}
 		d.AltNames = append(d.AltNames, link.Attrs().AltNames...)
 		if master := all.byIndex[link.Attrs().MasterIndex]; master != nil {
 			d.Masters = append(d.Masters, master.Attrs().Name)

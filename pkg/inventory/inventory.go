@@ -28,7 +28,10 @@ type Options struct {
 	// link, or not at all. Elsewhere lists those of other namespaces. Either
 	// is nil where they cannot be seen.
 	Links, Elsewhere func(context.Context) ([]netlink.Link, error)
-	Log              *slog.Logger
+	// Rates asks for the links' rates as well, of which the driver asks the
+	// firmware.
+	Rates bool
+	Log   *slog.Logger
 }
 
 // An Inventory reads the devices of the node.
@@ -37,6 +40,7 @@ type Inventory struct {
 	devices          *rdma.Inventory // of node
 	journal          *attachment.Journal
 	memory           *memory
+	rates            bool
 	links, elsewhere func(context.Context) ([]netlink.Link, error)
 	log              *slog.Logger
 	unread           logging.Once         // files of the journal that cannot be read
@@ -48,7 +52,7 @@ type Inventory struct {
 // New starts an inventory.
 func New(o Options) *Inventory {
 	i := &Inventory{
-		node: o.Node, devices: o.Node.Inventory(), journal: o.Journal, links: o.Links, elsewhere: o.Elsewhere, log: o.Log,
+		node: o.Node, devices: o.Node.Inventory(), journal: o.Journal, links: o.Links, elsewhere: o.Elsewhere, rates: o.Rates, log: o.Log,
 		memory: openMemory(o.StateDir, o.Journal.BootID(), o.Log), unread: logging.Once{}, blind: logging.Once{}, sought: map[string]time.Time{},
 	}
 	none := func(context.Context) ([]netlink.Link, error) { return nil, nil }
@@ -154,10 +158,27 @@ func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 		if d.Place == OnHost {
 			d.describeNetdevs(links)
 		}
+		if rate := i.rate(*d); rate > 0 {
+			d.Rate = rate
+		}
 	}
 	s.Devices = all.devices
 	slices.SortStableFunc(s.Devices, func(a, b Device) int { return strings.Compare(a.Name, b.Name) })
 	return s, nil
+}
+
+// rate is that of a device's link if it is up: of one that is down, drivers say
+// what they like.
+func (i *Inventory) rate(d Device) float64 {
+	if !i.rates || !d.Visible {
+		return 0
+	}
+	for _, p := range d.Ports {
+		if p.State == "ACTIVE" {
+			return i.node.PortRate(d.Name, p.Number)
+		}
+	}
+	return 0
 }
 
 // records returns the attachments of this boot. What cannot be read is logged
@@ -250,4 +271,14 @@ func (i *Inventory) locate(d *Device) {
 	if len(d.CharDevices) == 0 {
 		d.Place = Gone
 	}
+}
+
+// Held is Read for who asks only which attachments hold a NIC, and what the
+// host's links are: there are no devices in it. Nobody may read meanwhile.
+func (i *Inventory) Held(ctx context.Context) (Snapshot, error) {
+	links, err := i.links(ctx)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("list the host's links: %w", err)
+	}
+	return Snapshot{Held: i.records(), HostLinks: links}, nil
 }

@@ -42,6 +42,14 @@ type remembered struct {
 	rdma.Device
 	AltNames []string `json:"altNames,omitempty"`
 	Masters  []string `json:"masters,omitempty"`
+	MTU      int      `json:"mtu,omitempty"`
+	Rate     float64  `json:"rate,omitempty"`
+}
+
+func remember(d Device) remembered { return remembered{d.Device, d.AltNames, d.Masters, d.MTU, d.Rate} }
+
+func (r remembered) device() Device {
+	return Device{Device: r.Device, AltNames: r.AltNames, Masters: r.Masters, MTU: r.MTU, Rate: r.Rate}
 }
 
 // openMemory reads the record in a state folder. One of another boot, or one
@@ -68,7 +76,7 @@ func openMemory(stateDir, bootID string, log *slog.Logger) *memory {
 			if r.Name == "" || r.Soft && r.NodeGUID == "" || !r.Soft && r.Address == "" {
 				continue // nothing could be recognised by it
 			}
-			m.devices = append(m.devices, Device{Device: r.Device, AltNames: r.AltNames, Masters: r.Masters})
+			m.devices = append(m.devices, r.device())
 		}
 	}
 	return m
@@ -94,7 +102,7 @@ func (m *memory) keep(devices []Device) {
 			}
 			d.Ports[i] = rdma.Port{Number: p.Number, LinkLayer: p.LinkLayer}
 		}
-		kept[n] = Device{Device: d.Device, AltNames: d.AltNames, Masters: d.Masters}
+		kept[n] = remember(d).device()
 	}
 	if !m.failing && reflect.DeepEqual(kept, m.devices) {
 		return
@@ -110,7 +118,7 @@ func (m *memory) keep(devices []Device) {
 func (m *memory) write() error {
 	content := memoryContent{Version: memoryVersion, BootID: m.bootID}
 	for _, d := range m.devices {
-		content.Devices = append(content.Devices, remembered{d.Device, d.AltNames, d.Masters})
+		content.Devices = append(content.Devices, remember(d))
 	}
 	b, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -109,5 +111,35 @@ func TestMemoryHasTheNamesByWhichADeviceWasAlsoCalled(t *testing.T) {
 	kept := openMemory(n.State(), boot, n.Log()).all()
 	if len(kept) != 1 || !slices.Equal(kept[0].AltNames, []string{"rail1"}) || !slices.Equal(kept[0].Masters, []string{"bond0"}) {
 		t.Errorf("%+v", kept)
+	}
+}
+
+// What is decided by a link's rate must not change because a pod has the NIC, or
+// somebody has pulled the cable.
+func TestWhatALinkWasLikeIsKnownWhileItIsDownOrAway(t *testing.T) {
+	away, down := sysfs.MLX5(0), sysfs.MLX5(1)
+	n := newTestNode(t, away, down)
+	inventory := func() *Inventory {
+		links := node.Links(netlink.LinkAttrs{Index: 2, Name: away.Netdev, MTU: 4200}, netlink.LinkAttrs{Index: 3, Name: down.Netdev, MTU: 4200})
+		return New(Options{Node: n.RDMA(), Journal: n.Journal, StateDir: n.State(), Links: links, Rates: true, Log: n.Log()})
+	}
+	for _, h := range []sysfs.HCA{away, down} {
+		n.Must(n.SetCounter(h, "rate", "400 Gb/sec (4X NDR)"))
+	}
+	check := func(when string) {
+		t.Helper()
+		for _, d := range n.look(inventory()) {
+			if d.Rate != 400e9 || d.MTU != 4200 && d.Place == OnHost {
+				t.Errorf("%s, %s: %g bits per second, MTU %d", when, d, d.Rate, d.MTU)
+			}
+		}
+	}
+	check("at first")
+	n.Must(n.SetPort(down, "DOWN", "Disabled"))
+	n.Must(n.SetCounter(down, "rate", "40 Gb/sec (4X QDR)"))
+	n.Attach(rdma.Exclusive, away)
+	check("down and away")
+	if got := byName(t, n.inventory())[away.RDMA]; got.MTU != 9000 {
+		t.Errorf("the record has an MTU of 9000, not %d", got.MTU)
 	}
 }
