@@ -9,6 +9,7 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/specfile"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
@@ -91,9 +92,9 @@ func TestACDIFolderThatCannotBeWrittenIsReportedOnceAndNotReady(t *testing.T) {
 
 func TestASpecWithoutDevicesIsNoFile(t *testing.T) {
 	n := newTestNode(t)
-	f := cdiFile{n.Dir}
-	n.Must(f.write(offer.CDISpec(nil, nil, nil, true)))
-	if _, err := os.Stat(f.path()); !os.IsNotExist(err) {
+	f := specfile.Of(n.Dir, offer.CDIVendor, offer.CDIClass)
+	n.Must(f.Write(offer.CDISpec(nil, nil, nil, true)))
+	if _, err := os.Stat(f.Path()); !os.IsNotExist(err) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/specfile"
 	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
@@ -295,7 +296,7 @@ func (m *manager) candidate(r config.Resource, d inventory.Device) offer.Candida
 }
 
 func (m *manager) writeCDI(chosen map[string][]inventory.Device, names offer.CDINames, connectionManager bool) {
-	err := (cdiFile{m.options.CDIDir}).write(offer.CDISpec(m.config.Resources, chosen, names, connectionManager))
+	err := specfile.Of(m.options.CDIDir, offer.CDIVendor, offer.CDIClass).Write(offer.CDISpec(m.config.Resources, chosen, names, connectionManager))
 	m.mu.Lock()
 	m.noCDI = err
 	m.mu.Unlock()
