@@ -112,6 +112,16 @@ func (d *decoder) units(v value, r *Resource, seen map[string]bool, at map[strin
 	}
 }
 
+// Single is the resource where each device is given by itself, whatever the mode
+// says: what the file leaves out is as in mode PerDevice.
+func (r Resource) Single() Resource {
+	r.Mode, r.Units = PerDevice, 1
+	if !r.Named {
+		r.CharDevices = defaultCharDevices(r.Mode)
+	}
+	return r
+}
+
 // defaultCharDevices are those of k8s-rdma-shared-dev-plugin in shared mode. A
 // container that has a device to itself needs neither umad nor issm for RoCE.
 func defaultCharDevices(m Mode) []CharDevice {

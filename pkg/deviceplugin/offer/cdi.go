@@ -1,6 +1,7 @@
 package offer
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -57,8 +58,6 @@ func cdiCharacter(r rune) rune {
 	return r
 }
 
-func cdiQualifiedName(name string) string { return CDIVendor + "/" + CDIClass + "=" + name }
-
 // CDISpec has a CDI device for each RDMA device that has anything to give, and
 // one for rdma_cm.
 func CDISpec(resources []config.Resource, chosen map[string][]inventory.Device, names CDINames, connectionManager bool) *specs.Spec {
@@ -74,11 +73,7 @@ func CDISpec(resources []config.Resource, chosen map[string][]inventory.Device, 
 		spec.Devices = append(spec.Devices, cdiDevice(string(config.RDMACM), []string{hostPath(string(config.RDMACM))}))
 	}
 	slices.SortFunc(spec.Devices, func(a, b specs.Device) int { return strings.Compare(a.Name, b.Name) })
-	// The oldest version that has all we use is the one that most runtimes read.
-	spec.Version = specs.CurrentVersion
-	if v, err := specs.MinimumRequiredVersion(spec); err == nil {
-		spec.Version = v
-	}
+	StampCDI(spec)
 	return spec
 }
 
@@ -88,4 +83,56 @@ func cdiDevice(name string, paths []string) specs.Device {
 		d.ContainerEdits.DeviceNodes = append(d.ContainerEdits.DeviceNodes, &specs.DeviceNode{Path: path, Permissions: "rw"})
 	}
 	return d
+}
+
+// ClaimCDI has a CDI device for each of the devices that are given to one claim,
+// by what names it there, and what every container of the claim gets besides: a
+// description of the devices, if a resource asks for it. The names begin with
+// the claim's, so that no two claims share one. nothing says which device has
+// nothing to give, and why; "" if each has.
+func ClaimCDI(claim string, given []Given, connectionManager bool) (spec *specs.Spec, nothing string) {
+	spec = &specs.Spec{Kind: CDIVendor + "/" + CDIClass}
+	var described []Candidate
+	for _, g := range given {
+		grant := newGrant(g.Resource, []Candidate{g.Candidate}, connectionManager, nil)
+		if len(grant.charDevices) == 0 {
+			grant.nothing = cmp.Or(grant.nothing, "it has none of the character devices that the resource gives")
+		}
+		if grant.nothing != "" {
+			return nil, g.String() + ": " + grant.nothing
+		}
+		spec.Devices = append(spec.Devices, cdiDevice(ClaimCDIName(claim, g.Name), grant.charDevices))
+		if g.Resource.Env {
+			described = append(described, g.Candidate)
+		}
+	}
+	if len(described) > 0 {
+		for name, value := range environment(described) {
+			spec.ContainerEdits.Env = append(spec.ContainerEdits.Env, name+"="+value)
+		}
+		slices.Sort(spec.ContainerEdits.Env)
+	}
+	return spec, ""
+}
+
+// A Given device is one that a claim gets by itself.
+type Given struct {
+	Candidate
+	Name     string // in the claim
+	Resource config.Resource
+}
+
+// ClaimCDIName is the name within our kind of what a claim gets.
+func ClaimCDIName(claim, device string) string { return claim + "-" + device }
+
+// QualifiedCDIName is a name within our kind as runtimes know it.
+func QualifiedCDIName(name string) string { return CDIVendor + "/" + CDIClass + "=" + name }
+
+// StampCDI gives a spec the oldest version that has all it uses: most runtimes
+// read that one.
+func StampCDI(spec *specs.Spec) {
+	spec.Version = specs.CurrentVersion
+	if v, err := specs.MinimumRequiredVersion(spec); err == nil {
+		spec.Version = v
+	}
 }

@@ -146,13 +146,13 @@ func newGrant(r config.Resource, devices []Candidate, connectionManager bool, na
 		paths := charDevicePaths(r, c.Device)
 		g.charDevices = append(g.charDevices, paths...)
 		if len(paths) > 0 {
-			g.cdi = append(g.cdi, cdiQualifiedName(names[c.Key()]))
+			g.cdi = append(g.cdi, QualifiedCDIName(names[c.Key()]))
 		}
 	}
 	g.nothing = lack(r, g)
 	if connectionManager && slices.Contains(r.CharDevices, config.RDMACM) {
 		g.charDevices = append(g.charDevices, hostPath(string(config.RDMACM)))
-		g.cdi = append(g.cdi, cdiQualifiedName(string(config.RDMACM)))
+		g.cdi = append(g.cdi, QualifiedCDIName(string(config.RDMACM)))
 	}
 	if names == nil {
 		g.cdi = nil
