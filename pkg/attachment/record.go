@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -66,6 +67,8 @@ type Record struct {
 	// Back is when the NIC came back to the host.
 	Back time.Time `json:"back,omitzero"`
 
+	// Addresses are those that the netdev got in the pod, for who wants to know.
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	// Rules are the routing rules that the attachment has in the pod.
 	Rules []netdev.Rule `json:"rules,omitempty"`
 	// Routes are the routes that its ADD made there. They go with the netdev;

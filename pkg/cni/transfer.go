@@ -116,6 +116,9 @@ func (t *transfer) confirm() error {
 				`can its driver move it to another namespace? The kernel's Soft-RoCE cannot; "rdma": "optional" attaches the NIC without it`)
 		}
 	}
+	for _, a := range t.plan.addresses {
+		r.Addresses = append(r.Addresses, a.Prefix)
+	}
 	r.Step = attachment.Attached
 	if err := t.journal.Update(r); err != nil {
 		return fail(codeJournal, r.Host.Name, "write down that the pod has it", err, "mount the state folder "+t.policy.StateDir+", or free space on it")
