@@ -129,7 +129,11 @@ const defaultPrefix = "rail"
 func (c *netConf) forDevice(d claim.Device) (one *netConf, ifName string, err error) {
 	keys := map[string]json.RawMessage{}
 	if len(d.Network) > 0 {
-		if err := json.Unmarshal(d.Network, &keys); err != nil {
+		err := json.Unmarshal(d.Network, &keys)
+		if err == nil && keys == nil {
+			err = errors.New("they are null, and no object")
+		}
+		if err != nil {
 			return nil, "", invalid("%v", "correct the parameters of the claim or its DeviceClass", err)
 		}
 	}
@@ -157,6 +161,17 @@ func (c *netConf) forDevice(d claim.Device) (one *netConf, ifName string, err er
 	}
 	one, err = parseConfig(raw)
 	return one, fmt.Sprintf("%s%d", prefix, d.Rail+1), err
+}
+
+// CheckNetwork tells what is wrong with the keys that a claim has for its NICs, as
+// an ADD would.
+func CheckNetwork(keys json.RawMessage) error {
+	frame := &netConf{PluginConf: types.PluginConf{CNIVersion: "1.1.0", Name: "claims", Type: "roce-host-device"}}
+	_, ifName, err := frame.forDevice(claim.Device{Address: "0000:00:00.0", Network: keys})
+	if err == nil {
+		err = checkClaimedName(ifName)
+	}
+	return err
 }
 
 // checkClaimedName refuses what cannot be the name of an interface in a pod.
