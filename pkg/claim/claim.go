@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
@@ -49,6 +50,11 @@ type Device struct {
 }
 
 func (c Claim) String() string { return c.Namespace + "/" + c.Name }
+
+// Has tells whether a NIC is among the devices.
+func (c Claim) Has(bus, address string) bool {
+	return slices.ContainsFunc(c.Devices, func(d Device) bool { return d.Bus == bus && d.Address == address })
+}
 
 // formatVersion is that of the files. A file of another version is foreign.
 const formatVersion = 1

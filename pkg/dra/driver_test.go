@@ -1,0 +1,523 @@
+package dra
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	drahealthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/claim"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+)
+
+// text is a device's attributes, as one reads them.
+func text(d resourceapi.Device) map[string]string {
+	all := map[string]string{}
+	for name, a := range d.Attributes {
+		switch {
+		case a.StringValue != nil:
+			all[string(name)] = *a.StringValue
+		case a.IntValue != nil:
+			all[string(name)] = fmt.Sprint(*a.IntValue)
+		case a.BoolValue != nil:
+			all[string(name)] = fmt.Sprint(*a.BoolValue)
+		}
+	}
+	for name, c := range d.Capacity {
+		all[string(name)] = c.Value.String()
+	}
+	return all
+}
+
+func TestTheGuidesNICsAreDevicesThatKeepTheirAttributesInAPod(t *testing.T) {
+	n := newTestNode(t)
+	for _, h := range n.guide.Rails {
+		n.Must(n.SetCounter(h, "rate", "400 Gb/sec (4X NDR)"))
+	}
+	stop := n.start()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	before := n.published()
+	want := map[string]string{
+		"resource.kubernetes.io/pcieRoot": "pci0000:20", "resource.kubernetes.io/pciBusID": "0000:23:00.0", "resource.kubernetes.io/numaNode": "0",
+		"k8s.cni.cncf.io/deviceID": "0000:23:00.0", "k8s.cni.cncf.io/resourceName": "rdma/hca_gpu",
+		"rail": "1", "ifName": "ens11np0", "rdmaDevice": "mlx5_1", "driver": "mlx5_core", "linkType": "ether", "mtu": "9000",
+		"linkGbps": "400", "bandwidth": "400G",
+	}
+	if got := text(before[n.rails(1)[0]]); !maps.Equal(got, want) {
+		t.Errorf("%v\nwant %v", got, want)
+	}
+	if len(want) > ownMost {
+		t.Errorf("a device has %d attributes of its own, and room for %d", len(want), ownMost)
+	}
+	if order := n.api.published(); order[0].Name != n.rails(0)[0] || order[7].Name != n.rails(7)[0] {
+		t.Errorf("the first is %s", order[0].Name)
+	}
+	writes := n.api.count()
+	if _, refused := n.prepare(n.claim("c0", "a", n.rails(0, 1, 2))); refused != "" {
+		t.Fatal(refused)
+	}
+	n.attach("a", 0, 1, 2)
+	n.Must(n.RemoveCharDevices(n.guide.Rails[7])) // something that is seen after it
+	n.Until("the last one is unusable", func() bool { return len(n.published()[n.rails(7)[0]].Taints) == 1 })
+	after := n.published()
+	delete(before, n.rails(7)[0])
+	delete(after, n.rails(7)[0])
+	if !reflect.DeepEqual(before, after) || n.api.count() != writes+1 {
+		t.Errorf("%d writes, and %v\nwas %v", n.api.count()-writes, after, before)
+	}
+	stop()
+	n.start()
+	n.prepare(n.claim("c1", "b", n.rails(4)))
+	after = n.published()
+	delete(after, n.rails(7)[0])
+	if !reflect.DeepEqual(before, after) {
+		t.Errorf("after a restart: %v\nwas %v", after, before)
+	}
+}
+
+func TestWhatTheAdministratorAddsIsAdded(t *testing.T) {
+	n := newTestNode(t)
+	n.Write("attributes.yaml", `{"ens1?np0": {"example.com/pair": 7, "roce-k8s.io/fabric": "a"}, "0000:23:*": {"resource.kubernetes.io/pcieRoot": "pci0000:99", "fabric": "b"}, "enp35s0np0": {"spare": true}}`)
+	n.start()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	got := text(n.published()[n.rails(1)[0]])
+	for name, want := range map[string]string{"example.com/pair": "7", "fabric": "b", "resource.kubernetes.io/pcieRoot": "pci0000:99", "spare": "true"} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+	if other := text(n.published()[n.rails(0)[0]]); other["fabric"] != "a" || other["spare"] != "" {
+		t.Errorf("another NIC has %v", other)
+	}
+	n.Write("attributes.yaml", `{"ens1?np0": {"fabric": []}}`)
+	n.Until("the mistake is reported", func() bool {
+		return strings.Contains(n.Logs.String(), `line 1: attribute \"fabric\": use a whole number, true, false or a text`)
+	})
+	n.Write("attributes.yaml", `ens1?np0: {fabric: c}`)
+	n.Until("the file is read again", func() bool { return text(n.published()[n.rails(1)[0]])["fabric"] == "c" })
+}
+
+func TestAKubeletThatStartsHasTheSlicesBackSoon(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	n.register()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	n.register()
+	n.api.wipe()
+	n.Until("eight devices again", func() bool { return len(n.published()) == 8 })
+}
+
+// spec are the character devices, hooks and variables that a runtime finds for CDI
+// devices.
+func (n *testNode) spec(devices []string) (nodes, rest []string) {
+	n.Helper()
+	cache, err := cdi.NewCache(cdi.WithSpecDirs(n.options.CDIDir), cdi.WithAutoRefresh(false))
+	n.Must(err)
+	n.Must(cache.Refresh())
+	for _, name := range devices {
+		d := cache.GetDevice(name)
+		if d == nil {
+			n.Fatalf("there is no CDI device %s", name)
+		}
+		for _, c := range d.ContainerEdits.DeviceNodes {
+			nodes = append(nodes, strings.TrimPrefix(c.Path, "/dev/infiniband/"))
+		}
+		rest = d.GetSpec().ContainerEdits.Env
+		for _, h := range d.GetSpec().ContainerEdits.Hooks {
+			rest = append(rest, h.HookName+" "+strings.Join(h.Args, " "))
+		}
+	}
+	return nodes, rest
+}
+
+func TestAClaimIsPreparedInTwoFilesAndNothingElse(t *testing.T) {
+	n := newTestNode(t)
+	stop := n.start()
+	c := n.claim("c1", "a", n.rails(2, 5), `{"mtu": 1500, "sourceRouting": true}`, `{"mtu": 4200}`)
+	devices, refused := n.prepare(c)
+	if refused != "" || len(devices) != 2 {
+		t.Fatalf("%v, %s", devices, refused)
+	}
+	nodes, rest := n.spec(devices)
+	if got := strings.Join(nodes, " "); got != "rdma_cm uverbs2 rdma_cm uverbs5" {
+		t.Errorf("character devices %s", got)
+	}
+	if want := []string{"createRuntime /opt/cni/bin/roce-host-device attached c1"}; !slices.Equal(rest, want) {
+		t.Errorf("%v, want %v", rest, want)
+	}
+	read := func() string {
+		claims, bad, err := claim.List(n.State())
+		n.Must(err)
+		b, err := json.Marshal(claims)
+		n.Must(err)
+		if len(bad) > 0 {
+			t.Error(bad)
+		}
+		return string(b)
+	}
+	want := `[{"version":1,"uid":"c1","namespace":"training","name":"claim-c1","pod":{"namespace":"training","name":"pod-a","uid":"a"},"devices":[` +
+		`{"request":"nics","name":"0000-43-00-0","bus":"pci","address":"0000:43:00.0","rail":2,"network":{"mtu":4200,"sourceRouting":true}},` +
+		`{"request":"nics","name":"0000-a4-00-0","bus":"pci","address":"0000:a4:00.0","rail":5,"network":{"mtu":4200,"sourceRouting":true}}]}]`
+	if got := read(); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	// As the kubelet does after its own restart, and after the driver's, with the NICs in the pod.
+	n.attach("a", 2, 5)
+	stop()
+	n.start()
+	again, refused := n.prepare(c)
+	if !slices.Equal(again, devices) || refused != "" || read() != want {
+		t.Errorf("again: %v, %s, %s", again, refused, read())
+	}
+	if refused := n.unprepare(c); !strings.Contains(refused, "claim training/claim-c1: NIC ens13np0 is still in pod training/pod-a") {
+		t.Errorf("with its NICs in the pod: %q", refused)
+	}
+	records, _, err := n.Journal.List()
+	n.Must(err)
+	for _, r := range records {
+		n.Must(n.Journal.Remove(r.ID()))
+	}
+	for range 2 {
+		if refused := n.unprepare(c); refused != "" {
+			t.Errorf("with its NICs back: %s", refused)
+		}
+	}
+	files, err := os.ReadDir(n.options.CDIDir)
+	n.Must(err)
+	if read() != "null" || len(files) != 0 {
+		t.Errorf("left: %s, %v", read(), files)
+	}
+}
+
+func TestANICThatCameBackWithoutADelEndsItsClaim(t *testing.T) {
+	n := newTestNode(t)
+	back := netlink.LinkAttrs{Index: 101, Name: "rail2", ParentDevBus: "pci", ParentDev: n.guide.Rails[1].PCI, PermHWAddr: mac(t, n.guide.Rails[1].MAC)}
+	n.links = node.Links(append(n.guide.Links(), back)...)
+	n.start()
+	c := n.claim("c1", "a", n.rails(1))
+	if _, refused := n.prepare(c); refused != "" {
+		t.Fatal(refused)
+	}
+	n.attach("a", 1)
+	if refused := n.unprepare(c); refused != "" {
+		t.Errorf("%s", refused)
+	}
+}
+
+func TestWhatCannotBePreparedIsRefusedInOneLine(t *testing.T) {
+	n := newTestNode(t)
+	n.Must(n.RemoveCharDevices(n.guide.Rails[3]))
+	n.start()
+	if _, refused := n.prepare(n.claim("c0", "f", n.rails(7))); refused != "" {
+		t.Fatal(refused)
+	}
+	truth := true
+	for want, c := range map[string]*resourceapi.ResourceClaim{
+		"2 pods share it, and a NIC can be in one only": func() *resourceapi.ResourceClaim {
+			c := n.claim("c1", "a", n.rails(0))
+			c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: "b", UID: "b"})
+			return n.api.add(c)
+		}(),
+		"which is no pod": func() *resourceapi.ResourceClaim {
+			c := n.claim("c2", "a", n.rails(0))
+			c.Status.ReservedFor[0].Resource = "podgroups"
+			return n.api.add(c)
+		}(),
+		"has adminAccess": func() *resourceapi.ResourceClaim {
+			c := n.claim("c3", "a", n.rails(0))
+			c.Status.Allocation.Devices.Results[0].AdminAccess = &truth
+			return n.api.add(c)
+		}(),
+		`parameters of the claim: unknown key "mtuu"`:           n.claim("c4", "a", n.rails(0), `{"mtu": 1500}`, `{"mtuu": 1}`),
+		"parameters of the DeviceClass: json: cannot unmarshal": n.claim("c5", "a", n.rails(0), `["mtu"]`),
+		"device 0000-ff-00-0 of pool node1 is not on this node": n.claim("c6", "a", []string{"0000-ff-00-0"}),
+		"no device behind it has a uverbs character device":     n.claim("c7", "a", n.rails(3)),
+		"claim training/claim-c0 has device " + n.rails(7)[0]:   n.claim("c8", "a", n.rails(6, 7)),
+	} {
+		if _, refused := n.prepare(c); !strings.Contains(refused, want) || !strings.HasPrefix(refused, "claim training/claim-") || strings.Contains(refused, "\n") {
+			t.Errorf("%q\nwant %q", refused, want)
+		}
+	}
+	claims, _, err := claim.List(n.State())
+	n.Must(err)
+	files, err := os.ReadDir(n.options.CDIDir)
+	n.Must(err)
+	if len(claims) != 1 || len(files) != 1 {
+		t.Errorf("%d claims and %d specs are written", len(claims), len(files))
+	}
+}
+
+func TestAClaimThatKubernetesForgotMakesRoom(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	if _, refused := n.prepare(n.claim("c1", "a", n.rails(0))); refused != "" {
+		t.Fatal(refused)
+	}
+	n.api.mu.Lock()
+	delete(n.api.claims, "training/claim-c1")
+	n.api.mu.Unlock()
+	if _, refused := n.prepare(n.claim("c2", "b", n.rails(0))); refused != "" {
+		t.Error(refused)
+	}
+}
+
+func TestNoPodBeginsOnANodeWhoseNetworkDoesNotAskForClaims(t *testing.T) {
+	n := newTestNode(t)
+	n.options.Chained = func() error { return fmt.Errorf("roce-host-device is not in the list") }
+	n.start()
+	if _, refused := n.prepare(n.claim("c1", "a", n.rails(0))); !strings.Contains(refused, "roce-host-device is not in the list") {
+		t.Errorf("%q", refused)
+	}
+}
+
+func TestACharacterDeviceWithAnotherNumberIsInTheSpec(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	devices, refused := n.prepare(n.claim("c1", "a", n.rails(2)))
+	if refused != "" {
+		t.Fatal(refused)
+	}
+	h := n.guide.Rails[2]
+	n.Must(n.RemoveCharDevices(h))
+	h.Number = 42
+	n.Must(n.Add(h))
+	n.Until("the spec follows", func() bool {
+		nodes, _ := n.spec(devices)
+		return slices.Equal(nodes, []string{"rdma_cm", "uverbs42"})
+	})
+}
+
+func TestAnIllDeviceIsTaintedAndItsPodKnows(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	name := n.rails(2)[0]
+	if h := n.health()[name]; h.GetHealth() != drahealthv1.HealthStatus_HEALTHY {
+		t.Errorf("%v", h)
+	}
+	n.setPort(2, "DOWN", "Polling")
+	n.Until("it is tainted", func() bool {
+		taints := n.published()[name].Taints
+		return len(taints) == 1 && taints[0].Key == "roce-k8s.io/link-down" && taints[0].Effect == resourceapi.DeviceTaintEffectNoSchedule
+	})
+	if h := n.health()[name]; h.GetHealth() != drahealthv1.HealthStatus_UNHEALTHY || h.GetMessage() != "its port is DOWN, Polling" {
+		t.Errorf("%v", h)
+	}
+	n.setPort(2, "ACTIVE", "LinkUp")
+	n.Until("it is not", func() bool { return len(n.published()[name].Taints) == 0 })
+	n.Must(n.Unplug(n.guide.Rails[2]))
+	n.Until("it is unusable", func() bool {
+		taints := n.published()[name].Taints
+		return len(taints) == 1 && taints[0].Key == "roce-k8s.io/unusable"
+	})
+}
+
+func TestANICOfAPodWithoutAClaimIsNotAllocated(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	name := n.rails(2)[0]
+	records := n.attach("a", 2) // by Multus, from before the node changed over
+	n.Until("it is taken", func() bool {
+		taints := n.published()[name].Taints
+		return len(taints) == 1 && taints[0].Key == "roce-k8s.io/taken"
+	})
+	n.Must(n.ReturnNetdev(n.guide.Rails[2]))
+	n.Must(n.Journal.Remove(records[0].ID()))
+	n.Until("it is free", func() bool { return len(n.published()[name].Taints) == 0 })
+}
+
+func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	c := n.claim("c1", "a", n.rails(2, 5))
+	c.Status.Devices = []resourceapi.AllocatedDeviceStatus{{Driver: "another", Pool: "p", Device: "d"}}
+	n.api.add(c)
+	if _, refused := n.prepare(c); refused != "" {
+		t.Fatal(refused)
+	}
+	n.attach("a", 2, 5)
+	n.Until("the status has both", func() bool { return len(n.api.claim("training", "claim-c1").Status.Devices) == 3 })
+	d := n.api.claim("training", "claim-c1").Status.Devices[1]
+	if got := strings.Join(d.NetworkData.IPs, " "); got != "172.31.2.1/24" {
+		t.Errorf("addresses %s", got)
+	}
+	if d.Driver != DriverName || d.Pool != "node1" || d.Device != n.rails(2)[0] || d.NetworkData.InterfaceName != "rail3" || d.NetworkData.HardwareAddress != n.guide.Rails[2].MAC {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestPodsEndWithoutTheAPIServer(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	c := n.claim("c1", "a", n.rails(2))
+	if _, refused := n.prepare(c); refused != "" {
+		t.Fatal(refused)
+	}
+	n.api.mu.Lock()
+	n.api.refuse = true
+	n.api.mu.Unlock()
+	if refused := n.unprepare(c); refused != "" {
+		t.Error(refused)
+	}
+}
+
+func TestManyDevicesAreInAsManySlicesAsTheAPIWants(t *testing.T) {
+	for devices, want := range map[int]int{0: 1, 1: 1, 64: 1, 65: 2, 512: 8} {
+		all := slicesOf(make([]resourceapi.Device, devices))
+		most := 0
+		for _, s := range all {
+			most = max(most, len(s.Devices))
+		}
+		if len(all) != want || most > resourceapi.ResourceSliceMaxDevicesWithAdvancedFeatures {
+			t.Errorf("%d devices: %d slices of at most %d", devices, len(all), most)
+		}
+	}
+}
+
+func TestABadFileOfAttributesIsRefusedWithItsLine(t *testing.T) {
+	many := "x: {"
+	for i := range mostExtras + 1 {
+		many += fmt.Sprintf("a%d: 1, ", i)
+	}
+	for content, want := range map[string]string{
+		"[]":                    "line 1: the file is not an object",
+		"ens1:\n- a":            `line 2: "ens1" is not an object`,
+		"\nens[: {a: 1}":        `line 2: "ens[" is not a shell pattern`,
+		"x: {a b: 1}":           `line 1: attribute "a b": use a name of at most 32 letters`,
+		"x: {Example.com/a: 1}": "use a name",
+		"x: {a: 1.5}":           "use a whole number, true, false or a text of at most 64 characters",
+		"x: {a: " + strings.Repeat("a", 65) + "}": "use a whole number",
+		many + "}": "is number 20; a device has room for 19",
+		"{":        "neither JSON nor YAML",
+	} {
+		if _, err := parseExtras([]byte(content)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", content, err)
+		}
+	}
+	if all, _, err := readExtras(filepath.Join(t.TempDir(), "none")); len(all) > 0 || err != nil {
+		t.Errorf("no file: %v, %v", all, err)
+	}
+}
+
+func TestParametersAreForTheirRequestsAlone(t *testing.T) {
+	parameters := func(text string, requests ...string) resourceapi.DeviceAllocationConfiguration {
+		c := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim, Requests: requests}
+		c.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: DriverName, Parameters: runtime.RawExtension{Raw: []byte(text)}}
+		return c
+	}
+	others := parameters(`{"speed": "fast"}`)
+	others.Opaque.Driver = "gpu.example.com"
+	a := &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{Config: []resourceapi.DeviceAllocationConfiguration{
+		others, parameters(`{"mtu": 1}`, "a"), parameters(`{"mtu": 2}`, "b"), parameters(`{"ipam": {}}`, "b/fast"),
+	}}}
+	for request, want := range map[string]string{"a": `{"mtu":1}`, "b/fast": `{"ipam":{},"mtu":2}`, "b/any": `{"mtu":2}`, "c": ""} {
+		if got, err := networkOf(a, request, func(json.RawMessage) error { return nil }); string(got) != want || err != nil {
+			t.Errorf("%s: %s, %v; want %s", request, got, err, want)
+		}
+	}
+}
+
+// A move in exclusive mode takes all character devices away for some tens of
+// milliseconds.
+func TestADeviceThatMovesIsWaitedFor(t *testing.T) {
+	n := newTestNode(t)
+	n.Must(n.RemoveCharDevices(n.guide.Rails[3]))
+	n.start()
+	c := n.claim("c1", "a", n.rails(3))
+	time.AfterFunc(300*time.Millisecond, func() {
+		if err := n.Add(n.guide.Rails[3]); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, refused := n.prepare(c); refused != "" {
+		t.Error(refused)
+	}
+}
+
+func TestOnlyWhatIsAttachedIsInTheStatus(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	if _, refused := n.prepare(n.claim("c1", "a", n.rails(2, 5))); refused != "" {
+		t.Fatal(refused)
+	}
+	records := n.attach("a", 2, 5)
+	records[0].Step = attachment.Prepared
+	n.Must(n.Journal.Update(records[0]))
+	n.Until("one is there", func() bool {
+		devices := n.api.claim("training", "claim-c1").Status.Devices
+		return len(devices) > 0 && devices[len(devices)-1].Device == n.rails(5)[0]
+	})
+	claims, _, err := claim.List(n.State())
+	n.Must(err)
+	records, _, err = n.Journal.List()
+	n.Must(err)
+	if s := statusesOf(claims, records, "node1"); len(s["c1"].devices) != 1 || s["c1"].devices[0].Device != n.rails(5)[0] {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestTheSocketsOfAnInstanceThatWasKilledAreRemovedAndOthersStay(t *testing.T) {
+	n := newTestNode(t)
+	n.Must(os.MkdirAll(dataDir(n.Dir), 0o750))
+	open := func(path string) *net.UnixListener {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		n.Must(err)
+		l.SetUnlinkOnClose(false)
+		return l
+	}
+	var dead, alive []string
+	for _, path := range []string{registryDir(n.Dir) + "/" + DriverName + "-%s-reg.sock", dataDir(n.Dir) + "/dra-%s.sock", registryDir(n.Dir) + "/gpu.example.com-%s-reg.sock"} {
+		dead, alive = append(dead, fmt.Sprintf(path, "1")), append(alive, fmt.Sprintf(path, "2"))
+	}
+	alive = append(alive, dead[2]) // another driver's
+	for _, path := range dead {
+		n.Must(open(path).Close())
+	}
+	for _, path := range alive[:3] {
+		defer open(path).Close()
+	}
+	n.start()
+	for _, path := range alive {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, path := range dead[:2] {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s is still there", path)
+		}
+	}
+}
+
+func TestALookThatDoesNotReturnEndsTheProgram(t *testing.T) {
+	n := newTestNode(t)
+	file := filepath.Join(n.Sys(), "class/infiniband/mlx5_0/ports/1/state")
+	n.Must(os.Remove(file))
+	n.Must(unix.Mkfifo(file, 0o600)) // nothing ever comes out of it
+	n.options.Stuck = 100 * time.Millisecond
+	config, err := readFiles(n.options.ConfigFile, n.options.AttributesFile)
+	n.Must(err)
+	err = newDriver(n.options, n.Journal, n.links, nil).run(n.Ctx, config)
+	if err == nil || !strings.Contains(err.Error(), "has not returned for") {
+		t.Errorf("it ended with %v", err)
+	}
+	hanging, err := os.OpenFile(file, os.O_WRONLY|unix.O_NONBLOCK, 0) // the look ends
+	n.Must(err)
+	n.Must(hanging.Close())
+}
