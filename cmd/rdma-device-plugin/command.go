@@ -59,6 +59,8 @@ func commands() []command {
 			flags: []flagGroup{ofNode, ofInstance, ofPlugin}, run: readCounters},
 		{name: "memlock", does: "have the container runtime raise the memlock limit of containers with RDMA devices, as a plugin of its NRI",
 			flags: []flagGroup{ofMemlock}, run: raiseMemlock},
+		{name: "rescue", does: "restore NICs that came back without a DEL, and nothing else, on a node that has the DRA driver",
+			flags: []flagGroup{ofNode}, run: rescue},
 	}
 }
 
@@ -136,6 +138,10 @@ func raiseMemlock(ctx context.Context, line *commandLine, _ streams) (int, error
 	line.memlock.Log = line.Log
 	deviceplugin.Memlock(ctx, line.Options, line.memlock)
 	return 0, nil
+}
+
+func rescue(ctx context.Context, line *commandLine, _ streams) (int, error) {
+	return 0, deviceplugin.Rescue(ctx, line.Options)
 }
 
 func runSelftest(ctx context.Context, line *commandLine, s streams) (int, error) {

@@ -24,7 +24,7 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		want string
 	}{
 		"unknown flag":         {[]string{"--kubelet-folder=/x"}, "flag provided but not defined: -kubelet-folder"},
-		"unknown command":      {[]string{"run"}, `unknown command "run": use explain, validate, discover, status, doctor, selftest, probe, forget, counters or memlock, or leave it out to run the device plugin`},
+		"unknown command":      {[]string{"run"}, `unknown command "run": use explain, validate, discover, status, doctor, selftest, probe, forget, counters, memlock or rescue, or leave it out to run the device plugin`},
 		"stray argument":       {[]string{"--log-level=info", "run"}, `unexpected argument "run"`},
 		"validate, bad":        {[]string{"validate", bad}, bad + `:1:16: "configList" is empty`},
 		"validate, two files":  {[]string{"validate", bad, bad}, "unexpected argument"},
