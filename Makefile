@@ -139,10 +139,11 @@ day: build
 fuzz:
 	@test/fuzz 30s
 
-# bin/roce-k8s-image.tar and bin/rdma-tools-image.tar, for amd64 and arm64, without
+# bin/roce-k8s-image.tar, bin/roce-k8s-dra-image.tar and bin/rdma-tools-image.tar, for amd64 and arm64, without
 # Docker.
 image:
 	@VERSION='$(VERSION)' images/build
+	@VERSION='$(VERSION)' images/build dra
 	@VERSION='$(VERSION)' images/rdma-tools/build
 	@cd images/oci && $(GO) vet ./... && $(GO) test ./...
 

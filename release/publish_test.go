@@ -131,7 +131,7 @@ func (s *site) layers(image v1.Image) (all []layer) {
 
 func TestWhatIsPublishedIsWhatWasBuiltAndIsSigned(t *testing.T) {
 	s := publish(t)
-	for _, repository := range []string{"roce-k8s", "rdma-tools", "charts/roce-k8s"} {
+	for _, repository := range []string{"roce-k8s", "roce-k8s-dra", "rdma-tools", "charts/roce-k8s"} {
 		digest, _ := s.get(repository)
 		if !strings.Contains(string(read(t, s.folder, provenanceFile(version(t)))), digest.Identifier()[len("sha256:"):]) {
 			t.Errorf("%s is %s, which the provenance does not know", repository, digest)

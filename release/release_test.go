@@ -304,7 +304,7 @@ func TestTheProvenanceNamesCommitPinsAndEveryFile(t *testing.T) {
 			t.Errorf("%s is %q in the provenance", e.Name(), subjects[e.Name()])
 		}
 	}
-	for _, name := range []string{"ghcr.io/roce-k8s/roce-k8s", "ghcr.io/roce-k8s/rdma-tools", "ghcr.io/roce-k8s/charts/roce-k8s"} {
+	for _, name := range []string{"ghcr.io/roce-k8s/roce-k8s", "ghcr.io/roce-k8s/roce-k8s-dra", "ghcr.io/roce-k8s/rdma-tools", "ghcr.io/roce-k8s/charts/roce-k8s"} {
 		if subjects[name] == "" {
 			t.Errorf("no %s in the provenance", name)
 		}

@@ -16,9 +16,10 @@ const folder = "../../deployments/"
 const (
 	podCounters = "overlays/pod-counters"
 	memlock     = "overlays/memlock"
+	dra         = "overlays/dra"
 )
 
-var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", "overlays/monitoring", podCounters, memlock}
+var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", "overlays/monitoring", podCounters, memlock, dra}
 
 // privileges are the capabilities that containers may have, and where.
 func privileges(dir, container string) []corev1.Capability {

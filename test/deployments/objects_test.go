@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	strictjson "sigs.k8s.io/json"
@@ -39,10 +41,16 @@ var kinds = map[string]func() metav1.Object{
 	"v1 Pod":            func() metav1.Object { return &corev1.Pod{} },
 	"v1 Service":        func() metav1.Object { return &corev1.Service{} },
 	"v1 ServiceAccount": func() metav1.Object { return &corev1.ServiceAccount{} },
-	"rbac.authorization.k8s.io/v1 RoleBinding":       func() metav1.Object { return &rbacv1.RoleBinding{} },
-	"monitoring.coreos.com/v1 ServiceMonitor":        func() metav1.Object { return &monitoringv1.ServiceMonitor{} },
-	"monitoring.coreos.com/v1 PrometheusRule":        func() metav1.Object { return &monitoringv1.PrometheusRule{} },
-	"k8s.cni.cncf.io/v1 NetworkAttachmentDefinition": func() metav1.Object { return &network{} },
+	"rbac.authorization.k8s.io/v1 RoleBinding":                         func() metav1.Object { return &rbacv1.RoleBinding{} },
+	"rbac.authorization.k8s.io/v1 ClusterRole":                         func() metav1.Object { return &rbacv1.ClusterRole{} },
+	"rbac.authorization.k8s.io/v1 ClusterRoleBinding":                  func() metav1.Object { return &rbacv1.ClusterRoleBinding{} },
+	"resource.k8s.io/v1 ResourceClaimTemplate":                         func() metav1.Object { return &resourcev1.ResourceClaimTemplate{} },
+	"resource.k8s.io/v1 DeviceClass":                                   func() metav1.Object { return &resourcev1.DeviceClass{} },
+	"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy":        func() metav1.Object { return &admissionv1.ValidatingAdmissionPolicy{} },
+	"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding": func() metav1.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} },
+	"monitoring.coreos.com/v1 ServiceMonitor":                          func() metav1.Object { return &monitoringv1.ServiceMonitor{} },
+	"monitoring.coreos.com/v1 PrometheusRule":                          func() metav1.Object { return &monitoringv1.PrometheusRule{} },
+	"k8s.cni.cncf.io/v1 NetworkAttachmentDefinition":                   func() metav1.Object { return &network{} },
 }
 
 // objects are manifests by kind, namespace and name.
