@@ -364,10 +364,14 @@ func TestANameThatAnotherCallGaveStaysItsOwn(t *testing.T) {
 	before, p := hostState(t), r.pod()
 	config := r.several(rails[:2])
 	p.add("net1", config)
-	if _, err := p.tryAdd("net1-2", r.config(rails[2])); code(err) != 102 {
+	other := r.config(rails[2], map[string]any{"name": "roce-rails", "ipam": r.hostLocal(1)}) // of the same addresses
+	if _, err := p.tryAdd("net1-2", other); code(err) != 102 {
 		t.Errorf("code %d: %v", code(err), err)
 	}
-	p.del("net1-2", r.config(rails[2]))
+	p.del("net1-2", other)
+	if leases := r.leases(); len(leases) != 2 {
+		t.Errorf("the addresses %v are given out", leases)
+	}
 	must(t, p.check("net1", config))
 	p.del("net1", config)
 	r.expectHost(before)
