@@ -25,7 +25,7 @@ func parseChain(args []string, stderr io.Writer) (*chainLine, error) {
 	flags.SetOutput(io.Discard) // an error is one line, without the usage text
 	flags.StringVar(&line.Dir, "conf-dir", "/etc/cni/net.d", "the `folder` of the CNI configurations")
 	flags.StringVar(&line.Plugins, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins; the list has the plugin while it is in there")
-	flags.BoolVar(&line.remove, "remove", false, "take the plugin out of the list, and end")
+	flags.BoolVar(&line.remove, "remove", false, "take the plugin out of the list, and end: for what an installer left that was killed")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
 	format := flags.String("log-format", "text", "text or json")
 	if err := flags.Parse(args); err != nil {
@@ -44,16 +44,10 @@ func parseChain(args []string, stderr io.Writer) (*chainLine, error) {
 	return line, err
 }
 
-// run keeps the list until the context ends. The list stays then as it is: a
-// rollout ends this program as well, and pods that begin meanwhile want their NICs.
 func (l *chainLine) run(ctx context.Context) error {
-	if !l.remove {
-		l.Run(ctx)
-		return nil
+	if l.remove {
+		return l.Take()
 	}
-	changed, err := l.Remove()
-	for _, path := range changed {
-		l.Log.Info("took the plugin out of the list of the node's network", "file", path)
-	}
-	return err
+	l.Run(ctx)
+	return nil
 }

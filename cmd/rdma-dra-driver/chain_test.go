@@ -12,10 +12,11 @@ import (
 
 const list = `{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge"},{"type": "roce-host-device", "claims": true}]}`
 
-func TestTheEndOfTheProgramLeavesTheList(t *testing.T) {
+func TestTheInstallerPutsThePluginInAndTakesItOut(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "10-pods.conflist")
-	plugin := filepath.Join(dir, "roce-host-device")
+	plugins := t.TempDir()
+	plugin := filepath.Join(plugins, "roce-host-device")
 	for file, content := range map[string]string{path: strings.Replace(list, `,{"type": "roce-host-device", "claims": true}`, "", 1), plugin: "#!/bin/sh\n"} {
 		if err := os.WriteFile(file, []byte(content), 0o700); err != nil {
 			t.Fatal(err)
@@ -24,7 +25,9 @@ func TestTheEndOfTheProgramLeavesTheList(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan int)
 	var stderr bytes.Buffer
-	go func() { ended <- run(ctx, []string{"chain", "--conf-dir", dir, "--cni-dir", dir}, &stderr, &stderr) }()
+	go func() {
+		ended <- run(ctx, []string{"chain", "--conf-dir", dir, "--cni-dir", plugins}, &stderr, &stderr)
+	}()
 	read := func() string {
 		b, err := os.ReadFile(path)
 		if err != nil {
@@ -35,9 +38,15 @@ func TestTheEndOfTheProgramLeavesTheList(t *testing.T) {
 	for end := time.Now().Add(20 * time.Second); read() != list && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
+	if read() != list {
+		t.Errorf("the list is %s", read())
+	}
 	stop()
-	if status := <-ended; status != 0 || read() != list {
+	if status := <-ended; status != 0 || read() == list {
 		t.Errorf("status %d, the list is %s\n%s", status, read(), &stderr)
+	}
+	if err := os.WriteFile(path, []byte(list), 0o700); err != nil { // what a killed one left
+		t.Fatal(err)
 	}
 	if status := run(t.Context(), []string{"chain", "--conf-dir=" + dir, "--remove"}, &stderr, &stderr); status != 0 || read() == list {
 		t.Errorf("status %d, the list is %s\n%s", status, read(), &stderr)

@@ -134,7 +134,23 @@ const pause = 30 * time.Second
 // Run keeps the plugin in the list until the context ends: what an agent of the
 // network writes anew, it changes anew. While the plugin's program is missing, or
 // does not know claims, the list does not have it: each pod of the node would fail.
+//
+// The last installer of a node takes the plugin out when it ends: nobody would any
+// more. In a rollout the next one is there before.
 func (c Chain) Run(ctx context.Context) {
+	among := join(c.Plugins)
+	defer among.leave()
+	c.follow(ctx)
+	if !among.last() {
+		return
+	}
+	if err := c.Take(); err != nil {
+		c.Log.Error("the plugin stays in the list of the node's network", "err", err)
+	}
+}
+
+// follow has the list as it should be whenever something may have changed.
+func (c Chain) follow(ctx context.Context) {
 	look := make(chan struct{}, 1)
 	changed := func() {
 		select {
@@ -177,16 +193,24 @@ func (c Chain) keep(ctx context.Context, said logging.Once) {
 
 func (c Chain) settle(ctx context.Context) error {
 	why, err := unfit(ctx, c.Plugins)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case why != nil:
+		return errors.Join(why, c.Take())
 	}
-	word, do := "added the plugin to the list of the node's network", c.Put
-	if why != nil {
-		word, do = "took the plugin out of the list of the node's network", c.Remove
-	}
-	changed, err := do()
+	changed, err := c.Put()
 	for _, path := range changed {
-		c.Log.Info(word, "file", path)
+		c.Log.Info("added the plugin to the list of the node's network", "file", path)
 	}
-	return errors.Join(why, err)
+	return err
+}
+
+// Take removes the plugin from all lists, and says so.
+func (c Chain) Take() error {
+	changed, err := c.Remove()
+	for _, path := range changed {
+		c.Log.Info("took the plugin out of the list of the node's network", "file", path)
+	}
+	return err
 }

@@ -329,15 +329,35 @@ func TestManyInstallersAtOnceAddThePluginOnce(t *testing.T) {
 	}
 }
 
-// follow runs an installer until the test ends.
-func (n node) follow() {
+// follow runs an installer until the function that it returns, or the test's end.
+func (n node) follow() (end func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		n.Run(ctx)
 	}()
-	n.t.Cleanup(func() { stop(); <-done })
+	end = func() { stop(); <-done }
+	n.t.Cleanup(end)
+	return end
+}
+
+func TestTheLastInstallerTakesThePluginOut(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridge})
+	first := n.follow()
+	n.eventually("the list has it", func() bool { return Check(n.Dir) == nil })
+	second := newNode(t, nil)
+	second.Chain.Dir, second.Plugins = n.Dir, n.Plugins
+	next := second.follow()
+	time.Sleep(50 * time.Millisecond) // it is there before the first ends
+	first()
+	if got := n.read("10-pods.conflist"); got != bridgeChained || strings.Contains(n.log.String(), "took") {
+		t.Errorf("after a rollout the list is\n%s\n%s", got, n.log)
+	}
+	next()
+	if got := n.read("10-pods.conflist"); got != bridge {
+		t.Errorf("after all installers the list is\n%s", got)
+	}
 }
 
 func TestTheListIsFollowed(t *testing.T) {

@@ -1,14 +1,17 @@
 package chain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/retry"
 	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
@@ -73,6 +76,9 @@ func sync(path string) error {
 	return dir.Sync()
 }
 
+// lockWait is how long another installer may take.
+const lockWait = 10 * time.Second
+
 // alone does something to a folder while no other installer does, and clears up
 // what one left that was killed.
 func alone(path string, do func() error) error {
@@ -81,11 +87,13 @@ func alone(path string, do func() error) error {
 		return err
 	}
 	defer dir.Close() // which unlocks it
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	defer cancel()
+	err = retry.Until(ctx, time.Millisecond, 100*time.Millisecond, func() (bool, error) {
+		return unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil, nil
+	})
 	if err != nil {
-		return fmt.Errorf("lock %s: %w", path, err)
+		return fmt.Errorf("%s is locked by another program: %w", path, err)
 	}
 	stale, _ := filepath.Glob(filepath.Join(path, part))
 	for _, file := range stale {
