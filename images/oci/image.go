@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -14,12 +15,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// architectures are those of servers with RoCE NICs.
-func architectures() []string { return []string{"amd64", "arm64"} }
+// allArchitectures are those of servers with RoCE NICs.
+const allArchitectures = "amd64 arm64"
 
 // options are what an image is made of.
 type options struct {
 	roots                     string // a folder with the root folder of each architecture
+	architectures             string // with a blank between two
 	entrypoint                string // a program's path, or none
 	path                      string // where programs are looked for, or none
 	name                      string
@@ -32,7 +34,7 @@ type options struct {
 // index is the image for all architectures.
 func (o options) index() (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, architecture := range architectures() {
+	for _, architecture := range strings.Fields(o.architectures) {
 		image, err := o.image(architecture)
 		if err != nil {
 			return nil, fmt.Errorf("image for %s: %w", architecture, err)

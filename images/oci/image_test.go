@@ -30,10 +30,10 @@ func must(t *testing.T, err error) {
 func example(t *testing.T) options {
 	t.Helper()
 	o := options{
-		roots: t.TempDir(), entrypoint: "/rdma-device-plugin", name: "ghcr.io/roce-k8s/roce-k8s:v1", title: "roce-k8s", description: "an example",
+		roots: t.TempDir(), architectures: allArchitectures, entrypoint: "/rdma-device-plugin", name: "ghcr.io/roce-k8s/roce-k8s:v1", title: "roce-k8s", description: "an example",
 		version: "v1", revision: "0123456789abcdef", created: time.Unix(1790000000, 0).UTC(),
 	}
-	for _, architecture := range architectures() {
+	for _, architecture := range strings.Fields(allArchitectures) {
 		root := filepath.Join(o.roots, architecture)
 		must(t, os.MkdirAll(filepath.Join(root, "licenses"), 0o755))
 		must(t, os.WriteFile(filepath.Join(root, "rdma-device-plugin"), []byte("for "+architecture), 0o700))
@@ -97,7 +97,7 @@ func TestTheFileIsAnImageLayoutForBothArchitectures(t *testing.T) {
 	for _, m := range manifest.Manifests {
 		have = append(have, m.Platform.Architecture)
 	}
-	if !slices.Equal(have, architectures()) {
+	if !slices.Equal(have, strings.Fields(allArchitectures)) {
 		t.Errorf("architectures %v", have)
 	}
 }

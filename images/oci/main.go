@@ -14,6 +14,7 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.roots, "roots", "", "`folder` with the root folder of each architecture")
+	flag.StringVar(&o.architectures, "architectures", allArchitectures, "the `names` of those")
 	flag.StringVar(&o.entrypoint, "entrypoint", "", "the `path` of the program that it runs")
 	flag.StringVar(&o.path, "path", "", "the `folders` where it looks for programs")
 	flag.StringVar(&o.name, "name", "", "the image's `name`, with its tag")
