@@ -34,6 +34,9 @@ type ControlPlane struct {
 
 	processes []*process.Process
 	registry  *http.Server
+	// startAPI starts the API server, which is api.
+	startAPI func() (*process.Process, error)
+	api      *process.Process
 }
 
 // Port of the API server.
@@ -121,13 +124,31 @@ func (c *ControlPlane) startServers() error {
 				return err
 			}
 		}
-		p, err := process.Start(c.path("logs", server.name), c.program("kubernetes", server.name), server.args...)
+		start := func() (*process.Process, error) {
+			return process.Start(c.path("logs", server.name), c.program("kubernetes", server.name), server.args...)
+		}
+		p, err := start()
 		if err != nil {
 			return err
+		}
+		if server.name == "kube-apiserver" {
+			c.startAPI, c.api = start, p
+			continue
 		}
 		c.processes = append(c.processes, p)
 	}
 	return nil
+}
+
+// WithoutAPI does something while the API server is away. The others wait for it.
+func (c *ControlPlane) WithoutAPI(ctx context.Context, what func()) error {
+	c.api.Kill()
+	what()
+	var err error
+	if c.api, err = c.startAPI(); err != nil {
+		return err
+	}
+	return c.await(ctx)
 }
 
 // writeKubeconfigs writes a kubeconfig for each user. It waits for the API
@@ -156,7 +177,7 @@ func (c *ControlPlane) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return Eventually(ctx, func() error {
-		for _, p := range c.processes {
+		for _, p := range append(slices.Clone(c.processes), c.api) {
 			if err := p.Ended(); err != nil {
 				return fmt.Errorf("%w: %w", ErrFinal, err)
 			}
@@ -212,6 +233,9 @@ func (c *ControlPlane) command(ctx context.Context, stdin, program string, args 
 func (c *ControlPlane) Stop() {
 	if c.registry != nil {
 		_ = c.registry.Close()
+	}
+	if c.api != nil {
+		c.api.Kill()
 	}
 	for _, p := range slices.Backward(c.processes) {
 		p.Kill()

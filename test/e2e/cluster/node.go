@@ -174,6 +174,12 @@ func (n *Node) RestartContainerd(ctx context.Context) error {
 	return err
 }
 
+// KillContainerd does the same with SIGKILL.
+func (n *Node) KillContainerd(ctx context.Context) error {
+	_, err := n.post(ctx, "/containerd/kill", "")
+	return err
+}
+
 func (n *Node) post(ctx context.Context, path, body string) ([]byte, error) {
 	address, _, _ := strings.Cut(n.Address, "/")
 	url := fmt.Sprintf("http://%s:%d%s", address, node.Port, path)

@@ -25,6 +25,7 @@ type Answer struct {
 //	POST /kubelet/restart     ends the kubelet in order and starts it again
 //	POST /kubelet/kill        the same with SIGKILL
 //	POST /containerd/restart  ends containerd, but no container, and starts it again
+//	POST /containerd/kill     the same with SIGKILL
 func (n *node) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
@@ -51,8 +52,16 @@ func (n *node) serve(ctx context.Context) error {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
-	mux.HandleFunc("POST /containerd/restart", func(w http.ResponseWriter, _ *http.Request) {
-		n.containerd.Stop()
+	mux.HandleFunc("POST /containerd/{how}", func(w http.ResponseWriter, r *http.Request) {
+		switch how := r.PathValue("how"); how {
+		case "restart":
+			n.containerd.Stop()
+		case "kill":
+			n.containerd.Kill()
+		default:
+			http.NotFound(w, r)
+			return
+		}
 		if err := n.startContainerd(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
