@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-fabric test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-fabric test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-dra e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -120,6 +120,10 @@ test-mutation: peers
 # On a real Kubernetes, with nodes made of namespaces; compiles it once.
 e2e:
 	@test/e2e/run
+
+# All of the DRA driver's scenarios, of which `make e2e` has some.
+e2e-dra:
+	@ROCE_E2E_SCENARIOS=dra test/e2e/run
 
 # With other versions of containerd and Multus, and a thick one; prints a table.
 # Half an hour.

@@ -1,16 +1,43 @@
 package e2e_test
 
-import "testing"
+import (
+	"os"
+	"slices"
+	"testing"
+)
 
-// The scenarios follow each other on one cluster. The first starts with nodes that
-// have nothing of the project, and leaves them so; the second deploys it. Each of the
-// others starts with nodes that have it deployed and no pods, and leaves them so.
+// A scenario starts with nodes that have the project deployed and no pods, and leaves
+// them so; the first starts with nodes that have nothing of it, and the second deploys it.
+type scenario struct {
+	name string
+	test func(*site)
+}
+
+// The scenarios follow each other on one cluster.
 func TestOnKubernetes(t *testing.T) {
+	scenarios := slices.Concat(usual(), claimsInShort())
+	if os.Getenv("ROCE_E2E_SCENARIOS") == "dra" {
+		scenarios = claimsAtLength()
+	}
 	s := newSite(t)
-	for _, scenario := range []struct {
-		name string
-		test func(*site)
-	}{
+	for _, scenario := range scenarios {
+		ok := t.Run(scenario.name, func(t *testing.T) {
+			sub := s.in(t)
+			t.Cleanup(func() {
+				if t.Failed() {
+					sub.collect()
+				}
+			})
+			scenario.test(sub)
+		})
+		if !ok {
+			break // the others would start from a state that nobody knows
+		}
+	}
+}
+
+func usual() []scenario {
+	return []scenario{
 		{"the chart comes and goes with Helm", chart},
 		{"the manifests deploy the project and the kubelet has its resource", deploys},
 		{"the guide's two pods run with eight networks each and the count stays", guidePods},
@@ -27,18 +54,39 @@ func TestOnKubernetes(t *testing.T) {
 		{"a pod that is deleted by force gives everything back", forcedDelete},
 		{"a node that lost power has its NICs and addresses again", powerLoss},
 		{"from k8s-rdma-shared-dev-plugin and host-device and back with running pods", migration},
-	} {
-		ok := t.Run(scenario.name, func(t *testing.T) {
-			sub := s.in(t)
-			t.Cleanup(func() {
-				if t.Failed() {
-					sub.collect()
-				}
-			})
-			scenario.test(sub)
-		})
-		if !ok {
-			break // the others would start from a state that nobody knows
-		}
+	}
+}
+
+// The scenarios of the DRA driver begin and end with the device plugin's deployment:
+// claimsAtLength takes as long as all the usual ones, claimsInShort is in them.
+func claimsInShort() []scenario {
+	return []scenario{
+		{"the DRA driver takes the device plugin's place", draDeploys},
+		{"the guide's pods run by a claim for the extended resource, without their networks and with them", guidePodsByExtendedResource},
+		{"a driver that is killed between two steps of a pod's life is not missed", driverKilled},
+		{"without the chain no pod with claims starts, and says why", chainLost},
+		{"pods in a row over the same eight NICs each have all of them", podsInARow(3)},
+		{"and goes again", draLeaves},
+	}
+}
+
+func claimsAtLength() []scenario {
+	return []scenario{
+		{"the manifests deploy the project and the kubelet has its resource", deploys},
+		{"the DRA driver takes the device plugin's place", draDeploys},
+		{"the guide's pods run by a claim for the extended resource, without their networks and with them", guidePodsByExtendedResource},
+		{"pods share a node's NICs by claims, and wait for one", claimsShareANode},
+		{"a driver that is killed between two steps of a pod's life is not missed", driverKilled},
+		{"an attach that is killed is undone", attachKilled},
+		{"pods with claims outlive a kubelet and a runtime that restart", claimsOutlive},
+		{"without the chain no pod with claims starts, and says why", chainLost},
+		{"a claim that is deleted while its pod ends", claimDeleted},
+		{"a NIC that is pulled is not allocated until it is back", nicPulled},
+		{"pods that end without the API server give their NICs back", withoutAPI},
+		{"a node that lost power has NICs and claims as new", claimsLosePower},
+		{"pods in a row over the same eight NICs each have all of them", podsInARow(20)},
+		{"NICs are allocated by the roots of GPUs of a stand-in slice", gpuOfAStandInSlice},
+		{"nodes move from the device plugin to the driver and back one by one", nodeByNode},
+		{"and goes again", draLeaves},
 	}
 }

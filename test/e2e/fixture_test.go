@@ -55,7 +55,7 @@ func newSite(t *testing.T) *site {
 	// What a release has, the nodes pull, by the names of the release.
 	var pulled []string
 	images = slices.DeleteFunc(images, func(image string) bool {
-		ours := slices.Contains([]string{"roce-k8s.tar", "rdma-tools.tar"}, filepath.Base(image))
+		ours := slices.Contains([]string{"roce-k8s.tar", "roce-k8s-dra.tar", "rdma-tools.tar"}, filepath.Base(image))
 		if ours {
 			pulled = append(pulled, image)
 		}
@@ -143,6 +143,8 @@ func (s *site) collect() {
 		"nodes":   {"get", "nodes", "-o", "yaml"},
 		"events":  {"get", "events", "-A", "--sort-by=.lastTimestamp"},
 		"plugin":  {"logs", "-n", "kube-system", "-l", "app.kubernetes.io/name=roce-k8s", "--tail=-1", "--prefix"},
+		"driver":  {"logs", "-n", "kube-system", "-l", "app.kubernetes.io/name=roce-k8s-dra", "--all-containers", "--tail=-1", "--prefix"},
+		"slices":  {"get", "resourceslices,resourceclaims,deviceclasses", "-A", "-o", "yaml"},
 		"ippools": {"get", "ippools.whereabouts.cni.cncf.io", "-A", "-o", "yaml"},
 	} {
 		out, err := s.Kubectl(ctx, args...)
