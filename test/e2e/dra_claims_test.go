@@ -105,7 +105,7 @@ func (s *site) startGuidePodsByClaims() {
 				if err != nil {
 					return err
 				}
-				if strings.Contains(out, "has 7 of the 8 NICs of claim") {
+				if strings.Contains(out, " of the 8 NICs of claim ") {
 					late = pod
 					return nil
 				}

@@ -29,7 +29,7 @@ func (n *node) addHardware(ctx context.Context) error {
 		h.Netdev, h.MAC = nic.Name, nic.MAC
 		h.Root = fmt.Sprintf("pci0000:%02x/0000:%[1]02x:01.0", 0x10*(i+1)) // each its own, as beside a GPU
 		hcas[h.Netdev] = h
-		if err := errors.Join(tree.Add(h), describe(tree, h), tree.TakeNetdev(h)); err != nil {
+		if err := errors.Join(tree.Add(h), describe(tree, h), take(tree, h)); err != nil {
 			return err
 		}
 	}
@@ -95,6 +95,21 @@ func makeCharDevices(names string) error {
 	return nil
 }
 
+// take takes a NIC's netdev out of the sysfs, but for the link from its name to its
+// function: this sysfs hears late of a NIC that is back, and who attaches it at once
+// would not find out what it is. The kernel's is true before anybody is told.
+func take(tree *sysfs.Tree, h sysfs.HCA) error {
+	if err := tree.TakeNetdev(h); err != nil {
+		return err
+	}
+	dir := filepath.Join(tree.Sys(), "class/net", h.Netdev)
+	return errors.Join(os.MkdirAll(dir, 0o755), os.Symlink("../../../bus/pci/devices/"+h.PCI, filepath.Join(dir, "device")))
+}
+
+func giveBack(tree *sysfs.Tree, h sysfs.HCA) error {
+	return errors.Join(os.RemoveAll(filepath.Join(tree.Sys(), "class/net", h.Netdev)), tree.ReturnNetdev(h))
+}
+
 // follow adds each NIC to the sysfs that is in this namespace, and from then on
 // each that comes, and takes out each that leaves.
 func follow(ctx context.Context, tree *sysfs.Tree, hcas map[string]sysfs.HCA) error {
@@ -109,10 +124,10 @@ func follow(ctx context.Context, tree *sysfs.Tree, hcas map[string]sysfs.HCA) er
 			index, name := int(u.Index), u.Attrs().Name
 			gone := u.Header.Type == unix.RTM_DELLINK
 			if h, ok := hcas[names[index]]; ok && (gone || name != names[index]) {
-				_ = tree.TakeNetdev(h)
+				_ = take(tree, h)
 			}
 			if h, ok := hcas[name]; ok && !gone && names[index] != name {
-				_ = tree.ReturnNetdev(h)
+				_ = giveBack(tree, h)
 			}
 			if names[index] = name; gone {
 				delete(names, index)
