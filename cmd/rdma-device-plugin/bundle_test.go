@@ -24,6 +24,9 @@ func unpack(t *testing.T, packed []byte) map[string]string {
 	for archive := tar.NewReader(zip); ; {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
+			if behind, err := io.Copy(io.Discard, zip); err != nil { // of something else
+				t.Errorf("%d bytes behind the bundle, then %v", behind, err)
+			}
 			return files
 		}
 		if err != nil {
@@ -90,6 +93,20 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 	}
 	if status, _, stderr := doctorOf(t, "--bundle="+file); status != 3 || !strings.Contains(stderr, "file exists") {
 		t.Errorf("the bundle that was there: status %d, %s", status, stderr)
+	}
+}
+
+func TestABundleThatFailsMidwayLeavesNothingInTheWayOfTheNext(t *testing.T) {
+	file, full := filepath.Join(t.TempDir(), "bundle.tar.gz"), errors.New("no space left")
+	err := newFile(file, func(w io.Writer) error {
+		_, err := w.Write([]byte("half"))
+		return errors.Join(err, full)
+	})
+	if !errors.Is(err, full) {
+		t.Errorf("%v", err)
+	}
+	if err := newFile(file, func(io.Writer) error { return nil }); err != nil {
+		t.Errorf("the next: %v", err)
 	}
 }
 

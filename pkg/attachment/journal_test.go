@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -372,6 +373,31 @@ func TestAWaiterLearnsWhoHoldsTheNIC(t *testing.T) {
 	second, err := j.LockNIC(context.Background(), "0000:08:00.0", "ens12np0", "pod default/pod-2")
 	must(t, err)
 	second.Unlock()
+}
+
+// The NIC of an earlier ADD can still be given back.
+func TestALockIsTakenOnAFileSystemThatHasBecomeReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, "boot-1")
+	runtime.LockOSThread() // for good: the mounts are those of the thread, which ends with the test
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); errors.Is(err, unix.EPERM) {
+		t.Skip("needs root for mounts")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	first, err := j.LockNIC(t.Context(), "0000:08:00.0", "ens12np0", "pod default/pod-1")
+	must(t, err)
+	first.Unlock()
+	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	second, err := j.LockNIC(t.Context(), "0000:08:00.0", "ens12np0", "pod default/pod-1")
+	must(t, err)
+	second.Unlock()
+	if _, err := j.LockNIC(t.Context(), "0000:08:00.1", "ens13np0", "pod default/pod-1"); err == nil {
+		t.Error("a file that was not there is locked")
+	}
 }
 
 func TestWhoeverMovesRDMADevicesDoesSoAlone(t *testing.T) {

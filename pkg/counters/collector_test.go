@@ -166,6 +166,17 @@ func TestANICInAPodHasThePodsLabels(t *testing.T) {
 	}
 }
 
+func TestANetdevWithTwoDevicesIsToldOfOnce(t *testing.T) {
+	nic := sysfs.NIC(5)
+	f := newFakeNode(t, nic, sysfs.RXE(0, nic), sysfs.RXE(1, nic))
+	if len(f.nics) != 2 || f.nics[0].Beside == f.nics[1].Beside {
+		t.Fatalf("%+v", f.nics)
+	}
+	if got := f.scrape().of("rdma_netdev_rx_bytes_total"); len(got) != 1 {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestWhatIsNotVisibleComesFromWhoeverReadsThere(t *testing.T) {
 	f := newFakeNode(t, sysfs.MLX5(0), sysfs.MLX5(1))
 	f.must(f.TakeRDMA(sysfs.MLX5(1)))

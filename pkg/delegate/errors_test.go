@@ -49,6 +49,7 @@ func TestRefusedConfig(t *testing.T) {
 	}{
 		// host-local and static v1.9.1, whereabouts v0.8.0.
 		{types.NewError(1, "incompatible CNI versions", `config is "9.0.0"`), true},
+		{types.NewError(2, "unsupported field", "ipam.ranges"), true},
 		{types.NewError(6, "error unmarshall network config: invalid character 'o'", ""), true},
 		{types.NewError(7, "invalid configuration", ""), true},
 		{types.NewError(999, "invalid CIDR address: 10.0.0.0/33", ""), true},

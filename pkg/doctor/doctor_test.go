@@ -88,6 +88,8 @@ func ailments() []ailment {
 		{"topology", "kubelet.yaml", "topologyManagerPolicy is none", write("kubelet.yaml", "kind: KubeletConfiguration")},
 		{"topology", "kubelet.yaml", "topologyManagerPolicy is none", write("kubelet.yaml", `{"kubeletconfig": {"topologyManagerPolicy": "none"}}`)},
 		{"acs", "0000:00:01.0", "ACSCtl 0x001d", func(n *fakeNode) { n.Write("sys/bus/pci/devices/0000:00:01.0/config", configSpace(0x1d)) }},
+		{"acs", "0000:00:01.0", "ACSCtl 0x0004", func(n *fakeNode) { n.Write("sys/bus/pci/devices/0000:00:01.0/config", configSpace(0x04)) }},
+		{"acs", "0000:00:01.0", "ACSCtl 0x0008", func(n *fakeNode) { n.Write("sys/bus/pci/devices/0000:00:01.0/config", configSpace(0x08)) }},
 		{"iommu", nic, "DMA-FQ", write("sys/bus/pci/devices/"+function+"/iommu_group/type", "DMA-FQ")},
 		{"iommu", "GPU 0000:f1:00.0", "DMA", write("sys/bus/pci/devices/0000:f1:00.0/iommu_group/type", "DMA")},
 		{"gpudirect", "the node", "not nvidia_peermem", remove("sys/module/nvidia_peermem")},

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -91,6 +92,24 @@ func TestALoadThatPerftestWouldRefuseIsRefusedBefore(t *testing.T) {
 		change(&bad)
 		if err := bad.check(); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// Perftest's server listens by IPv6 for a client of that family (--ipv6-addr).
+func TestAServerIsSeenToListenByEitherFamily(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		if !listens(os.Getpid(), port) {
+			t.Errorf("nobody listens at %s", l.Addr())
+		}
+		l.Close()
+		if listens(os.Getpid(), port) {
+			t.Errorf("somebody listens at %s still", l.Addr())
 		}
 	}
 }

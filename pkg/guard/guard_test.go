@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +74,7 @@ func TestARouteIsTheHostsHoweverItSaysWhatItGoesThrough(t *testing.T) {
 		"the ID of a group":          {"echo 0 >" + compat + "; ip nexthop add id 2 via 192.0.2.9 dev nic0; ip nexthop add id 3 group 2; ip route add 198.51.100.0/24 nhid 3", "the host's route to 198.51.100.0/24 goes through it and others"},
 		"the ID of another NIC":      {"echo 0 >" + compat + "; ip nexthop add id 2 via 203.0.113.9 dev nic1; ip route add default nhid 2", ""},
 		"a group of one":             {"ip -6 nexthop add id 2 via fd00:1::9 dev nic0; ip nexthop add id 3 group 2; ip -6 route add fd01::/64 nhid 3", "the host's route to fd01::/64 goes through it and others"},
+		"the ID of a way around":     {"echo 0 >" + compat + "; ip nexthop add id 2 via 192.0.2.9 dev nic1 onlink; ip route add default nhid 2", "the host reaches its default gateway 192.0.2.9 through it"},
 		"a neighbour of another NIC": {"ip -6 route add default via fe80::1 dev nic1", ""},
 		"a table that nobody asks":   {"ip route add default via 192.0.2.9; for f in -4 -6; do ip $f rule add priority 100 unreachable; ip $f rule del lookup main; done", ""},
 	} {
@@ -92,5 +94,25 @@ func TestARouteIsTheHostsHoweverItSaysWhatItGoesThrough(t *testing.T) {
 				t.Errorf("%q, %v; want %q", why, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestWhoHasTimeAsksForConnectionsToo(t *testing.T) {
+	host := node.NewHost(t)
+	link := node.AddNIC(t, host, "nic0")
+	if out, err := exec.Command("bash", "-ec", "ip link set nic0w up; ip link set nic0 up; ip addr add 192.0.2.1/24 dev nic0").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	g := Guard{Host: host, Node: rdma.Node{Sys: t.TempDir()}, RDMA: func() (*rdma.Namespace, error) { return nil, rdma.ErrNoSubsystem }}
+	if why, err := g.Any(t.Context(), link, rdma.Device{}); why != "" || err != nil {
+		t.Errorf("before: %q, %v", why, err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "192.0.2.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if why, err := g.Any(t.Context(), link, rdma.Device{}); !strings.HasPrefix(why, "the host uses its address 192.0.2.1: ") || err != nil {
+		t.Errorf("with a server: %q, %v", why, err)
 	}
 }

@@ -67,6 +67,7 @@ func TestUeventsAreNoticedIfTheyAreAboutRDMA(t *testing.T) {
 		"add@/devices/pci0000:00/0000:08:00.0/infiniband/mlx5_0\x00ACTION=add\x00SUBSYSTEM=infiniband\x00NAME=mlx5_0\x00": true,
 		"remove@/class/infiniband_verbs/uverbs0\x00ACTION=remove\x00SUBSYSTEM=infiniband_verbs\x00":                       true,
 		"bind@/devices/pci0000:00/0000:08:00.0\x00ACTION=bind\x00SUBSYSTEM=pci\x00":                                       true,
+		"bind@/devices/pci0000:00/0000:08:00.0/mlx5_core.sf.2\x00ACTION=bind\x00SUBSYSTEM=auxiliary\x00":                  true,
 		"add@/devices/virtual/misc/rdma_cm\x00ACTION=add\x00SUBSYSTEM=misc\x00DEVNAME=infiniband/rdma_cm\x00":             true,
 		"add@/devices/virtual/bdi/7:0\x00ACTION=add\x00SUBSYSTEM=bdi\x00":                                                 false,
 	} {

@@ -121,3 +121,28 @@ func TestARepresentorIsNoOtherPortOfItsFunction(t *testing.T) {
 		}
 	}
 }
+
+func TestAFunctionIsPartOfThePhysicalOneThatHasTheLinkToTheMachine(t *testing.T) {
+	sys := t.TempDir()
+	dir := filepath.Join(sys, "bus/auxiliary/devices")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../../../devices/pci0000:00/0000:00:01.0/0000:08:00.0/mlx5_core.sf.2", filepath.Join(dir, "mlx5_core.sf.2")); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		device Device
+		want   string
+	}{
+		"physical":             {Device{Bus: BusPCI, Address: "0000:08:00.0"}, "0000:08:00.0"},
+		"virtual":              {Device{Bus: BusPCI, Address: "0000:08:00.2", PhysicalFunction: "devices/pci0000:00/0000:00:01.0/0000:08:00.0"}, "0000:08:00.0"},
+		"scalable":             {Device{Bus: BusAuxiliary, Address: "mlx5_core.sf.2"}, "0000:08:00.0"},
+		"a scalable one, gone": {Device{Bus: BusAuxiliary, Address: "mlx5_core.sf.3"}, ""},
+		"on no bus":            {Device{Soft: true}, ""},
+	} {
+		if got := (Node{Sys: sys}).PhysicalFunctionOf(tt.device); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}

@@ -56,3 +56,16 @@ func TestEveryCDIDeviceHasANameOfItsOwnThatCDITakes(t *testing.T) {
 		t.Errorf("a container gets %v", response.CdiDevices)
 	}
 }
+
+// One name that is in no spec keeps the container from starting.
+func TestADeviceWithNothingToGiveIsNotNamed(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(1))
+	n.Must(n.RemoveCharDevices(sysfs.MLX5(1)))
+	r := config.Resource{Name: "a", Mode: config.Shared, Units: 1, CharDevices: []config.CharDevice{config.Uverbs}}
+	names := NameCDI([]config.Resource{r}, map[string][]inventory.Device{"a": n.look(n.inventory(nil))})
+	response, err := New(r, n.candidates(), false, names).allocate([]string{"0"})
+	n.Must(err)
+	if given := response.CdiDevices; len(given) != 1 || given[0].Name != QualifiedCDIName(sysfs.MLX5(0).PCI) {
+		t.Errorf("%v", given)
+	}
+}

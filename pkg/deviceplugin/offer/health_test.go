@@ -61,6 +61,15 @@ func TestWhatIsWrongDependsOnThePolicy(t *testing.T) {
 	}
 }
 
+func TestOnlyADeviceThatIsHardwareNeedsADriver(t *testing.T) {
+	for soft, want := range map[bool]string{true: "", false: "no driver is bound to it"} {
+		d := inventory.Device{Place: inventory.OnHost, Device: rdma.Device{Name: "rxe0", Soft: soft, CharDevices: []string{"/dev/infiniband/uverbs0"}}}
+		if got := Ailment(d, config.HealthPresent); got != want {
+			t.Errorf("soft %v: %q, want %q", soft, got, want)
+		}
+	}
+}
+
 func TestAPortOfWhichNothingIsKnownHasNoLink(t *testing.T) {
 	for want, ports := range map[string][]rdma.Port{
 		"it has no port yet":                   nil,
