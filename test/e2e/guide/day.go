@@ -29,7 +29,7 @@ func (s *site) day() story {
 			{"Who has what", "", s.status},
 			{"The pods are deleted", "", s.deletePods},
 			{"The doctor", "", s.doctor},
-			{"The fabric", "", s.fabric},
+			{"The fabric", "The processor is emulated: few and small messages, and no thresholds. And the cluster has no DNS: the pods find the first one in their `/etc/hosts`.", s.fabric},
 		},
 	}
 }
@@ -179,8 +179,8 @@ func head(text string, lines int) string {
 
 // gentle is what an emulated processor is asked for: few and small messages, and no
 // speed.
-const gentle = `if .kind == "Job" then .spec.template.spec.containers[0].args += ["--iterations=10", "--seconds=1", "--size=4096", ` +
-	`"--qp-timeout=18", "--within=4m", "--at-once=2", "--min-bandwidth=0", "--max-latency=0"] else . end`
+const gentle = `if .kind == "Job" then .spec.template.spec.containers[0].args += ["--iterations=10", "--seconds=4", "--size=4096", ` +
+	`"--qp-timeout=18", "--within=4m", "--at-once=1", "--min-bandwidth=0", "--max-latency=0", "--wait=15m"] else . end`
 
 // fabric tests every rail between the two nodes.
 func (s *site) fabric(ctx context.Context) error {
@@ -200,9 +200,46 @@ func (s *site) fabric(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.nameCoordinator(ctx); err != nil {
+		return err
+	}
 	const name = "job/roce-fabric-test"
 	report, err := s.finished(ctx, name)
 	s.shell(workstation, "kubectl logs "+name+" --all-pods", report)
 	s.check("every rail passes", err)
 	return nil
+}
+
+// nameCoordinator does what the cluster's DNS would: this one has none. The pods of
+// the Job find the first one in their /etc/hosts, which is the kubelet's file.
+func (s *site) nameCoordinator(ctx context.Context) error {
+	const pods = `{range .items[*]}{.metadata.labels.batch\.kubernetes\.io/job-completion-index} {.metadata.uid} {.spec.nodeName} {.status.podIP} {.status.phase}{"\n"}{end}`
+	return cluster.Eventually(ctx, func() error {
+		out, err := s.Kubectl(ctx, "get", "pods", "-l", "app=roce-fabric-test", "-o", "jsonpath="+pods)
+		if err != nil {
+			return err
+		}
+		address, all := "", strings.Split(strings.TrimSpace(out), "\n")
+		for _, line := range all {
+			words := strings.Fields(line)
+			if len(words) < 5 || words[4] != "Running" {
+				return errors.New("the Job's pods do not run yet: " + out)
+			}
+			if words[0] == "0" {
+				address = words[3]
+			}
+		}
+		for _, line := range all {
+			words := strings.Fields(line)
+			for _, n := range s.nodes {
+				if n.Name != words[2] {
+					continue
+				}
+				if _, err := n.Run(ctx, "echo "+address+" roce-fabric-test-0.roce-fabric-test >> /var/lib/kubelet/pods/"+words[1]+"/etc-hosts"); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
