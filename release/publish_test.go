@@ -73,7 +73,7 @@ func publish(t *testing.T) *site {
 	s.key, s.verifier = newKey(t)
 	var pushed bytes.Buffer
 	must(t, s.run(t.Context(), &pushed))
-	if n := strings.Count(pushed.String(), "@sha256:"); n != 3 {
+	if n := strings.Count(pushed.String(), "@sha256:"); n != 4 {
 		t.Fatalf("pushed\n%s", &pushed)
 	}
 	return s
