@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/durable"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
 
@@ -94,7 +95,7 @@ func place(dir, name string, mode fs.FileMode, content io.Reader) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(temp.Name()))
 	}
-	return syncFolder(dir)
+	return durable.SyncFolder(dir)
 }
 
 func fill(f *os.File, mode fs.FileMode, content io.Reader) error {
@@ -105,14 +106,4 @@ func fill(f *os.File, mode fs.FileMode, content io.Reader) error {
 		return err
 	}
 	return f.Sync()
-}
-
-// syncFolder makes a rename in a folder survive a loss of power.
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

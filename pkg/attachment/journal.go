@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/durable"
 	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
@@ -112,7 +113,7 @@ func (j *Journal) write(id ID, content []byte) error {
 	// The file's name is in the folder already: most file systems write both
 	// down at once, and have nothing left to do for the folder.
 	if err = errors.Join(f.Sync(), f.Close()); err == nil {
-		err = syncDir(j.RecordsDir())
+		err = durable.SyncFolder(j.RecordsDir())
 	}
 	return errors.Join(err, <-copied)
 }
@@ -385,13 +386,4 @@ func (j *Journal) Unwritten() ([]ID, error) {
 		}
 	}
 	return slices.Collect(maps.Keys(ids)), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/durable"
 	"github.com/roce-k8s/roce-k8s/pkg/retry"
 	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
@@ -48,7 +49,7 @@ func (f *file) replace(text []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(temp.Name()))
 	}
-	return sync(filepath.Dir(f.path))
+	return durable.SyncFolder(filepath.Dir(f.path))
 }
 
 func fill(f *os.File, text []byte, like os.FileInfo) error {
@@ -64,16 +65,6 @@ func fill(f *os.File, text []byte, like os.FileInfo) error {
 		return err
 	}
 	return f.Sync()
-}
-
-// sync makes a rename in a folder survive a loss of power.
-func sync(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }
 
 // lockWait is how long another installer may take.
