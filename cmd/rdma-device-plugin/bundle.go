@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,8 +15,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/bundle"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin"
 	"github.com/roce-k8s/roce-k8s/pkg/doctor"
-	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
+	"github.com/roce-k8s/roce-k8s/pkg/status"
 )
 
 const (
@@ -60,20 +59,20 @@ func newFile(path string, write func(io.Writer) error) error {
 func (c *commandLine) parts(ctx context.Context, report *doctor.Report) []bundle.Part {
 	host := func(path string) string { return filepath.Join(c.doctor.hostRoot, path) }
 	current, err := c.look(ctx)
-	status := func(print func(io.Writer) error) func(io.Writer) error {
+	printed := func(print func(*status.Status, io.Writer) error) func(io.Writer) error {
 		return func(w io.Writer) error {
 			if err != nil {
 				return err
 			}
-			return print(w)
+			return print(current, w)
 		}
 	}
 	parts := []bundle.Part{
 		{Name: "versions.txt", Write: func(w io.Writer) error { return c.versions(ctx, w) }},
 		{Name: "doctor.txt", Write: report.WriteTable},
 		{Name: "doctor.json", Write: report.WriteJSON},
-		{Name: "status.txt", Write: status(func(w io.Writer) error { return current.Text(w) })},
-		{Name: "status.json", Write: status(func(w io.Writer) error { return current.JSON(w) })},
+		{Name: "status.txt", Write: printed((*status.Status).Text)},
+		{Name: "status.json", Write: printed((*status.Status).JSON)},
 		{Name: "explain.txt", Write: func(w io.Writer) error { return deviceplugin.Explain(ctx, c.Options, w) }},
 		{Name: "metrics.txt", Write: func(w io.Writer) error { return c.metrics(ctx, w) }},
 		{Name: "kernel.log", Write: kernelLog},
@@ -110,21 +109,11 @@ func (c *commandLine) versions(ctx context.Context, w io.Writer) error {
 
 // metrics are the running instance's.
 func (c *commandLine) metrics(ctx context.Context, w io.Writer) error {
-	instance := endpoint.Endpoint{Network: "tcp", Address: c.MetricsAddress}
-	if c.ProbeSocket != "" {
-		instance = endpoint.Unix(c.ProbeSocket)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	answer, err := instance.Ask(ctx, http.MethodGet, "/metrics", nil)
+	text, err := status.AskMetrics(ctx, c.MetricsAddress, c.ProbeSocket)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode != http.StatusOK {
-		return errors.New(answer.Status)
-	}
-	_, err = io.Copy(w, io.LimitReader(answer.Body, 16*mostOfFile))
+	_, err = io.WriteString(w, text)
 	return err
 }
 

@@ -63,8 +63,30 @@ type Rescues struct {
 
 const longestMetrics = 16 << 20 // bytes
 
-// AskPlugin reads the metrics of the device plugin at an address, or at a socket if
-// that is not "", and asks whether it is ready.
+// AskMetrics has the metrics of the device plugin at an address, or at a socket if
+// that is not "", in Prometheus' text format.
+func AskMetrics(ctx context.Context, metricsAddress, probeSocket string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestAnswer)
+	defer cancel()
+	plugin, err := reach(metricsAddress, probeSocket)
+	if err != nil {
+		return "", err
+	}
+	return metricsOf(ctx, plugin)
+}
+
+func metricsOf(ctx context.Context, plugin endpoint.Endpoint) (string, error) {
+	code, text, err := get(ctx, plugin, "/metrics")
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("status %d", code)
+	}
+	if err != nil {
+		return "", fmt.Errorf("it does not answer at %s: %w", plugin.Address, err)
+	}
+	return text, nil
+}
+
+// AskPlugin reads the same metrics, and asks whether the plugin is ready.
 func AskPlugin(ctx context.Context, metricsAddress, probeSocket string) (*Plugin, error) {
 	ctx, cancel := context.WithTimeout(ctx, longestAnswer)
 	defer cancel()
@@ -72,12 +94,9 @@ func AskPlugin(ctx context.Context, metricsAddress, probeSocket string) (*Plugin
 	if err != nil {
 		return nil, err
 	}
-	code, text, err := get(ctx, plugin, "/metrics")
-	if err == nil && code != http.StatusOK {
-		err = fmt.Errorf("status %d", code)
-	}
+	text, err := metricsOf(ctx, plugin)
 	if err != nil {
-		return nil, fmt.Errorf("it does not answer at %s: %w", plugin.Address, err)
+		return nil, err
 	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
@@ -85,7 +104,7 @@ func AskPlugin(ctx context.Context, metricsAddress, probeSocket string) (*Plugin
 		return nil, errors.Join(fmt.Errorf("what answers at %s is no rdma-device-plugin", plugin.Address), err)
 	}
 	p := pluginOf(families)
-	code, text, err = get(ctx, plugin, "/readyz")
+	code, text, err := get(ctx, plugin, "/readyz")
 	switch {
 	case err != nil:
 		p.NotReady = err.Error()
