@@ -71,7 +71,7 @@ func (c *command) parse(args []string, stderr io.Writer) (*commandLine, error) {
 func ofNode(line *commandLine, flags *flag.FlagSet) {
 	flags.StringVar(&line.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the `folder` with the kubelet's device-plugins and pod-resources")
 	flags.StringVar(&line.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
-	flags.StringVar(&line.Node.Dev, "dev-root", devRoot(mountedDev), "where the host's /dev is")
+	flags.StringVar(&line.Node.Dev, "dev-root", rdma.DevRoot(mountedDev), "where the host's /dev is")
 	flags.StringVar(&line.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
 }
 
@@ -146,11 +146,3 @@ func (c *commandLine) findInstance(socket string) {
 // there without a flag, so that `explain` in the container sees what the plugin
 // does.
 const mountedDev = "/host/dev"
-
-// devRoot is where the host's /dev is mounted, or else this machine's own.
-func devRoot(mounted string) string {
-	if info, err := os.Stat(mounted); err == nil && info.IsDir() {
-		return mounted
-	}
-	return rdma.Host().Dev
-}

@@ -84,15 +84,6 @@ func TestVersionAndHelpEndWithZero(t *testing.T) {
 	}
 }
 
-func TestTheHostsDeviceFolderIsFoundWhereItIsMounted(t *testing.T) {
-	dir := t.TempDir()
-	for mounted, want := range map[string]string{dir: dir, dir + "/none": "/dev"} {
-		if got := devRoot(mounted); got != want {
-			t.Errorf("%s: %s, want %s", mounted, got, want)
-		}
-	}
-}
-
 func TestACommandFindsTheInstanceThatIsServedBesideIt(t *testing.T) {
 	dir := t.TempDir()
 	served, file := filepath.Join(dir, "s"), filepath.Join(dir, "f")

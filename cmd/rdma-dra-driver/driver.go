@@ -41,7 +41,7 @@ func parseDriver(args []string, stderr io.Writer) (*driverLine, error) {
 	flags.StringVar(&line.AttributesFile, "attributes-file", "", "a `file`, JSON or YAML, with more attributes of devices; it need not exist")
 	flags.StringVar(&line.KubeletDir, "kubelet-dir", "/var/lib/kubelet", "the `folder` with the kubelet's plugins and plugins_registry")
 	flags.StringVar(&line.Node.Sys, "sysfs-root", rdma.Host().Sys, "where sysfs is mounted")
-	flags.StringVar(&line.Node.Dev, "dev-root", mountedDev(), "where the host's /dev is")
+	flags.StringVar(&line.Node.Dev, "dev-root", rdma.DevRoot(mountedDev), "where the host's /dev is")
 	flags.StringVar(&line.StateDir, "state-dir", attachment.DefaultDir, "the CNI plugin's state `folder`")
 	flags.StringVar(&line.CDIDir, "cdi-dir", "/var/run/cdi", "the `folder` for the CDI specs")
 	flags.StringVar(&line.confDir, "conf-dir", "/etc/cni/net.d", "the `folder` of the CNI configurations")
@@ -69,14 +69,8 @@ func parseDriver(args []string, stderr io.Writer) (*driverLine, error) {
 	return line, err
 }
 
-// mountedDev is where the host's /dev is: where our DaemonSet has it, or here.
-func mountedDev() string {
-	const mounted = "/host/dev"
-	if info, err := os.Stat(mounted); err == nil && info.IsDir() {
-		return mounted
-	}
-	return rdma.Host().Dev
-}
+// mountedDev is where our DaemonSet has the host's /dev.
+const mountedDev = "/host/dev"
 
 func (l *driverLine) run(ctx context.Context) error {
 	// client-go logs by klog, which is the process's.
