@@ -19,17 +19,32 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
+// stateDir is the node's state folder. Of a policy that cannot be used the folder
+// counts; one that cannot be read now may name another.
+func (p *Plugin) stateDir() (string, error) {
+	rules, err := policy.Load(p.PolicyFile)
+	if trusted.Transient(err) {
+		return "", fail(types.ErrTryAgainLater, "", "", err, "try again")
+	}
+	return rules.StateDir, nil
+}
+
 // claimsOf are the claims of the pod that a command is about, nil for none, as for
 // nearly all pods of a node. So it asks for little: neither locks nor the kernel.
 func (p *Plugin) claimsOf(args *skel.CmdArgs) ([]claim.Claim, error) {
-	rules, err := policy.Load(p.PolicyFile) // of one that cannot be used the folder counts
-	if trusted.Transient(err) {             // it may name another state folder
-		return nil, fail(types.ErrTryAgainLater, "", "", err, "try again")
+	stateDir, err := p.stateDir()
+	if err != nil {
+		return nil, err
 	}
+	return claimsBelow(stateDir, args)
+}
+
+// claimsBelow is claimsOf for who knows the state folder.
+func claimsBelow(stateDir string, args *skel.CmdArgs) ([]claim.Claim, error) {
 	pod := podOf(args.Args)
-	claims, err := claim.OfPod(rules.StateDir, pod.UID)
+	claims, err := claim.OfPod(stateDir, pod.UID)
 	if err == nil && pod.UID == "" {
-		err = refuseNameless(rules.StateDir, args, pod.Namespace, pod.Name)
+		err = refuseNameless(stateDir, args, pod.Namespace, pod.Name)
 	}
 	if err != nil {
 		return nil, fail(codeJournal, "", "read what is allotted to the pod", err, "only root on the node can write that; look at the file or the folder")
@@ -205,12 +220,11 @@ func (o *operation) wasTakenOver() (bool, error) {
 
 // hasNothing tells whether a DEL has nothing to do: the pod has no claims, and its
 // container no records.
-func (p *Plugin) hasNothing(args *skel.CmdArgs, claims []claim.Claim) (bool, error) {
+func (p *Plugin) hasNothing(stateDir string, args *skel.CmdArgs, claims []claim.Claim) (bool, error) {
 	if len(claims) > 0 {
 		return false, nil
 	}
-	rules, _ := policy.Load(p.PolicyFile)
-	journal, err := attachment.Open(rules.StateDir, p.Proc)
+	journal, err := attachment.Open(stateDir, p.Proc)
 	if err != nil {
 		return false, fail(codeJournal, "", "open the journal", err, `"stateDir" in `+policy.File+" names the folder")
 	}

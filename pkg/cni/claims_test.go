@@ -1,24 +1,38 @@
 package cni
 
 import (
-	"encoding/json"
-	"strings"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
 )
 
-func TestTheKeysOfAClaimAreCheckedAsAnADDDoes(t *testing.T) {
-	for keys, want := range map[string]string{
-		`{}`: "", `{"mtu": 9000, "sourceRouting": true, "ifName": "roce", "ipam": {"type": "whereabouts"}}`: "",
-		`{"mtuu": 9000}`:         `unknown key "mtuu"`,
-		`{"mtu": "9000"}`:        `"mtu" is a string`,
-		`{"device": "ens12np0"}`: `"device" is set`,
-		`{"ifName": "a/b"}`:      "cannot be its name in the pod",
-		`{"keepAddresses": true, "ipam": {"type": "static"}}`: `"keepAddresses" is set, and "ipam"`,
-		`[]`: "cannot unmarshal", `null`: "no object",
-	} {
-		err := CheckNetwork(json.RawMessage(keys))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v, want %q", keys, err, want)
-		}
+// The policy may name another state folder than the default one, where there is
+// nothing: a DEL that went on would say that all is done.
+func TestADELOfAPodsClaimsWaitsForAPolicyThatCannotBeReadNow(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.json")
+	if err := os.WriteFile(file, []byte(`{"stateDir": "/var/lib/elsewhere"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &Plugin{PolicyFile: file, Proc: "/proc", Log: slog.New(slog.DiscardHandler)}
+	args := &skel.CmdArgs{ContainerID: "c1", IfName: "eth0", StdinData: []byte(`{"cniVersion": "1.1.0", "name": "pods", "type": "roce-host-device", "claims": true}`)}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err := p.del(args)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if refusal := (*types.Error)(nil); !errors.As(err, &refusal) || refusal.Code != types.ErrTryAgainLater {
+		t.Errorf("%v", err)
 	}
 }

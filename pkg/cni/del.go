@@ -23,10 +23,14 @@ func (p *Plugin) del(args *skel.CmdArgs) error {
 	}
 	var claims []claim.Claim
 	if c.Claims {
-		if claims, err = p.claimsOf(args); err != nil {
+		stateDir, err := p.stateDir()
+		if err != nil {
+			return err
+		}
+		if claims, err = claimsBelow(stateDir, args); err != nil {
 			p.Log.Warn("what is allotted to the pod cannot be read; the journal says what ends", "err", err)
 		}
-		if nothing, err := p.hasNothing(args, claims); nothing || err != nil {
+		if nothing, err := p.hasNothing(stateDir, args, claims); nothing || err != nil {
 			return err
 		}
 	}
