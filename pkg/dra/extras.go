@@ -7,12 +7,12 @@ import (
 	"maps"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 )
@@ -110,9 +110,8 @@ func parseAttribute(name string, value *yaml.Node) (a resourceapi.DeviceAttribut
 	if !qualified {
 		domain, id = DriverName, name
 	}
-	identifier := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	subdomain := regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	if !identifier.MatchString(id) || len(id) > resourceapi.DeviceMaxIDLength || !subdomain.MatchString(domain) || len(domain) > resourceapi.DeviceMaxDomainLength {
+	if len(validation.IsCIdentifier(id)) > 0 || len(id) > resourceapi.DeviceMaxIDLength ||
+		len(validation.IsDNS1123Subdomain(domain)) > 0 || len(domain) > resourceapi.DeviceMaxDomainLength {
 		return a, fmt.Errorf("use a name of at most %d letters, digits and underscores, after a domain of your own: example.com/gpu", resourceapi.DeviceMaxIDLength)
 	}
 	var number int64
