@@ -79,18 +79,8 @@ func claimsOutlive(s *site) {
 func claimsLosePower(s *site) {
 	n := s.nodes[0]
 	s.claim(claiming{name: "powerless", node: n.Name, templates: []string{"all"}})
+	s.losePower()
 	for _, n := range s.nodes {
-		n.PowerOff()
-	}
-	for _, n := range s.nodes {
-		s.must(n.Boot(s.context()))
-	}
-	for _, n := range s.nodes {
-		s.eventually(func() error { _, err := n.Run(s.context(), "true"); return err })
-	}
-	s.must(cluster.Wire(s.context(), s.nodes[0], s.nodes[1]))
-	for _, n := range s.nodes {
-		s.must(n.AwaitReady(s.context()))
 		s.awaitOffered(n, 8)
 		s.eventually(func() error { return s.chained(n, true) })
 	}

@@ -90,10 +90,10 @@ func forcedDelete(s *site) {
 	}
 }
 
-// powerLoss takes both nodes' power while pods hold all NICs. What is on disk
-// stays; namespaces and processes are gone, and the hardware comes up as new.
-func powerLoss(s *site) {
-	s.startGuidePods()
+// losePower takes both nodes' power, and waits until they are ready again. What is on
+// disk stays; namespaces and processes are gone, and the hardware comes up as new.
+func (s *site) losePower() {
+	s.Helper()
 	for _, n := range s.nodes {
 		n.PowerOff()
 	}
@@ -106,6 +106,14 @@ func powerLoss(s *site) {
 	s.must(cluster.Wire(s.context(), s.nodes[0], s.nodes[1]))
 	for _, n := range s.nodes {
 		s.must(n.AwaitReady(s.context()))
+	}
+}
+
+// powerLoss is one while pods hold all NICs.
+func powerLoss(s *site) {
+	s.startGuidePods()
+	s.losePower()
+	for _, n := range s.nodes {
 		s.awaitRegistered(n)
 		s.awaitCount(n, 8)
 	}
