@@ -1,44 +1,26 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/archive"
 )
 
 // unpack reads a bundle, without its folder.
 func unpack(t *testing.T, packed []byte) map[string]string {
 	t.Helper()
-	zip, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
 	files := map[string]string{}
-	for archive := tar.NewReader(zip); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			if behind, err := io.Copy(io.Discard, zip); err != nil { // of something else
-				t.Errorf("%d bytes behind the bundle, then %v", behind, err)
-			}
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(path.Clean(header.Name), "/")
-		files[name] = string(content)
+	for path, file := range archive.Unpack(t, bytes.NewReader(packed)) {
+		_, name, _ := strings.Cut(path, "/")
+		files[name] = file.Content
 	}
+	return files
 }
 
 func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {

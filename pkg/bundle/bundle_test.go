@@ -1,50 +1,22 @@
 package bundle
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/archive"
 )
 
 func text(s string) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := io.WriteString(w, s)
 		return err
-	}
-}
-
-// unpack reads a bundle.
-func unpack(t *testing.T, bundle io.Reader) map[string]string {
-	t.Helper()
-	zip, err := gzip.NewReader(bundle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for archive := tar.NewReader(zip); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[header.Name] = string(content)
-		if header.Mode != 0o600 {
-			t.Errorf("%s has mode %o", header.Name, header.Mode)
-		}
 	}
 }
 
@@ -65,8 +37,14 @@ func TestABundleHasEachPartAndSaysWhatIsMissing(t *testing.T) {
 		"node-1/last.txt":    "password=\"(left out)\"\n",
 		"node-1/missing.txt": "half.txt: it broke\nnone.txt: nobody answered\n",
 	}
-	if got := unpack(t, &out); fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%q, want %q", got, want)
+	files := archive.Unpack(t, &out)
+	if len(files) != len(want) {
+		t.Errorf("%v", files)
+	}
+	for name, content := range want {
+		if files[name].Content != content || files[name].Mode != 0o600 {
+			t.Errorf("%s: %+v, want %q", name, files[name], content)
+		}
 	}
 }
 
