@@ -15,6 +15,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 )
 
 // Explain prints every RDMA device and NIC of the node and why each resource
@@ -94,29 +95,12 @@ func explainNode(w *strings.Builder, node rdma.Node, devices []inventory.Device)
 			rows = append(rows, []string{"-", nic, address, "-", "-", "-", "-", "-", "host, no RDMA device"})
 		}
 	}
-	align(w, rows)
+	_ = terminal.Table(w, rows) // a strings.Builder takes all
 	for _, d := range devices {
 		if h := d.Holder; h != nil && len(h.ManagerLacks) > 0 {
 			fmt.Fprintf(w, "%s comes back from its pod late or with other metrics: %s lacks %s (docs/deploying.md)\n",
 				h.Host.Name, h.Manager, strings.Join(h.ManagerLacks, ", "))
 		}
-	}
-}
-
-// align writes rows with columns as wide as they need to be.
-func align(w *strings.Builder, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for n, cell := range row {
-			widths[n] = max(widths[n], len(cell))
-		}
-	}
-	for _, row := range rows {
-		last := len(row) - 1
-		for n, cell := range row[:last] {
-			fmt.Fprintf(w, "%-*s  ", widths[n], cell)
-		}
-		w.WriteString(row[last] + "\n")
 	}
 }
 

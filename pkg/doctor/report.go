@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 )
@@ -94,7 +93,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 		for _, group := range r.groups() {
 			rows = append(rows, row(group))
 		}
-		align(&text, rows)
+		if err := terminal.Table(&text, rows); err != nil {
+			return err
+		}
 		text.WriteString("\n")
 	}
 	for _, why := range r.reasons() {
@@ -192,21 +193,4 @@ func plain(words []string) []string {
 		words[n] = terminal.Plain(words[n])
 	}
 	return words
-}
-
-// align writes rows with columns as wide as they need to be.
-func align(w *strings.Builder, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for n, cell := range row {
-			widths[n] = max(widths[n], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, row := range rows {
-		last := len(row) - 1
-		for n, cell := range row[:last] {
-			w.WriteString(cell + strings.Repeat(" ", widths[n]-utf8.RuneCountInString(cell)+2))
-		}
-		w.WriteString(row[last] + "\n")
-	}
 }

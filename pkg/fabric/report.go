@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/terminal"
@@ -194,26 +193,25 @@ func (r *Report) WriteJSON(w io.Writer) error {
 // rail, with the median of the NIC's bandwidths, or with what is wrong.
 func (r *Report) WriteTable(w io.Writer) error {
 	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	head := "Gbit/s"
+	matrix := [][]string{{"Gbit/s"}}
 	for rail := range r.rails() {
-		head += fmt.Sprintf("\trail %d", rail)
+		matrix[0] = append(matrix[0], fmt.Sprintf("rail %d", rail))
 	}
-	_, _ = fmt.Fprintln(table, head)
 	for _, n := range r.Nodes {
-		line := terminal.Plain(n.Name)
+		row := []string{n.Name}
 		for rail := range r.rails() {
-			line += "\t" + r.nics[NIC{n.Rank, rail}].String()
+			row = append(row, r.nics[NIC{n.Rank, rail}].String())
 		}
-		_, _ = fmt.Fprintln(table, line)
+		matrix = append(matrix, row)
 	}
-	_ = table.Flush()
+	_ = terminal.Table(&text, matrix) // a strings.Builder takes all
 	if len(r.Findings) > 0 {
-		text.WriteString("\n")
+		var findings [][]string
 		for _, f := range r.Findings {
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", f.Verdict, terminal.Plain(f.Where), terminal.Plain(f.What))
+			findings = append(findings, []string{string(f.Verdict), f.Where, f.What})
 		}
-		_ = table.Flush()
+		text.WriteString("\n")
+		_ = terminal.Table(&text, findings)
 		text.WriteString("\n")
 	}
 	text.WriteString(r.Summary() + "\n")

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 )
@@ -112,24 +111,16 @@ func lines(b *strings.Builder, title string, list []string) {
 	}
 }
 
-// table writes rows below a header, with columns as wide as they need to be.
+// table writes rows below a header.
 func table(b *strings.Builder, rows [][]string) {
 	if len(rows) == 1 {
 		return
 	}
-	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for n, cell := range row {
-			row[n] = terminal.Plain(cell) // a pod may have chosen it
-			widths[n] = max(widths[n], utf8.RuneCountInString(row[n]), 1)
+			row[n] = cmp.Or(cell, "-")
 		}
 	}
 	b.WriteString("\n")
-	for _, row := range rows {
-		var line strings.Builder
-		for n, cell := range row {
-			fmt.Fprintf(&line, "%-*s  ", widths[n], cmp.Or(cell, "-"))
-		}
-		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-	}
+	_ = terminal.Table(b, rows) // a strings.Builder takes all
 }

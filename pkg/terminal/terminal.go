@@ -1,8 +1,8 @@
 // Package terminal makes words of others fit to be printed on a terminal, and to
 // be pasted into a shell.
 //
-// It knows what terminals and shells take for more than text. It must not know
-// what the words are about.
+// It knows what terminals and shells take for more than text, and how words stand
+// in columns. It must not know what the words are about.
 package terminal
 
 import (
