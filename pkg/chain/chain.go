@@ -152,18 +152,12 @@ func (c Chain) Run(ctx context.Context) {
 // follow has the list as it should be whenever something may have changed.
 func (c Chain) follow(ctx context.Context) {
 	look := make(chan struct{}, 1)
-	changed := func() {
-		select {
-		case look <- struct{}{}:
-		default: // one look sees all
-		}
-	}
 	for _, dir := range []string{c.Dir, c.Plugins} {
 		f := watch.Folder{Dir: dir, Every: pause, Log: c.Log}
 		if dir == c.Plugins {
 			f.Relevant = func(path string) bool { return filepath.Base(path) == Plugin }
 		}
-		go f.Run(ctx, changed)
+		go f.Run(ctx, func() { watch.Poke(look) })
 	}
 	said := logging.Once{}
 	for {

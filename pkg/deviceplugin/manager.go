@@ -85,7 +85,7 @@ func (m *manager) run(ctx context.Context) {
 
 	configChanged := make(chan struct{}, 1)
 	configs := watch.Folder{Dir: filepath.Dir(m.config.path), Every: watchAgain, Log: m.log}
-	running.Go(func() { configs.Run(ctx, func() { poke(configChanged) }) })
+	running.Go(func() { configs.Run(ctx, func() { watch.Poke(configChanged) }) })
 
 	m.serve(ctx, &running)
 	m.reportKernel(ctx)
@@ -169,14 +169,7 @@ func until(t time.Time) (<-chan time.Time, func() bool) {
 }
 
 // notice makes a rescan happen soon.
-func (m *manager) notice() { poke(m.events) }
-
-func poke(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // it is on its way already
-	}
-}
+func (m *manager) notice() { watch.Poke(m.events) }
 
 // again is when to look again if nothing happens, 0 if there is no need to.
 func (m *manager) again() time.Duration {

@@ -35,21 +35,14 @@ const (
 	longLook = 30 * time.Second
 )
 
-func poke(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // it is on its way already
-	}
-}
-
 // loop is the one place where the node is looked at and the configuration changes.
 func (d *driver) loop(ctx context.Context, running *sync.WaitGroup) {
-	running.Go(func() { d.inventory.Watch(ctx, func() { poke(d.events) }) })
+	running.Go(func() { d.inventory.Watch(ctx, func() { watch.Poke(d.events) }) })
 	reloads := make(chan struct{}, 1)
 	for _, file := range []string{d.options.ConfigFile, d.options.AttributesFile} {
 		folder := watch.Folder{Dir: filepath.Dir(file), Every: watchAgain, Log: d.log}
 		if file != "" {
-			running.Go(func() { folder.Run(ctx, func() { poke(reloads) }) })
+			running.Go(func() { folder.Run(ctx, func() { watch.Poke(reloads) }) })
 		}
 	}
 	soon := time.After(0)

@@ -9,6 +9,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
 // offer has devices published in place of those before.
@@ -37,7 +39,7 @@ const (
 // registered sees the kubelet's calls, for the one that confirms a registration.
 func (d *driver) registered(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if info.FullMethod == registerapi.Registration_NotifyRegistrationStatus_FullMethodName {
-		poke(d.kubelets)
+		watch.Poke(d.kubelets)
 	}
 	return handle(ctx, request)
 }

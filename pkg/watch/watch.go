@@ -1,6 +1,7 @@
 // Package watch watches folders that may come, go, and be replaced.
 //
-// It knows files and their identity. It must not know what they are for.
+// It knows files and their identity, and how a loop hears of a change. It must not
+// know what they are for.
 package watch
 
 import (
