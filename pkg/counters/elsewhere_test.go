@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,17 +13,14 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
 // serve serves h on a unix socket.
 func serve(t *testing.T, h http.Handler) (socket string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "c") // t.TempDir is too long for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := sockets.Folder(t)
 	socket = filepath.Join(dir, "s")
 	l, err := net.Listen("unix", socket)
 	if err != nil {

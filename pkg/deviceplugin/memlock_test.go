@@ -14,23 +14,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/roce-k8s/roce-k8s/pkg/memlock"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 )
-
-// shortFolder has a path that leaves room for a socket's name.
-func shortFolder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "ml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
 
 // serveMemlock serves what answers memlock.Ask.
 func serveMemlock(t *testing.T, h http.Handler) (socket string) {
 	t.Helper()
-	socket = filepath.Join(shortFolder(t), "memlock.sock")
+	socket = filepath.Join(sockets.Folder(t), "memlock.sock")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -92,7 +82,7 @@ func TestTheMetricsSayWhetherTheRuntimeAsksTheMemlockPlugin(t *testing.T) {
 }
 
 func TestTheCommandMemlockSaysHowItIs(t *testing.T) {
-	dir := shortFolder(t)
+	dir := sockets.Folder(t)
 	log := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

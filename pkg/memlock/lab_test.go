@@ -14,6 +14,8 @@ import (
 
 	"github.com/containerd/nri/pkg/api"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 )
 
 // verbsDevice is the lab's first one, as a runtime tells of it.
@@ -103,7 +105,7 @@ func TestInTheLabTheLimitThatAFakedContainerGetsIsEnoughToPin64MiBWithoutAnyCapa
 	}
 	defer func() { _ = exec.Command("ip", "addr", "del", "10.0.0.1/24", "dev", "ens12np0").Run() }()
 	verbs := verbsDevice(t)
-	socket := filepath.Join(folder(t), "nri.sock")
+	socket := filepath.Join(sockets.Folder(t), "nri.sock")
 	r := startRuntime(t, socket)
 
 	usual := limitOf(t, r, verbs)

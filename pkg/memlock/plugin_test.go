@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,18 +16,9 @@ import (
 	"github.com/containerd/nri/pkg/net/multiplex"
 	"github.com/containerd/nri/pkg/stub"
 	"github.com/containerd/ttrpc"
-)
 
-// folder has a short path: sockets are made in it.
-func folder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "nri")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
+)
 
 // A runtime is NRI's own half of a container runtime.
 type runtime struct {
@@ -46,7 +36,7 @@ func startRuntime(t *testing.T, socket string) *runtime {
 	update := func(context.Context, []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
 		return nil, nil
 	}
-	behind := filepath.Join(folder(t), "nri.sock")
+	behind := filepath.Join(sockets.Folder(t), "nri.sock")
 	a, err := adaptation.New("containerd", "v2.4.2", sync, update, adaptation.WithSocketPath(behind), adaptation.WithPluginPath(behind+".none"), adaptation.WithPluginConfigPath(behind+".none"))
 	if err == nil {
 		err = a.Start()
@@ -142,7 +132,7 @@ func (p *Plugin) now() Report {
 }
 
 func TestTheRuntimeIsServedWheneverItIsThere(t *testing.T) {
-	socket := filepath.Join(folder(t), "nri.sock")
+	socket := filepath.Join(sockets.Folder(t), "nri.sock")
 	p, stop := start(t, socket)
 	until(t, "a runtime that is not there", func() bool { return strings.Contains(p.now().Why, "no such file") })
 	for lives := range 3 {
@@ -170,7 +160,7 @@ func (another) CreateContainer(context.Context, *api.PodSandbox, *api.Container)
 }
 
 func TestTheLimitOfAnotherPluginStaysAndTheContainerStarts(t *testing.T) {
-	socket := filepath.Join(folder(t), "nri.sock")
+	socket := filepath.Join(sockets.Folder(t), "nri.sock")
 	r := startRuntime(t, socket)
 	p, _ := start(t, socket)
 	until(t, "the plugin", func() bool { return len(r.create(t)) == 1 })
@@ -192,7 +182,7 @@ func TestTheLimitOfAnotherPluginStaysAndTheContainerStarts(t *testing.T) {
 }
 
 func TestWhileAnUpdateHasTwoInstancesOneGivesTheLimit(t *testing.T) {
-	socket := filepath.Join(folder(t), "nri.sock")
+	socket := filepath.Join(sockets.Folder(t), "nri.sock")
 	r := startRuntime(t, socket)
 	first, _ := start(t, socket)
 	second, _ := start(t, socket)
@@ -221,7 +211,7 @@ func (d dying) RegisterPlugin(context.Context, *api.RegisterPluginRequest) (*api
 }
 
 func TestARuntimeThatEndsInTheMiddleOfAStartIsTriedAgain(t *testing.T) {
-	socket := filepath.Join(folder(t), "nri.sock")
+	socket := filepath.Join(sockets.Folder(t), "nri.sock")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -256,7 +246,7 @@ func TestARuntimeThatEndsInTheMiddleOfAStartIsTriedAgain(t *testing.T) {
 }
 
 func TestThePluginSaysHowItIs(t *testing.T) {
-	socket := filepath.Join(folder(t), "memlock.sock")
+	socket := filepath.Join(sockets.Folder(t), "memlock.sock")
 	if _, err := Ask(t.Context(), socket); err == nil {
 		t.Error("nobody answers")
 	}

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 	standin "github.com/roce-k8s/roce-k8s/test/standin/kubelet"
 )
 
@@ -100,11 +101,7 @@ type node struct {
 }
 
 func newNode(t *testing.T) *node {
-	dir, err := os.MkdirTemp("", "dp") // t.TempDir is too long for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := sockets.Folder(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return &node{T: t, ctx: ctx, dir: dir, folder: NewFolder(dir, silent), log: silent}

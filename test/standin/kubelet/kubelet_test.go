@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 )
 
 const hca = "rdma/hca_gpu"
@@ -218,11 +220,7 @@ func TestWaitingSaysWhatThereWasWhenTheTimeIsUp(t *testing.T) {
 // start runs a stand-in in a folder whose path is short enough for sockets.
 func start(t *testing.T) (*Kubelet, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := sockets.Folder(t)
 	k, err := Start(dir, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -2,17 +2,14 @@ package main
 
 import (
 	"log/slog"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 )
 
 func TestEachLineIsAnsweredWithALine(t *testing.T) {
-	dir, err := os.MkdirTemp("", "dp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := sockets.Folder(t)
 	in := strings.NewReader("status rdma/hca_gpu\nrestart\nwait rdma/hca_gpu 0 1\nallocate rdma/hca_gpu 1\nallocate rdma/hca_gpu x\nfree rdma/hca_gpu 0\nnonsense\n\n")
 	var out strings.Builder
 	if err := run(t.Context(), dir, in, &out, slog.New(slog.DiscardHandler)); err != nil {
