@@ -342,6 +342,36 @@ func TestANICOfAPodWithoutAClaimIsNotAllocated(t *testing.T) {
 	n.Until("it is free", func() bool { return len(n.published()[name].Taints) == 0 })
 }
 
+func TestClaimsThatCannotBeReadMakeNoNICOneThatIsTaken(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	c := n.claim("c1", "a", n.rails(2))
+	n.api.add(c)
+	if _, refused := n.prepare(c); refused != "" {
+		t.Fatal(refused)
+	}
+	n.attach("a", 2)
+	n.Until("the status has it", func() bool { return len(n.api.claim("training", "claim-c1").Status.Devices) == 1 })
+	n.Must(os.Chmod(claim.Dir(n.State()), 0o777)) // of no use to root any more
+	n.attach("b", 5)
+	n.Until("it says so", func() bool {
+		return strings.Contains(n.Logs.String(), "containers of claims may not get their devices")
+	})
+	if _, refused := n.prepare(n.claim("c2", "c", n.rails(4))); refused == "" {
+		t.Error("a claim was prepared, and nobody knows which others there are")
+	}
+	for name, d := range n.published() {
+		if len(d.Taints) > 0 {
+			t.Errorf("%s has the taints %v", name, d.Taints)
+		}
+	}
+	n.Must(os.Chmod(claim.Dir(n.State()), 0o700))
+	n.Until("what is taken is", func() bool { return len(n.published()[n.rails(5)[0]].Taints) == 1 })
+	if d := n.published()[n.rails(2)[0]]; len(d.Taints) > 0 {
+		t.Errorf("the claim's NIC has the taints %v", d.Taints)
+	}
+}
+
 func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
 	n := newTestNode(t)
 	n.start()

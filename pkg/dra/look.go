@@ -116,7 +116,7 @@ func (d *driver) reload() bool {
 }
 
 // look reads the node, and has everything that is said of it follow. When the
-// node cannot be read all stays as it is.
+// node, or what is written of claims, cannot be read all stays as it is.
 func (d *driver) look(ctx context.Context) (v *view, partial bool) {
 	d.busy.Store(time.Now().UnixNano())
 	seen, err := d.inventory.Read(ctx)
@@ -131,7 +131,11 @@ func (d *driver) look(ctx context.Context) (v *view, partial bool) {
 	d.inventory.Remember(seen)
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	claims, _, unlisted := claim.List(d.options.StateDir)
+	claims, _, err := claim.List(d.options.StateDir)
+	if err != nil { // without them all NICs in pods would look as if taken
+		d.saidOfClaims(err)
+		return nil, false
+	}
 	v = d.see(seen, claims)
 	d.show(v)
 	var offered []resourceapi.Device
@@ -139,7 +143,7 @@ func (d *driver) look(ctx context.Context) (v *view, partial bool) {
 		offered = append(offered, of.inSlice(d.options.Node, d.config.extras))
 	}
 	d.offer(offered)
-	d.followClaims(v, claims, unlisted)
+	d.followClaims(v, claims)
 	return v, seen.Partial
 }
 
@@ -217,21 +221,26 @@ func (d *driver) show(v *view) {
 }
 
 // followClaims keeps what is written of claims in step with the node: a move in
-// exclusive mode makes a device's character devices anew. err is why some claims
-// are not known.
-func (d *driver) followClaims(v *view, claims []claim.Claim, err error) {
+// exclusive mode makes a device's character devices anew.
+func (d *driver) followClaims(v *view, claims []claim.Claim) {
+	var err error
 	for _, c := range claims {
 		spec, lacks := d.specOf(v, c)
 		if lacks == nil { // else the old one is as good
 			err = errors.Join(err, d.specFile(c.UID).Write(spec))
 		}
 	}
+	d.saidOfClaims(err)
+	d.reporter.want(statusesOf(claims, v.held, d.options.NodeName))
+}
+
+// saidOfClaims logs why claims cannot be followed, when that is news.
+func (d *driver) saidOfClaims(err error) {
 	failure := ""
 	if err != nil {
 		failure = err.Error()
 	}
-	if d.said("claims", failure) && failure != "" {
+	if d.said("claims", failure) && err != nil {
 		d.log.Error("containers of claims may not get their devices", "err", err)
 	}
-	d.reporter.want(statusesOf(claims, v.held, d.options.NodeName))
 }
