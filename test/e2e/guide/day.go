@@ -211,9 +211,11 @@ func (s *site) fabric(ctx context.Context) error {
 }
 
 // nameCoordinator does what the cluster's DNS would: this one has none. The pods of
-// the Job find the first one in their /etc/hosts, which is the kubelet's file.
+// the Job find the first one in their /etc/hosts, which is the kubelet's file: it
+// writes it anew whenever a container of the pod starts.
+// Source: ensureHostsFile in Kubernetes 1.37.2, pkg/kubelet/kubelet_pods.go.
 func (s *site) nameCoordinator(ctx context.Context) error {
-	const pods = `{range .items[*]}{.metadata.labels.batch\.kubernetes\.io/job-completion-index} {.metadata.uid} {.spec.nodeName} {.status.podIP} {.status.phase}{"\n"}{end}`
+	const pods = `{range .items[*]}{.metadata.labels.batch\.kubernetes\.io/job-completion-index} {.metadata.uid} {.spec.nodeName} {.status.podIP} {.status.conditions[?(@.type=="ContainersReady")].status}{"\n"}{end}`
 	return cluster.Eventually(ctx, func() error {
 		out, err := s.Kubectl(ctx, "get", "pods", "-l", "app=roce-fabric-test", "-o", "jsonpath="+pods)
 		if err != nil {
@@ -222,7 +224,7 @@ func (s *site) nameCoordinator(ctx context.Context) error {
 		address, all := "", strings.Split(strings.TrimSpace(out), "\n")
 		for _, line := range all {
 			words := strings.Fields(line)
-			if len(words) < 5 || words[4] != "Running" {
+			if len(words) < 5 || words[4] != "True" {
 				return errors.New("the Job's pods do not run yet: " + out)
 			}
 			if words[0] == "0" {
