@@ -42,8 +42,9 @@ type Device struct {
 	// Bus and Address are the NIC's function, "pci" and "0000:08:00.0".
 	Bus     string `json:"bus"`
 	Address string `json:"address"`
-	// Rail is the NIC's place among the node's, by PCIe order, from 0. The
-	// interfaces in the pod have their names and their order by it.
+	// Rail is the NIC's place among the node's, by PCIe order, from 0; virtual
+	// functions have that of their physical one. The interfaces in the pod have
+	// their names and their order by it.
 	Rail int `json:"rail"`
 	// Network has keys of a network of roce-host-device, but none that names a
 	// NIC. Empty are the defaults.
@@ -69,15 +70,15 @@ func (c Claim) validate() error {
 	case len(c.Devices) == 0:
 		return errors.New("no devices")
 	}
-	rails, addresses := map[int]bool{}, map[string]bool{}
+	addresses := map[string]bool{}
 	for _, d := range c.Devices {
 		if err := d.validate(); err != nil {
 			return err
 		}
-		if rails[d.Rail] || addresses[d.Address] {
-			return fmt.Errorf("device %s is there twice, or its rail %d is", d.Address, d.Rail)
+		if addresses[d.Address] {
+			return fmt.Errorf("device %s is there twice", d.Address)
 		}
-		rails[d.Rail], addresses[d.Address] = true, true
+		addresses[d.Address] = true
 	}
 	return nil
 }

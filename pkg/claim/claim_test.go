@@ -165,7 +165,6 @@ func TestOnlyAWholeClaimIsWritten(t *testing.T) {
 		"no devices":                      func(c *claim.Claim) { c.Devices = nil },
 		`"ens12np0" is no address on bus`: func(c *claim.Claim) { c.Devices[0].Address = "ens12np0" },
 		"0000:08:00.0 is there twice":     func(c *claim.Claim) { c.Devices[1].Address = c.Devices[0].Address },
-		"its rail 0 is":                   func(c *claim.Claim) { c.Devices[1].Rail = 0 },
 		"has rail -1":                     func(c *claim.Claim) { c.Devices[1].Rail = -1 },
 		"0000:09:00.0 is no JSON object":  func(c *claim.Claim) { c.Devices[1].Network = json.RawMessage(`["mtu"]`) },
 		"0000:08:00.0 is no JSON object":  func(c *claim.Claim) { c.Devices[0].Network = json.RawMessage(`null`) },

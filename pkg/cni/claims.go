@@ -16,6 +16,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/pkg/trusted"
 )
 
@@ -95,7 +96,8 @@ func (c *netConf) validateClaims(given map[string]json.RawMessage) error {
 }
 
 // claimed are the operations on the NICs of the pod's claims, in the order of
-// rails.
+// rails and then of their addresses. Of several functions on one rail the second is
+// called rail1-2, the third rail1-3.
 func (o *operation) claimed() (nics []*operation, err error) {
 	type allotted struct {
 		claim.Device
@@ -107,15 +109,17 @@ func (o *operation) claimed() (nics []*operation, err error) {
 			all = append(all, allotted{d, c})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b allotted) int { return cmp.Compare(a.Rail, b.Rail) })
+	slices.SortFunc(all, func(a, b allotted) int {
+		return cmp.Or(cmp.Compare(a.Rail, b.Rail), rdma.ComparePCI(a.Address, b.Address))
+	})
 	names, tables := map[string]bool{}, map[int]bool{}
 	for _, d := range all {
 		c, ifName, err := o.config.forDevice(d.Device)
+		for n, first := 2, ifName; names[ifName]; n++ {
+			ifName = fmt.Sprintf("%s-%d", first, n)
+		}
 		if err == nil {
 			err = checkClaimedName(ifName)
-		}
-		if err == nil && names[ifName] {
-			err = invalid(`%s would be the name of two NICs`, `use another "ifName" for one of them`, ifName)
 		}
 		if err == nil && tables[c.SourceRouting.Table] {
 			err = invalid(`"sourceRouting" has table %d, and so has another NIC's`, "leave it out: each gets a table of its own", c.SourceRouting.Table)

@@ -1,15 +1,19 @@
 package cni
 
 import (
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/pkg/claim"
 )
 
 // The policy may name another state folder than the default one, where there is
@@ -34,5 +38,36 @@ func TestADELOfAPodsClaimsWaitsForAPolicyThatCannotBeReadNow(t *testing.T) {
 	}
 	if refusal := (*types.Error)(nil); !errors.As(err, &refusal) || refusal.Code != types.ErrTryAgainLater {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestAClaimedNICIsNamedAfterItsRailAndAnotherFunctionOnItHasItsNumber(t *testing.T) {
+	on := func(rail int, address, keys string) claim.Device {
+		return claim.Device{Name: address, Bus: "pci", Address: address, Rail: rail, Network: json.RawMessage(keys)}
+	}
+	for want, claims := range map[string][]claim.Claim{
+		"rail1 0000:08:00.0, rail2 0000:09:00.0": {{Devices: []claim.Device{on(1, "0000:09:00.0", ""), on(0, "0000:08:00.0", "")}}},
+		"rail1 0000:08:00.1, rail1-2 0000:08:00.2, rail1-3 0000:08:00.3": {
+			{Devices: []claim.Device{on(0, "0000:08:00.3", ""), on(0, "0000:08:00.1", "")}}, {Devices: []claim.Device{on(0, "0000:08:00.2", "")}},
+		},
+		"rail1 0000:08:00.1, fast1 0000:08:00.2": {
+			{Devices: []claim.Device{on(0, "0000:08:00.2", `{"ifName": "fast"}`), on(0, "0000:08:00.1", "")}},
+		},
+		"a1 0000:08:00.1, a1-2 0000:08:00.2, a1-2-2 0000:09:00.1": {
+			{Devices: []claim.Device{on(1, "0000:09:00.1", `{"ifName": "a1-"}`), on(0, "0000:08:00.2", `{"ifName": "a"}`), on(0, "0000:08:00.1", `{"ifName": "a"}`)}},
+		},
+	} {
+		o := &operation{args: &skel.CmdArgs{IfName: "eth0"}, config: &netConf{PluginConf: types.PluginConf{CNIVersion: "1.1.0", Name: "pods", Type: "roce-host-device"}}, claims: claims}
+		nics, err := o.claimed()
+		if err != nil {
+			t.Errorf("%s: %v", want, err)
+		}
+		var got []string
+		for _, nic := range nics {
+			got = append(got, nic.args.IfName+" "+nic.config.DeviceID)
+		}
+		if all := strings.Join(got, ", "); all != want {
+			t.Errorf("%s, want %s", all, want)
+		}
 	}
 }
