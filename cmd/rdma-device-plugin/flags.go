@@ -88,9 +88,7 @@ func ofInstance(line *commandLine, flags *flag.FlagSet) {
 // ofPlugin is what else the device plugin itself is told.
 func ofPlugin(line *commandLine, flags *flag.FlagSet) {
 	flags.BoolVar(&line.Rescue, "rescue", true, "restore a NIC that came back without a DEL; needs NET_ADMIN")
-	flags.StringVar(&line.MetricsAccess.TLSDir, "metrics-tls-dir", "", "a `folder` with tls.crt and tls.key; serves the metrics' address by HTTPS")
-	flags.StringVar(&line.MetricsAccess.ClientCA, "metrics-client-ca", "", "a `file` with certificates; a client there needs one that they have signed")
-	flags.StringVar(&line.MetricsAccess.TokenFile, "metrics-token-file", "", "a `file` with the bearer token that a client there must send")
+	line.MetricsAccess.Flags(flags)
 	flags.StringVar(&line.CountersSocket, "counters-socket", "", "a unix `socket` at which the command counters reads in the namespaces of pods; empty if it does not run")
 	flags.BoolVar(&line.useCDI, "use-cdi", false, "hand out CDI devices instead of character devices")
 	flags.StringVar(&line.CDIDir, "cdi-dir", "/var/run/cdi", "the `folder` for the CDI spec")

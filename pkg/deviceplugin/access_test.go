@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roce-k8s/roce-k8s/pkg/exporter"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
@@ -124,7 +125,7 @@ func TestMetricsAreForThoseWhoMayHaveThem(t *testing.T) {
 	site, stranger := newAuthority(t), newAuthority(t)
 	o := n.options()
 	o.MetricsAddress, o.ProbeSocket = freeAddress(t), filepath.Join(n.Dir, "probe.sock")
-	o.MetricsAccess = Access{TLSDir: n.Dir, ClientCA: filepath.Join(n.Dir, "ca.crt"), TokenFile: filepath.Join(n.Dir, "token")}
+	o.MetricsAccess = exporter.Access{TLSDir: n.Dir, ClientCA: filepath.Join(n.Dir, "ca.crt"), TokenFile: filepath.Join(n.Dir, "token")}
 	ours := site.issue(n.Dir)
 	n.Write("token", "sesame\n")
 	n.kubelet()
@@ -190,7 +191,7 @@ func TestMetricsWaitForTheirFiles(t *testing.T) {
 			n.Write(name, missing)
 			o := n.options()
 			o.MetricsAddress = freeAddress(t)
-			o.MetricsAccess = Access{TLSDir: n.Dir, ClientCA: filepath.Join(n.Dir, "ca.crt"), TokenFile: filepath.Join(n.Dir, "token")}
+			o.MetricsAccess = exporter.Access{TLSDir: n.Dir, ClientCA: filepath.Join(n.Dir, "ca.crt"), TokenFile: filepath.Join(n.Dir, "token")}
 			n.kubelet()
 			n.startWith(o)
 			n.Until("it says so", func() bool { return strings.Contains(n.Logs.String(), "cannot serve metrics and probes yet") })

@@ -9,6 +9,8 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/counters"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
+	"github.com/roce-k8s/roce-k8s/pkg/exporter"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -121,6 +123,6 @@ func Counters(ctx context.Context, o Options) error {
 		return err
 	}
 	// The host's namespace stays open: a driver that hangs may keep a reader.
-	serveHTTP(ctx, "unix", o.CountersSocket, Access{}, counters.NewEntrant(o.Node, journal, host, o.Log), o.Log)
+	exporter.Serve(ctx, endpoint.Unix(o.CountersSocket), exporter.Access{}, counters.NewEntrant(o.Node, journal, host, o.Log), o.Log)
 	return nil
 }

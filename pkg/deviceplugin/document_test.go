@@ -2,8 +2,6 @@ package deviceplugin
 
 import (
 	"context"
-	"slices"
-	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -16,24 +14,15 @@ import (
 
 func TestTheDocumentHasEveryMetricWithItsTypeAndLabels(t *testing.T) {
 	const page = "../../docs/device-plugin.md"
-	var documented []string
-	for _, row := range document.Table(t, page, "| metric | type | labels | |") {
-		// A row may have two metrics, of two types or of one, with the same labels.
-		types, labels := strings.Split(row[1], ", "), strings.Split(row[2], ", ")
-		slices.Sort(labels) // as Prometheus has them
-		for i, name := range document.Words(row[0]) {
-			documented = append(documented, "a "+types[min(i, len(types)-1)]+" "+name+" by "+strings.Join(labels, ", "))
-		}
-	}
 	var code []string
 	for name, f := range scrape(t, everyMetric(t)) {
 		var labels []string
 		for _, l := range f.Metric[0].GetLabel() {
 			labels = append(labels, l.GetName())
 		}
-		code = append(code, "a "+strings.ToLower(f.GetType().String())+" "+name+" by "+strings.Join(labels, ", "))
+		code = append(code, document.Metric(name, f.GetType().String(), labels))
 	}
-	document.Compare(t, page, documented, code)
+	document.Compare(t, page, document.Metrics(t, page, "| metric | type | labels | |"), code)
 }
 
 // everyMetric has a value for each metric.
@@ -48,7 +37,7 @@ func everyMetric(t *testing.T) *metrics {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	h.client = oneUnit{}
-	m.registry.MustRegister(h, newMemlockCollector(serveMemlock(t, memlock.New(memlock.Options{}))))
+	m.registry.MustRegister(h, memlock.NewCollector(namespace, serveMemlock(t, memlock.New(memlock.Options{}))))
 	return m
 }
 

@@ -2,36 +2,15 @@ package deviceplugin
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
-	"github.com/roce-k8s/roce-k8s/pkg/logging"
-)
-
-// listenAgain is the pause after an address was not available: another instance
-// on the node may be about to end.
-const listenAgain = 5 * time.Second
-
-const (
-	// mostConnections bounds what anybody on the node can make this program
-	// hold. A scrape takes one, and whoever waits for one waits in the kernel.
-	mostConnections = 32
-	// longestRequest and longestAnswer are more than any should take; a slower
-	// client makes room for others.
-	longestRequest = 5 * time.Second
-	longestAnswer  = 30 * time.Second
-	longestIdle    = 2 * time.Second
-	longestHeader  = 8 << 10 // bytes
+	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
+	"github.com/roce-k8s/roce-k8s/pkg/exporter"
+	"github.com/roce-k8s/roce-k8s/pkg/memlock"
 )
 
 // handler answers /metrics, /healthz and /readyz.
@@ -52,66 +31,6 @@ func handler(metrics http.Handler, healthy, ready func() error) *http.ServeMux {
 	return mux
 }
 
-// serveHTTP serves h on an address, TCP or a unix socket, until ctx ends.
-func serveHTTP(ctx context.Context, network, address string, access Access, h http.Handler, log *slog.Logger) {
-	server := &http.Server{
-		Handler: access.guard(h), ReadTimeout: longestRequest, WriteTimeout: longestAnswer, IdleTimeout: longestIdle, MaxHeaderBytes: longestHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
-	}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	said := logging.Once{}
-	for ctx.Err() == nil {
-		if network == "unix" {
-			_ = os.Remove(address) // of an instance before this one, which was killed
-		}
-		l, err := listen(ctx, network, address, access, log)
-		if err == nil {
-			log.Info("metrics and probes", "address", l.Addr().String())
-			if err = server.Serve(l); errors.Is(err, http.ErrServerClosed) {
-				return
-			}
-		}
-		if said.News(address, err.Error()) {
-			log.Warn("cannot serve metrics and probes yet", "address", address, "again", listenAgain.String(), "err", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(listenAgain):
-		}
-	}
-}
-
-// listen takes so many connections and no more, with TLS if access says so.
-func listen(ctx context.Context, network, address string, access Access, log *slog.Logger) (net.Listener, error) {
-	if err := access.ready(); err != nil {
-		return nil, err
-	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	l = netutil.LimitListener(l, mostConnections)
-	if access.TLSDir == "" {
-		return l, nil
-	}
-	var mu sync.Mutex // guards said: each client has a goroutine
-	said := logging.Once{}
-	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		c, err := access.config()
-		failure := ""
-		if err != nil {
-			failure = err.Error()
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if said.News("files", failure) && err != nil {
-			log.Warn("clients of the metrics are turned away", "err", err)
-		}
-		return c, err
-	}}), nil
-}
-
 // serve starts the HTTP servers for metrics and probes.
 func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 	holders, conn, err := newHolders(PodResourcesSocket(m.options.KubeletDir), func(resource string) bool {
@@ -127,18 +46,18 @@ func (m *manager) serve(ctx context.Context, running *sync.WaitGroup) {
 		m.tellCounters(ctx, holders.units)
 	}
 	if socket := m.options.MemlockSocket; socket != "" {
-		m.metrics.registry.MustRegister(newMemlockCollector(socket))
+		m.metrics.registry.MustRegister(memlock.NewCollector(namespace, socket))
 	}
 	if address := m.options.MetricsAddress; address != "" {
 		h := handler(m.metrics, m.healthy, m.ready)
-		running.Go(func() { serveHTTP(ctx, "tcp", address, m.options.MetricsAccess, h, m.log) })
+		running.Go(func() { exporter.Serve(ctx, endpoint.TCP(address), m.options.MetricsAccess, h, m.log) })
 	}
 	if socket := m.options.ProbeSocket; socket != "" {
 		h := handler(m.metrics, m.healthy, m.ready)
 		// Only here: the socket is in a folder of root's, while anybody can
 		// reach the port.
 		h.HandleFunc(forgetPath, m.serveForget)
-		running.Go(func() { serveHTTP(ctx, "unix", socket, Access{}, h, m.log) })
+		running.Go(func() { exporter.Serve(ctx, endpoint.Unix(socket), exporter.Access{}, h, m.log) })
 	}
 }
 

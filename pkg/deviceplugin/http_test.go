@@ -16,6 +16,7 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/exporter"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
@@ -203,7 +204,7 @@ func TestManyIdleConnectionsAreNotHeld(t *testing.T) {
 	n.startWith(o)
 	n.Until("it is ready", func() bool { return Probe(n.Ctx, o.ProbeSocket, "/readyz") == nil })
 	held := 0
-	for range mostConnections + 8 {
+	for range exporter.MostConnections + 8 {
 		c, err := net.Dial("tcp", o.MetricsAddress)
 		n.Must(err)
 		t.Cleanup(func() { c.Close() })
@@ -214,7 +215,7 @@ func TestManyIdleConnectionsAreNotHeld(t *testing.T) {
 			held++
 		}
 	}
-	if held > mostConnections {
+	if held > exporter.MostConnections {
 		t.Errorf("%d connections are held at a time", held)
 	}
 	n.Must(Probe(n.Ctx, o.ProbeSocket, "/healthz")) // the kubelet's probe has a socket of its own

@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
+	"github.com/roce-k8s/roce-k8s/pkg/exporter"
 	"github.com/roce-k8s/roce-k8s/pkg/memlock"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 )
@@ -25,7 +27,7 @@ func serveMemlock(t *testing.T, h http.Handler) (socket string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		serveHTTP(ctx, "unix", socket, Access{}, h, slog.New(slog.DiscardHandler))
+		exporter.Serve(ctx, endpoint.Unix(socket), exporter.Access{}, h, slog.New(slog.DiscardHandler))
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -46,7 +48,7 @@ func memlockMetrics(t *testing.T, socket string) map[string]float64 {
 	t.Helper()
 	m := newMetrics("v1")
 	m.registry = prometheus.NewRegistry()
-	m.registry.MustRegister(newMemlockCollector(socket))
+	m.registry.MustRegister(memlock.NewCollector(namespace, socket))
 	values := map[string]float64{}
 	for name, f := range scrape(t, m) {
 		for _, metric := range f.Metric {

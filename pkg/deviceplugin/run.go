@@ -10,6 +10,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/kubelet"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/exporter"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -31,7 +32,7 @@ type Options struct {
 	// MetricsAddress is where to serve metrics and probes, "" for nowhere.
 	MetricsAddress string
 	// MetricsAccess says who may have them.
-	MetricsAccess Access
+	MetricsAccess exporter.Access
 	// ProbeSocket is a unix socket that serves the same, "" for none. The
 	// network address may be another instance's, the socket is not.
 	ProbeSocket string

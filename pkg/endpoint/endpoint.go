@@ -20,6 +20,9 @@ type Endpoint struct{ Network, Address string }
 // Unix is the endpoint at a unix socket.
 func Unix(socket string) Endpoint { return Endpoint{"unix", socket} }
 
+// TCP is the endpoint at a host and a port.
+func TCP(address string) Endpoint { return Endpoint{"tcp", address} }
+
 // Ask sends one request over a connection of its own; the caller closes the
 // answer's body. An error names the endpoint, and not a URL that nobody wrote.
 func (e Endpoint) Ask(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {

@@ -123,7 +123,7 @@ func reach(address, socket string) (endpoint.Endpoint, error) {
 	if err != nil {
 		return endpoint.Endpoint{}, fmt.Errorf("it serves no metrics that could be asked for (--metrics-address %q, no --probe-socket)", address)
 	}
-	return endpoint.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)}, nil
+	return endpoint.TCP(net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port)), nil
 }
 
 func get(ctx context.Context, from endpoint.Endpoint, path string) (code int, body string, err error) {

@@ -1,4 +1,4 @@
-package deviceplugin
+package exporter
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -27,6 +28,13 @@ type Access struct {
 	// TokenFile is a file with the bearer token that a client must send; "" asks
 	// for none.
 	TokenFile string
+}
+
+// Flags defines the flags that say so.
+func (a *Access) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&a.TLSDir, "metrics-tls-dir", "", "a `folder` with tls.crt and tls.key; serves the metrics' address by HTTPS")
+	flags.StringVar(&a.ClientCA, "metrics-client-ca", "", "a `file` with certificates; a client there needs one that they have signed")
+	flags.StringVar(&a.TokenFile, "metrics-token-file", "", "a `file` with the bearer token that a client there must send")
 }
 
 // Check tells whether what is asked for makes sense.
