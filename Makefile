@@ -59,7 +59,7 @@ test-deployments: build
 		$(GO) test ./...
 
 # The alerts by promtool, of Debian's package; what they and the dashboard ask for.
-test-monitoring: build
+test-monitoring: build bin/rdma-dra-driver
 	@prometheus=$$(test/monitoring/setup prometheus) && cd test/monitoring && $(GO) vet ./... && \
 		ROCE_PROMTOOL=$$prometheus/promtool ROCE_PROGRAMS=$(CURDIR)/bin $(GO) test -count=1 ./...
 

@@ -46,6 +46,9 @@ func parseDriver(args []string, stderr io.Writer) (*driverLine, error) {
 	flags.StringVar(&line.CDIDir, "cdi-dir", "/var/run/cdi", "the `folder` for the CDI specs")
 	flags.StringVar(&line.confDir, "conf-dir", "/etc/cni/net.d", "the `folder` of the CNI configurations")
 	flags.StringVar(&line.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins on the node, from which runtimes run a hook")
+	flags.StringVar(&line.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where /metrics is served; empty for nowhere")
+	line.MetricsAccess.Flags(flags)
+	flags.StringVar(&line.MemlockSocket, "memlock-socket", "", "a unix `socket` at which the command memlock of rdma-device-plugin says how it is; empty if it does not run")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
 	format := flags.String("log-format", "text", "text or json")
 	if err := flags.Parse(args); err != nil {
@@ -62,6 +65,9 @@ func parseDriver(args []string, stderr io.Writer) (*driverLine, error) {
 	case line.NodeName == "":
 		return nil, errors.New("which node is this? Use --node-name, or set NODE_NAME")
 	}
+	if err := line.MetricsAccess.Check(); err != nil {
+		return nil, err
+	}
 	line.Chained = func() error { return chain.Check(line.confDir) }
 	line.Hook = filepath.Join(line.pluginDir, chain.Plugin)
 	var err error
@@ -75,8 +81,10 @@ const mountedDev = "/host/dev"
 func (l *driverLine) run(ctx context.Context) error {
 	// client-go logs by klog, which is the process's.
 	klog.SetSlogLogger(slog.New(l.Log.Handler()))
+	l.Metrics = dra.NewMetrics(buildVersion, l.StateDir)
 	server, err := l.server()
 	if err == nil {
+		server.Wrap(l.Metrics.Count)
 		l.Client, err = kubernetes.NewForConfig(server)
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 )
 
 // An api is a stand-in for the API server: what a driver asks it, over HTTP. It
@@ -49,8 +50,8 @@ func newAPI(t *testing.T) *api {
 	return a
 }
 
-func (a *api) client() kubernetes.Interface {
-	c, err := kubernetes.NewForConfig(&rest.Config{Host: a.server.URL, QPS: -1})
+func (a *api) client(wrap transport.WrapperFunc) kubernetes.Interface {
+	c, err := kubernetes.NewForConfig(&rest.Config{Host: a.server.URL, QPS: -1, WrapTransport: wrap})
 	if err != nil {
 		a.Fatal(err)
 	}

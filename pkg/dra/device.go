@@ -150,14 +150,21 @@ func (d device) capacity() map[resourceapi.QualifiedName]resourceapi.DeviceCapac
 func (d device) inSlice(n rdma.Node, more extras) resourceapi.Device {
 	offered := resourceapi.Device{Name: d.name, Attributes: d.attributes(n), Capacity: d.capacity()}
 	more.add(d.Device, offered.Attributes)
-	taint := func(is bool, key string) {
-		if is {
-			offered.Taints = append(offered.Taints, resourceapi.DeviceTaint{Key: key, Effect: resourceapi.DeviceTaintEffectNoSchedule})
-		}
+	for _, key := range d.taints() {
+		offered.Taints = append(offered.Taints, resourceapi.DeviceTaint{Key: key, Effect: resourceapi.DeviceTaintEffectNoSchedule})
 	}
-	taint(d.ill.taint != "", d.ill.taint)
-	taint(d.taken, taintTaken)
 	return offered
+}
+
+// taints are the keys of what keeps a device from being allocated.
+func (d device) taints() (keys []string) {
+	if d.ill.taint != "" {
+		keys = append(keys, d.ill.taint)
+	}
+	if d.taken {
+		keys = append(keys, taintTaken)
+	}
+	return keys
 }
 
 // slicesOf puts devices into as many slices as the API wants. One that may have

@@ -19,9 +19,12 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/counters"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/exporter"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/logging"
+	"github.com/roce-k8s/roce-k8s/pkg/memlock"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -40,6 +43,15 @@ type Options struct {
 	Proc           string // where proc is mounted
 	Node           rdma.Node
 	Log            *slog.Logger
+
+	// Metrics has what is counted. MetricsAddress is where it is served, "" for
+	// nowhere, and MetricsAccess says who may have it.
+	Metrics        *Metrics
+	MetricsAddress string
+	MetricsAccess  exporter.Access
+	// MemlockSocket is where the plugin that raises memlock limits says how it is,
+	// "" if there is none.
+	MemlockSocket string
 
 	// Hook is the CNI plugin on the node, which runtimes call before they start a
 	// container of a claim.
@@ -92,6 +104,7 @@ type driver struct {
 type view struct {
 	at                time.Time
 	devices           []device // in the order of their rails
+	seen              []inventory.Device
 	connectionManager bool
 	held              []*attachment.Record
 }
@@ -121,12 +134,20 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("see the host's links: %w", err)
 	}
 	d := newDriver(o, journal, host.LinkReader().Links, host.LinksElsewhere)
+	nics := counters.NewCollector(counters.Options{
+		Node: o.Node, NICs: d.nics, Statistics: counters.NetdevStatistics(host), Log: o.Log,
+	})
+	o.Metrics.registry.MustRegister(nics)
 	defer func() { // nobody waits for a driver that hangs
 		go func() {
+			nics.End()
 			d.inventory.Wait()
 			host.Close()
 		}()
 	}()
+	if o.MemlockSocket != "" {
+		o.Metrics.registry.MustRegister(memlock.NewCollector(metricsNamespace, o.MemlockSocket))
+	}
 	return d.run(ctx, config)
 }
 
@@ -168,6 +189,9 @@ func (d *driver) run(outer context.Context, config *files) error {
 	running.Go(func() { d.publish(ctx, helper) })
 	running.Go(func() { d.reporter.run(ctx) })
 	running.Go(func() { d.watch(ctx) })
+	if d.options.MetricsAddress != "" {
+		running.Go(func() { d.serve(ctx) })
+	}
 	<-ctx.Done()
 	if outer.Err() == nil {
 		return context.Cause(ctx)

@@ -83,6 +83,7 @@ func (d *driver) loop(ctx context.Context, running *sync.WaitGroup) {
 			asker <- v
 		}
 		last, soon = time.Since(begin), nil
+		d.options.Metrics.looked(v, last)
 		switch {
 		case v == nil:
 			soon = time.After(lookAgain)
@@ -149,7 +150,7 @@ func (d *driver) look(ctx context.Context) (v *view, partial bool) {
 
 // see makes a view of what was seen.
 func (d *driver) see(seen inventory.Snapshot, claims []claim.Claim) *view {
-	v := &view{at: time.Now(), held: seen.Held}
+	v := &view{at: time.Now(), seen: seen.Devices, held: seen.Held}
 	_, v.connectionManager = d.options.Node.ConnectionManager()
 	chosen, clashes := offer.Assign(d.config.Resources, seen.Devices)
 	for _, c := range clashes {

@@ -36,6 +36,7 @@ type testNode struct {
 	api     *api
 	guide   node.FakeGuideNode
 	options Options
+	driver  *driver // that was started last
 	links   func(context.Context) ([]netlink.Link, error)
 }
 
@@ -48,8 +49,10 @@ func newTestNode(t *testing.T) *testNode {
 	n.links = node.Links(n.guide.Links()...)
 	n.Write("config.json", hcaGPU)
 	n.Must(os.MkdirAll(filepath.Join(n.Dir, "plugins_registry"), 0o750))
+	metrics := NewMetrics("v1.2.3", n.State())
 	n.options = Options{
-		NodeName: "node1", Client: n.api.client(), ConfigFile: filepath.Join(n.Dir, "config.json"), AttributesFile: filepath.Join(n.Dir, "attributes.yaml"),
+		Client: n.api.client(metrics.Count), Metrics: metrics,
+		NodeName: "node1", ConfigFile: filepath.Join(n.Dir, "config.json"), AttributesFile: filepath.Join(n.Dir, "attributes.yaml"),
 		KubeletDir: n.Dir, StateDir: n.State(), CDIDir: filepath.Join(n.Dir, "cdi"), Proc: filepath.Join(n.Dir, "proc"), Node: n.RDMA(), Log: n.Log(),
 		Hook: "/opt/cni/bin/roce-host-device", Chained: func() error { return nil },
 		CheckNetwork: func(keys json.RawMessage) error {
@@ -70,6 +73,7 @@ func (n *testNode) start() (stop func()) {
 	config, err := readFiles(n.options.ConfigFile, n.options.AttributesFile)
 	n.Must(err)
 	d := newDriver(n.options, n.Journal, n.links, nil)
+	n.driver = d
 	done := make(chan error, 1)
 	go func() { done <- d.run(ctx, config) }()
 	stop = sync.OnceFunc(func() {

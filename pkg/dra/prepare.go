@@ -27,7 +27,9 @@ import (
 func (d *driver) PrepareResourceClaims(ctx context.Context, claims []*resourceapi.ResourceClaim) (map[types.UID]kubeletplugin.PrepareResult, error) {
 	results := map[types.UID]kubeletplugin.PrepareResult{}
 	for _, c := range claims {
+		begin := time.Now()
 		devices, err := d.prepare(ctx, c)
+		timed(d.options.Metrics.prepareTime, begin, err)
 		if err != nil {
 			err = fmt.Errorf("claim %s/%s: %w", c.Namespace, c.Name, err)
 			d.log.Warn("a claim cannot be prepared", "err", err)
@@ -203,7 +205,9 @@ func (d *driver) free(ctx context.Context, c claim.Claim) error {
 func (d *driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletplugin.NamespacedObject) (map[types.UID]error, error) {
 	results := map[types.UID]error{}
 	for _, c := range claims {
+		begin := time.Now()
 		err := d.unprepare(ctx, string(c.UID))
+		timed(d.options.Metrics.unprepareTime, begin, err)
 		if err != nil {
 			err = fmt.Errorf("claim %s/%s: %w", c.Namespace, c.Name, err)
 			d.log.Warn("a claim cannot be ended yet", "err", err)

@@ -100,7 +100,7 @@ func TestEveryMetricThatIsAskedForExists(t *testing.T) {
 	}
 }
 
-// scraped are the metrics of the program on a simulated node of mlx5 devices, by
+// scraped are the metrics of the programs on a simulated node of mlx5 devices, by
 // name, with their labels.
 func scraped(t *testing.T) map[string][]string {
 	t.Helper()
@@ -119,11 +119,31 @@ func scraped(t *testing.T) map[string][]string {
 	must(t, tree.SetPort(hcas[2], "DOWN", "Disabled")) // degraded, so that there is a metric of it
 	config := filepath.Join(dir, "config.json")
 	must(t, os.WriteFile(config, []byte(`{"configList": [{"resourceName": "nic", "mode": "perDevice", "healthPolicy": "link", "selectors": {"vendors": ["15b3"]}}]}`), 0o600))
-	must(t, os.Mkdir(filepath.Join(dir, "device-plugins"), 0o700))
+	// The API server is nowhere: what there is to write waits.
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	must(t, os.WriteFile(kubeconfig, []byte(`{"clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}], "contexts": [{"name": "c", "context": {"cluster": "c"}}], "current-context": "c"}`), 0o600))
+	for _, folder := range []string{"device-plugins", "plugins_registry"} {
+		must(t, os.Mkdir(filepath.Join(dir, folder), 0o700))
+	}
+	common := []string{"--config-file=" + config, "--kubelet-dir=" + dir, "--sysfs-root=" + tree.Sys(), "--dev-root=" + tree.Dev(), "--state-dir=" + filepath.Join(dir, "state")}
+	all := map[string][]string{}
+	// The last to come: a device is degraded after a while.
+	for last, command := range map[string][]string{
+		"rdma_device_plugin_device_degraded": {"rdma-device-plugin", "--rescue=false", "--memlock-socket=" + filepath.Join(dir, "memlock.sock")},
+		"rdma_dra_driver_device_tainted":     {"rdma-dra-driver", "--node-name=gpu1", "--kubeconfig=" + kubeconfig, "--cdi-dir=" + filepath.Join(dir, "cdi"), "--memlock-socket=" + filepath.Join(dir, "memlock.sock")},
+	} {
+		maps.Copy(all, metricsOf(t, last, filepath.Join(programs, command[0]), append(command[1:], common...)...))
+	}
+	// The kubelet tells of holders, and here is none.
+	all["rdma_device_plugin_unit_holder"] = []string{"resource", "unit", "pod_namespace", "pod", "container"}
+	return all
+}
+
+// metricsOf are those of a program, once it has a certain one.
+func metricsOf(t *testing.T, last, program string, args ...string) map[string][]string {
+	t.Helper()
 	address := freeAddress(t)
-	cmd := exec.Command(filepath.Join(programs, "rdma-device-plugin"), "--config-file="+config, "--kubelet-dir="+dir, "--sysfs-root="+tree.Sys(),
-		"--dev-root="+tree.Dev(), "--state-dir="+filepath.Join(dir, "state"), "--rescue=false", "--metrics-address="+address,
-		"--memlock-socket="+filepath.Join(dir, "memlock.sock"))
+	cmd := exec.Command(program, append(args, "--metrics-address="+address)...)
 	var log strings.Builder
 	cmd.Stderr = &log
 	must(t, cmd.Start())
@@ -132,10 +152,7 @@ func scraped(t *testing.T) map[string][]string {
 	defer cancel()
 	for {
 		metrics := parseMetrics(scrape(ctx, address))
-		// The last to come: a device is degraded after a while.
-		if metrics["rdma_device_plugin_device_degraded"] != nil {
-			// The kubelet tells of holders, and here is none.
-			metrics["rdma_device_plugin_unit_holder"] = []string{"resource", "unit", "pod_namespace", "pod", "container"}
+		if metrics[last] != nil {
 			return metrics
 		}
 		select {

@@ -111,7 +111,7 @@ func TestEveryAlertHasACaseInWhichItFiresAndOneInWhichNot(t *testing.T) {
 // runbook has no expression without an alert.
 func TestTheRunbookHasTheAlertsExpressions(t *testing.T) {
 	sections := map[string]map[string]bool{} // expressions, by the section's anchor
-	for _, part := range []string{"Alarms", "Alarms of the fabric"} {
+	for _, part := range []string{"Alarms", "Alarms of the DRA driver", "Alarms of the fabric"} {
 		_, text, ok := strings.Cut(string(read(t, runbook)), "\n## "+part+"\n")
 		if !ok {
 			t.Fatalf("%s has no part %q", runbook, part)

@@ -190,20 +190,26 @@ func TestTheRunbookHasEveryErrorCode(t *testing.T) {
 
 // A metric has an alarm, or is among those that need none.
 func TestTheRunbookSaysOfEveryMetricWhetherItAlarms(t *testing.T) {
-	_, alarms, _ := strings.Cut(read(t, runbook), "\n## Alarms\n")
-	alarms, _, _ = strings.Cut(alarms, "\n## ")
-	alarms, others, ok := strings.Cut(alarms, "\n### No alarm\n")
-	if !ok {
-		t.Fatalf("%s has no alarms, or does not say for what there is none", runbook)
-	}
-	metrics := document.Words(others)
-	for _, heading := range regexp.MustCompile("(?m)^### `(.*)`$").FindAllStringSubmatch(alarms, -1) {
-		metrics = append(metrics, heading[1])
-		if !regexp.MustCompile(`\brdma_device_plugin_` + heading[1] + `\b`).MatchString(alarms) {
-			t.Errorf("%s: the alarm %s has no expression", runbook, heading[1])
+	for _, program := range []struct{ part, others, prefix, page, table string }{
+		{"Alarms", "No alarm", "rdma_device_plugin_", "docs/device-plugin.md", "| metric | type | labels | |"},
+		{"Alarms of the DRA driver", "No alarm of the driver", "rdma_dra_driver_", "docs/dra.md", "| metric of the driver | type | labels | |"},
+	} {
+		_, alarms, _ := strings.Cut(read(t, runbook), "\n## "+program.part+"\n")
+		alarms, _, _ = strings.Cut(alarms, "\n## ")
+		alarms, others, ok := strings.Cut(alarms, "\n### "+program.others+"\n")
+		if !ok {
+			t.Fatalf("%s has no %s, or does not say for what there is none", runbook, program.part)
 		}
+		metrics := document.Words(others)
+		for _, heading := range regexp.MustCompile("(?m)^### `(.*)`$").FindAllStringSubmatch(alarms, -1) {
+			name := strings.TrimPrefix(heading[1], program.prefix)
+			metrics = append(metrics, name)
+			if !regexp.MustCompile(`(?m)^    .*\b` + program.prefix + name + `(_count)?\b`).MatchString(alarms) {
+				t.Errorf("%s: the alarm %s has no expression", runbook, heading[1])
+			}
+		}
+		document.Compare(t, runbook, metrics, document.FirstWords(t, filepath.Join(root, program.page), program.table))
 	}
-	document.Compare(t, runbook, metrics, document.FirstWords(t, filepath.Join(root, "docs/device-plugin.md"), "| metric | type | labels | |"))
 }
 
 func TestTheRunbookHasEveryWarningAndError(t *testing.T) {
