@@ -53,9 +53,9 @@ test-netns: build peers
 
 # Go cannot see the files outside the tests' module; their sum makes it run the
 # tests again when one has changed, and only then.
-test-deployments: build
+test-deployments: build bin/rdma-dra-driver
 	@cd test/deployments && $(GO) vet ./... && ROCE_PROGRAMS=$(CURDIR)/bin \
-		ROCE_DEPLOYMENTS_SUM="$$(find ../../deployments ../../pkg/discovery/testdata ../../bin/rdma-device-plugin ../../bin/roce-host-device -type f -exec sha256sum {} + | sort | sha256sum)" \
+		ROCE_DEPLOYMENTS_SUM="$$(find ../../deployments ../../pkg/discovery/testdata ../../bin/rdma-device-plugin ../../bin/roce-host-device ../../bin/rdma-dra-driver -type f -exec sha256sum {} + | sort | sha256sum)" \
 		$(GO) test ./...
 
 # The alerts by promtool, of Debian's package; what they and the dashboard ask for.

@@ -3,6 +3,8 @@ package deployments
 import (
 	"encoding/json"
 	"maps"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -26,41 +28,43 @@ func draDaemonSet(t *testing.T, o objects) *appsv1.DaemonSet {
 }
 
 func TestTheDriversPodHasNoPrivilegeAndOneTokenInOneContainer(t *testing.T) {
-	pod := draDaemonSet(t, kustomize(t, dra)).Spec.Template.Spec
-	if pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-		t.Error("host namespaces, a token for all, or no seccomp")
-	}
-	// What each may write to on the node, and nothing else.
-	writes := map[string]string{
-		"install-policy": "cni-etc", "install-cni": "cni-bin", "driver": "cdi plugins plugins-registry state", "chain": "cni-conf", "rescue": "state",
-	}
-	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-		s := c.SecurityContext
-		if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-			t.Errorf("container %s is privileged: %+v", c.Name, s)
+	for _, dir := range []string{dra, draMemlock, draMonitoring} {
+		pod := draDaemonSet(t, kustomize(t, dir)).Spec.Template.Spec
+		if pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%s: host namespaces, a token for all, or no seccomp", dir)
 		}
-		var want []corev1.Capability
-		if c.Name == "rescue" {
-			want = []corev1.Capability{"NET_ADMIN"}
+		// What each may write to on the node, and nothing else.
+		writes := map[string]string{
+			"install-policy": "cni-etc", "install-cni": "cni-bin", "driver": "cdi plugins plugins-registry state", "chain": "cni-conf", "rescue": "state", "memlock": "memlock",
 		}
-		if !slices.Equal(s.Capabilities.Add, want) {
-			t.Errorf("container %s has capabilities %v", c.Name, s.Capabilities.Add)
-		}
-		if c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() || len(c.Ports) > 0 {
-			t.Errorf("container %s has no resources, or ports", c.Name)
-		}
-		var writable []string
-		for _, m := range c.VolumeMounts {
-			if !m.ReadOnly {
-				writable = append(writable, m.Name)
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			s := c.SecurityContext
+			if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+				t.Errorf("%s: container %s is privileged: %+v", dir, c.Name, s)
 			}
-			if m.Name == "token" && c.Name != "driver" {
-				t.Errorf("container %s has a token", c.Name)
+			var want []corev1.Capability
+			if c.Name == "rescue" {
+				want = []corev1.Capability{"NET_ADMIN"}
 			}
-		}
-		slices.Sort(writable)
-		if got := strings.Join(writable, " "); got != writes[c.Name] {
-			t.Errorf("container %s may write to %s", c.Name, got)
+			if !slices.Equal(s.Capabilities.Add, want) {
+				t.Errorf("%s: container %s has capabilities %v", dir, c.Name, s.Capabilities.Add)
+			}
+			if c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() || len(c.Ports) > 0 {
+				t.Errorf("%s: container %s has no resources, or ports", dir, c.Name)
+			}
+			var writable []string
+			for _, m := range c.VolumeMounts {
+				if !m.ReadOnly {
+					writable = append(writable, m.Name)
+				}
+				if m.Name == "token" && c.Name != "driver" {
+					t.Errorf("%s: container %s has a token", dir, c.Name)
+				}
+			}
+			slices.Sort(writable)
+			if got := strings.Join(writable, " "); got != writes[c.Name] {
+				t.Errorf("%s: container %s may write to %s", dir, c.Name, got)
+			}
 		}
 	}
 }
@@ -192,6 +196,23 @@ func TestTheClaimsOfTheExamplesNameWhatIsThere(t *testing.T) {
 	for _, p := range all[*corev1.Pod](o) {
 		if !templates[*p.Spec.ResourceClaims[0].ResourceClaimTemplateName] {
 			t.Errorf("%s has no template", p.Name)
+		}
+	}
+}
+
+// What the DaemonSet is given the program must know.
+func TestTheDriverTakesTheFlagsOfEveryVariant(t *testing.T) {
+	for _, dir := range []string{dra, draMemlock, draMonitoring} {
+		for _, c := range draDaemonSet(t, kustomize(t, dir)).Spec.Template.Spec.Containers {
+			name := "rdma-device-plugin"
+			if strings.Contains(c.Image, "roce-k8s-dra") {
+				name = "rdma-dra-driver"
+			}
+			cmd := exec.Command(program(t, name), append(slices.Clone(c.Args), "--help")...)
+			cmd.Env = append(os.Environ(), "NODE_NAME=node1")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s, %s: %v: %s", dir, c.Name, err, out)
+			}
 		}
 	}
 }

@@ -14,12 +14,15 @@ import (
 const folder = "../../deployments/"
 
 const (
-	podCounters = "overlays/pod-counters"
-	memlock     = "overlays/memlock"
-	dra         = "overlays/dra"
+	podCounters   = "overlays/pod-counters"
+	memlock       = "overlays/memlock"
+	monitoring    = "overlays/monitoring"
+	dra           = "overlays/dra"
+	draMemlock    = "overlays/dra-memlock"
+	draMonitoring = "overlays/dra-monitoring"
 )
 
-var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", "overlays/monitoring", podCounters, memlock, dra}
+var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", monitoring, podCounters, memlock, dra, draMemlock, draMonitoring}
 
 // privileges are the capabilities that containers may have, and where.
 func privileges(dir, container string) []corev1.Capability {
@@ -200,24 +203,30 @@ func TestTheContainerThatMayEnterNamespacesSeesAsLittleAsPossible(t *testing.T) 
 // Whoever may talk to the runtime's NRI may change every container. The program
 // that does has nothing else.
 func TestTheContainerThatRaisesMemlockLimitsSeesTheRuntimesSocketAlone(t *testing.T) {
-	pod := daemonSet(t, kustomize(t, memlock)).Spec.Template.Spec
-	if len(pod.Containers) != 2 || pod.Containers[1].Name != "memlock" {
-		t.Fatalf("containers %v", pod.Containers)
-	}
-	plugin, raiser := pod.Containers[0], pod.Containers[1]
-	if socket := plugin.Args[len(plugin.Args)-1]; !strings.HasPrefix(socket, "--memlock-socket=") || !slices.Contains(raiser.Args, socket) {
-		t.Errorf("one asks at %s, the other serves %v", socket, raiser.Args)
-	}
-	for _, m := range plugin.VolumeMounts {
-		if m.Name == "nri" || m.Name == "memlock" && !m.ReadOnly {
-			t.Errorf("the device plugin mounts %+v", m)
+	for name, ds := range map[string]*appsv1.DaemonSet{
+		"with the device plugin": daemonSet(t, kustomize(t, memlock)), "with the driver": draDaemonSet(t, kustomize(t, draMemlock)),
+	} {
+		pod := ds.Spec.Template.Spec
+		program, raiser := pod.Containers[0], pod.Containers[len(pod.Containers)-1]
+		if raiser.Name != "memlock" {
+			t.Fatalf("%s: containers %v", name, pod.Containers)
 		}
-	}
-	for _, m := range raiser.VolumeMounts {
-		// A mount of the socket itself would be of one that is dead, after the
-		// runtime has started again.
-		if (m.Name != "nri" || m.MountPath != "/var/run/nri" || !m.ReadOnly) && (m.Name != "memlock" || m.ReadOnly) {
-			t.Errorf("it mounts %+v", m)
+		if socket := program.Args[len(program.Args)-1]; !strings.HasPrefix(socket, "--memlock-socket=") || !slices.Contains(raiser.Args, socket) {
+			t.Errorf("%s: one asks at %s, the other serves %v", name, socket, raiser.Args)
+		}
+		for _, c := range pod.Containers[:len(pod.Containers)-1] {
+			for _, m := range c.VolumeMounts {
+				if m.Name == "nri" || m.Name == "memlock" && !m.ReadOnly {
+					t.Errorf("%s: container %s mounts %+v", name, c.Name, m)
+				}
+			}
+		}
+		for _, m := range raiser.VolumeMounts {
+			// A mount of the socket itself would be of one that is dead, after the
+			// runtime has started again.
+			if (m.Name != "nri" || m.MountPath != "/var/run/nri" || !m.ReadOnly) && (m.Name != "memlock" || m.ReadOnly) {
+				t.Errorf("%s: it mounts %+v", name, m)
+			}
 		}
 	}
 }

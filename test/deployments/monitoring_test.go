@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -72,16 +73,20 @@ func TestTheSecretsOfTheMetricsAreWhereTheProgramLooks(t *testing.T) {
 
 // By the Service a Prometheus finds the pods, at the port that they have.
 func TestTheServiceLeadsToThePods(t *testing.T) {
-	o, err := template(t, values(t, "metrics: {address: '', port: 9000, service: true}"))
+	o, err := template(t, values(t, "{metrics: {address: '', port: 9000, service: true}, dra: {enabled: true}}"))
 	must(t, err)
 	service, ok := o["Service kube-system/roce-k8s"].(*corev1.Service)
 	if !ok || service.Spec.ClusterIP != corev1.ClusterIPNone {
 		t.Fatalf("no headless Service: %+v", service)
 	}
-	labels := daemonSet(t, o).Spec.Template.Labels
-	for key, value := range service.Spec.Selector {
-		if labels[key] != value {
-			t.Errorf("no pod has %s=%s", key, value)
+	for _, ds := range []*appsv1.DaemonSet{daemonSet(t, o), draDaemonSet(t, o)} {
+		for key, value := range service.Spec.Selector {
+			if ds.Spec.Template.Labels[key] != value {
+				t.Errorf("no pod of %s has %s=%s", ds.Name, key, value)
+			}
+		}
+		if args := ds.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--metrics-address=:9000") {
+			t.Errorf("%s serves at another address: %v", ds.Name, args)
 		}
 	}
 	if port := service.Spec.Ports[0]; port.Port != 9000 || port.TargetPort.IntValue() != 9000 {
@@ -126,10 +131,14 @@ serviceMonitor:
 // The overlay and its values are an example of the safest way; the chart's
 // comparison with it is in chart_test.go.
 func TestTheOverlayAsksClientsForCertificates(t *testing.T) {
-	args := daemonSet(t, kustomize(t, "overlays/monitoring")).Spec.Template.Spec.Containers[0].Args
-	for _, flag := range []string{"--metrics-tls-dir=", "--metrics-client-ca="} {
-		if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, flag) }) {
-			t.Errorf("no %s in %v", flag, args)
+	for name, ds := range map[string]*appsv1.DaemonSet{
+		"the device plugin": daemonSet(t, kustomize(t, monitoring)), "the driver": draDaemonSet(t, kustomize(t, draMonitoring)),
+	} {
+		args := ds.Spec.Template.Spec.Containers[0].Args
+		for _, flag := range []string{"--metrics-tls-dir=", "--metrics-client-ca="} {
+			if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, flag) }) {
+				t.Errorf("%s: no %s in %v", name, flag, args)
+			}
 		}
 	}
 }
