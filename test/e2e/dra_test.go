@@ -32,10 +32,11 @@ const (
 )
 
 // chained tells whether the node's network has the CNI plugin in its list, or, if it
-// must not, has not.
+// must not, has not. A thick Multus reads the network's own file, a thin one what its
+// own has of it.
 func (s *site) chained(n *cluster.Node, want bool) error {
 	s.Helper()
-	out := s.on(n, "cat "+conf)
+	out := s.on(n, "if grep -q multus-shim "+conf+"; then cat /etc/cni/net.d/*.conflist; else cat "+conf+"; fi")
 	if strings.Contains(out, `"claims": true`) != want {
 		return fmt.Errorf("%s, where the chain is to be %v, has the network %s", n.Name, want, out)
 	}
