@@ -10,7 +10,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
 )
 
-// bareCalls runs a plugin's command once for each rail of a contender, one after
+// bareCalls runs a plugin's command once for each network of a contender, one after
 // another as Multus does, and nothing else. It says how long they took together,
 // in ms.
 func (s *site) bareCalls(ctx context.Context, program, command string, c contender) (float64, error) {
@@ -18,12 +18,12 @@ func (s *site) bareCalls(ctx context.Context, program, command string, c contend
 export CNI_ARGS="IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=bare"
 call() { CNI_IFNAME=net$1 %s <<<"$2" >/run/bare 2>&1 || { cat /run/bare; exit 1; }; }`
 	var calls []string
-	for rail := range cluster.Rails() {
-		config, err := json.Marshal(c.config(rail + 1))
+	for i := range c.networks() {
+		config, err := json.Marshal(c.config(i + 1))
 		if err != nil {
 			return 0, err
 		}
-		calls = append(calls, fmt.Sprintf("call %d '%s'", rail+1, config))
+		calls = append(calls, fmt.Sprintf("call %d '%s'", i+1, config))
 	}
 	return s.clocked(ctx, fmt.Sprintf(prepare, command, program), calls, "")
 }
@@ -51,11 +51,11 @@ func (s *site) bareIPAM(ctx context.Context, ipam string) (float64, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	program := "/opt/cni/bin/" + ipam
-	took, err := s.bareCalls(ctx, program, "ADD", contender{theirs, ipam})
+	took, err := s.bareCalls(ctx, program, "ADD", contender{plugin: theirs, ipam: ipam})
 	if err != nil {
 		return 0, err
 	}
-	_, err = s.bareCalls(ctx, program, "DEL", contender{theirs, ipam})
+	_, err = s.bareCalls(ctx, program, "DEL", contender{plugin: theirs, ipam: ipam})
 	return took, err
 }
 

@@ -9,8 +9,11 @@ import (
 )
 
 // A contender is what a pod gets: nothing, or eight rails by a plugin with one
-// kind of IPAM.
-type contender struct{ plugin, ipam string }
+// kind of IPAM, each by a network of its own, or all by one.
+type contender struct {
+	plugin, ipam string
+	together     bool // one network, one call
+}
 
 const (
 	ours   = "roce-host-device"
@@ -26,34 +29,58 @@ const (
 func contenders() []contender {
 	return []contender{
 		{},
-		{theirs, hostLocal}, {ours, hostLocal},
-		{theirs, whereabouts}, {ours, whereabouts},
-		{ours, keep},
+		{theirs, hostLocal, false}, {ours, hostLocal, false}, {ours, hostLocal, true},
+		{theirs, whereabouts, false}, {ours, whereabouts, false},
+		{ours, keep, false}, {ours, keep, true},
 	}
 }
 
 func (c contender) String() string {
+	if c.plugin == "" {
+		return "no networks"
+	}
+	return c.plugin + ", " + c.gets()
+}
+
+// gets says what it gets, whoever gives it.
+func (c contender) gets() string {
+	if c.together {
+		return c.ipam + ", one network"
+	}
+	return c.ipam
+}
+
+// networks is how many a pod has.
+func (c contender) networks() int {
 	switch {
 	case c.plugin == "":
-		return "no networks"
-	case c.ipam == keep:
-		return c.plugin + ", `keepAddresses`"
+		return 0
+	case c.together:
+		return 1
 	}
-	return c.plugin + ", " + c.ipam
+	return rails
 }
 
-// network is the name of a rail's network, which counts from 1.
-func (c contender) network(rail int) string {
-	return strings.ToLower(fmt.Sprintf("%s-%s-%d", c.plugin, c.ipam, rail))
+// network is the name of one of them, which count from 1.
+func (c contender) network(number int) string {
+	if c.together {
+		return strings.ToLower(fmt.Sprintf("%s-%s-all", c.plugin, c.ipam))
+	}
+	return strings.ToLower(fmt.Sprintf("%s-%s-%d", c.plugin, c.ipam, number))
 }
 
-// config is the configuration of a rail's network.
-func (c contender) config(rail int) map[string]any {
-	config := map[string]any{"cniVersion": "1.0.0", "name": c.network(rail), "type": c.plugin, "device": cluster.Rails()[rail-1]}
+// config is the configuration of one of them.
+func (c contender) config(number int) map[string]any {
+	config := map[string]any{"cniVersion": "1.0.0", "name": c.network(number), "type": c.plugin}
+	if c.together {
+		config["devices"] = cluster.Rails()
+	} else {
+		config["device"] = cluster.Rails()[number-1]
+	}
 	if c.plugin == ours {
 		config["rdma"] = "none"
 	}
-	subnet := fmt.Sprintf("172.31.%d.0/24", rail)
+	subnet := fmt.Sprintf("172.31.%d.0/24", number)
 	switch c.ipam {
 	case hostLocal:
 		config["ipam"] = map[string]any{"type": c.ipam, "subnet": subnet}
@@ -68,8 +95,8 @@ func (c contender) config(rail int) map[string]any {
 // manifests are the contender's networks.
 func (c contender) manifests() (string, error) {
 	var b strings.Builder
-	for rail := range cluster.Rails() {
-		config, err := json.Marshal(c.config(rail + 1))
+	for i := range c.networks() {
+		config, err := json.Marshal(c.config(i + 1))
 		if err != nil {
 			return "", err
 		}
@@ -78,7 +105,7 @@ apiVersion: k8s.cni.cncf.io/v1
 kind: NetworkAttachmentDefinition
 metadata: {name: %s}
 spec: {config: '%s'}
-`, c.network(rail+1), config)
+`, c.network(i+1), config)
 	}
 	return b.String(), nil
 }
@@ -86,11 +113,11 @@ spec: {config: '%s'}
 // pod is a pod with the contender's networks.
 func (c contender) pod(name, node string) map[string]any {
 	metadata := map[string]any{"name": name}
-	if c.plugin != "" {
-		var networks []string
-		for rail := range cluster.Rails() {
-			networks = append(networks, c.network(rail+1))
-		}
+	var networks []string
+	for i := range c.networks() {
+		networks = append(networks, c.network(i+1))
+	}
+	if len(networks) > 0 {
 		metadata["annotations"] = map[string]any{"k8s.v1.cni.cncf.io/networks": strings.Join(networks, ",")}
 	}
 	return map[string]any{

@@ -15,7 +15,7 @@ type shares struct {
 	Multus  float64 // from its begin to its end
 	Pod     float64 // in the plugin of the pod network, the same for all pods
 	Plugins float64 // in the rails' plugins, their IPAM plugins included
-	IPAM    float64 // in their IPAM plugins
+	IPAM    float64 // in their IPAM plugins; of those at the same time, from the first's begin to the last's end
 	Before  float64 // in the rails' plugins before the IPAM plugin begins
 	After   float64 // and after it has ended
 }
@@ -90,7 +90,7 @@ func (s *site) clockAdds(ctx context.Context, o options) (float64, error) {
 	var with, without []float64
 	for range 3 * o.traced {
 		for folder, times := range map[string]*[]float64{"bin": &with, "timed": &without} {
-			took, err := s.bareCalls(ctx, "/opt/cni/"+folder+"/"+hostLocal, "VERSION", contender{theirs, hostLocal})
+			took, err := s.bareCalls(ctx, "/opt/cni/"+folder+"/"+hostLocal, "VERSION", contender{plugin: theirs, ipam: hostLocal})
 			if err != nil {
 				return 0, err
 			}
@@ -116,7 +116,7 @@ func share(log string, c contender) (shares, error) {
 		adds = append(adds, one)
 	}
 	var of shares
-	ipam, plugin := map[string]call{}, map[string]call{}
+	var ipam, plugins []call
 	for _, one := range adds {
 		switch rail := strings.HasPrefix(one.ifName, "net"); {
 		case one.plugin == "multus":
@@ -124,21 +124,28 @@ func share(log string, c contender) (shares, error) {
 		case one.plugin == "bridge":
 			of.Pod = one.took()
 		case rail && one.plugin == c.plugin:
-			plugin[one.ifName] = one
+			plugins = append(plugins, one)
 			of.Plugins += one.took()
 		case rail && one.plugin == c.ipam:
-			ipam[one.ifName] = one
-			of.IPAM += one.took()
+			ipam = append(ipam, one)
 		}
 	}
-	if of.Multus == 0 || c.plugin != "" && len(plugin) != rails {
+	if of.Multus == 0 || len(plugins) != c.networks() || c.plugin != "" && c.ipam != keep && len(ipam) != rails {
 		return of, errors.New("the clocks saw not all plugins:\n" + log)
 	}
-	for name, p := range plugin {
-		if i, ok := ipam[name]; ok {
-			of.Before += i.begin - p.begin
-			of.After += p.end - i.end
+	if c.ipam == keep {
+		return of, nil
+	}
+	for _, p := range plugins { // one after another, so that one's IPAM calls are those in its time
+		begin, end := p.end, p.begin
+		for _, i := range ipam {
+			if i.begin > p.begin && i.end < p.end {
+				begin, end = min(begin, i.begin), max(end, i.end)
+			}
 		}
+		of.Before += begin - p.begin
+		of.IPAM += end - begin
+		of.After += p.end - end
 	}
 	return of, nil
 }

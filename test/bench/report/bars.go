@@ -29,7 +29,7 @@ type Group struct {
 // colours of ours, theirs and the floor.
 func Bars(legend [3]string, groups []Group) string {
 	const (
-		left, width, height = 150, 420, 14
+		left, width, height = 170, 420, 14
 		full                = left + width + 60
 	)
 	longest := 0.0
