@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
@@ -90,23 +92,12 @@ func forcedDelete(s *site) {
 	}
 }
 
-// losePower takes both nodes' power, and waits until they are ready again. What is on
-// disk stays; namespaces and processes are gone, and the hardware comes up as new.
+// losePower takes both nodes' power.
 func (s *site) losePower() {
 	s.Helper()
-	for _, n := range s.nodes {
-		n.PowerOff()
-	}
-	for _, n := range s.nodes {
-		s.must(n.Boot(s.context()))
-	}
-	for _, n := range s.nodes {
-		s.eventually(func() error { _, err := n.Run(s.context(), "true"); return err })
-	}
-	s.must(cluster.Wire(s.context(), s.nodes[0], s.nodes[1]))
-	for _, n := range s.nodes {
-		s.must(n.AwaitReady(s.context()))
-	}
+	ctx, cancel := context.WithTimeoutCause(s.T.Context(), 3*patience, errors.New("nodes without power are not back"))
+	defer cancel()
+	s.must(cluster.LosePower(ctx, s.nodes[0], s.nodes[1]))
 }
 
 // powerLoss is one while pods hold all NICs.

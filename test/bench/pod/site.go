@@ -19,7 +19,7 @@ const patience = 2 * time.Minute
 // A site is the cluster, with all networks, and the node that pods start on.
 type site struct {
 	*cluster.Pair
-	*podAPI
+	*cluster.Pods
 	node *cluster.Node
 	made int // pods so far
 }
@@ -57,7 +57,7 @@ func newSite(ctx context.Context) (*site, error) {
 			return s, err
 		}
 	}
-	s.podAPI, err = watchPods(ctx, s.ControlPlane)
+	s.Pods, err = s.WatchPods(ctx)
 	return s, err
 }
 
@@ -74,14 +74,14 @@ func (s *site) life(ctx context.Context, c contender) (start, end time.Duration,
 	}
 	s.made++
 	name := fmt.Sprintf("bench-%d", s.made)
-	if start, err = s.start(ctx, name, c.pod(name, s.node.Name)); err != nil {
+	if start, err = s.Start(ctx, name, c.pod(name, s.node.Name)); err != nil {
 		return 0, 0, fmt.Errorf("%s: %w", c, err)
 	}
 	if err := s.checkRails(ctx, c); err != nil {
 		return 0, 0, err
 	}
 	settle()
-	end, err = s.remove(ctx, name)
+	end, err = s.Remove(ctx, name)
 	return start, end, err
 }
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 )
 
 // thickSuffix is that of the file with all of a thick Multus.
@@ -27,7 +27,7 @@ func (p *Pair) InstallThickMultus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.Apply(ctx, p.reachable(string(b))); err != nil {
+	if _, err := p.Apply(ctx, p.Reachable(string(b))); err != nil {
 		return err
 	}
 	if _, err := p.Kubectl(ctx, "rollout", "status", "-n", "kube-system", "daemonset/kube-multus-ds"); err != nil {
@@ -42,10 +42,9 @@ func (p *Pair) InstallThickMultus(ctx context.Context) error {
 	return nil
 }
 
-// reachable has a DaemonSet's pods ask for the API server where it is: nothing
-// here makes a Service's address lead there.
-func (c *ControlPlane) reachable(manifest string) string {
-	const env = "          env:\n"
-	return strings.Replace(manifest, env, env+fmt.Sprintf(
-		"            - {name: KUBERNETES_SERVICE_HOST, value: %q}\n            - {name: KUBERNETES_SERVICE_PORT, value: \"%d\"}\n", c.Address, port), 1)
+// Reachable has a DaemonSet's containers that have an environment ask for the API
+// server where it is: nothing here makes a Service's address lead there.
+func (c *ControlPlane) Reachable(manifest string) string {
+	return regexp.MustCompile(`(?m)^( +env:\n)( +)- `).ReplaceAllString(manifest, fmt.Sprintf(
+		"${1}${2}- {name: KUBERNETES_SERVICE_HOST, value: %q}\n${2}- {name: KUBERNETES_SERVICE_PORT, value: \"%d\"}\n${2}- ", c.Address, port))
 }

@@ -106,6 +106,29 @@ func Wire(ctx context.Context, a, b *Node) error {
 	return nil
 }
 
+// LosePower takes the power of nodes that are wired to each other, and waits until
+// they are ready again. What is on disk stays; namespaces and processes are gone, and
+// the hardware comes up as new.
+func LosePower(ctx context.Context, a, b *Node) error {
+	for _, n := range []*Node{a, b} {
+		n.PowerOff()
+	}
+	for _, n := range []*Node{a, b} {
+		if err := n.Boot(ctx); err != nil {
+			return err
+		}
+	}
+	for _, n := range []*Node{a, b} {
+		if err := Eventually(ctx, func() error { _, err := n.Run(ctx, "true"); return err }); err != nil {
+			return err
+		}
+	}
+	if err := Wire(ctx, a, b); err != nil {
+		return err
+	}
+	return errors.Join(a.AwaitReady(ctx), b.AwaitReady(ctx))
+}
+
 func bootID() (string, error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/uuid") // a new one at each look
 	return strings.TrimSpace(string(id)), err
