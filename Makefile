@@ -12,7 +12,7 @@ PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-fabric test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-dra e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod peers clean distclean FORCE
+.PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-fabric test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-dra e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod bench-dra peers clean distclean FORCE
 
 build: $(PROGRAMS)
 
@@ -171,9 +171,13 @@ bench-cni: build
 bench-device-plugin: build peers
 	@test/bench/deviceplugin/run
 
-# On the cluster of `make e2e`; a quarter of an hour.
+# On the cluster of `make e2e`; twenty minutes.
 bench-pod:
 	@test/bench/pod/run
+
+# The DRA driver against DRANET, which is built once, on the same cluster.
+bench-dra:
+	@test/bench/pod/dra/run
 
 peers:
 	@test/peers/build plugins whereabouts >/dev/null

@@ -26,7 +26,7 @@ type Group struct {
 }
 
 // Bars draws groups one below the other, all to one scale. The legend names the
-// colours of ours, theirs and the floor.
+// colours of ours, theirs and the floor, of those that are there.
 func Bars(legend [3]string, groups []Group) string {
 	const (
 		left, width, height = 170, 420, 14
@@ -51,6 +51,9 @@ func Bars(legend [3]string, groups []Group) string {
 		y += height
 	}
 	for i, colour := range []string{Ours, Theirs, Floor} {
+		if legend[i] == "" {
+			continue
+		}
 		x := left + 150*i
 		fmt.Fprintf(&b, "<rect x=\"%d\" y=\"%d\" width=\"12\" height=\"12\" fill=\"%s\"/><text x=\"%d\" y=\"%d\">%s</text>\n",
 			x, y, colour, x+18, y+11, legend[i])
