@@ -71,8 +71,12 @@ func (n *Node) uplink() string { return "mgmt-" + n.Name }
 // bridge is where the control plane meets the nodes.
 const bridge = "management"
 
-// AddBridge makes the management bridge with an address in CIDR notation.
+// AddBridge makes the management bridge with an address in CIDR notation, by which
+// pods of one node reach those of another.
 func AddBridge(address string) error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return err
+	}
 	return command(
 		"ip link set lo up",
 		"ip link add "+bridge+" type bridge",

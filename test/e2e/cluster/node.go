@@ -35,7 +35,8 @@ type Parts struct {
 	ThickMultus bool
 }
 
-// NewNode prepares the folder of a node. Nothing runs yet.
+// NewNode prepares the folder of a node, and the way to its pods, which begins at the
+// management bridge. Nothing runs yet.
 func (c *ControlPlane) NewNode(config node.Config, parts Parts) (*Node, error) {
 	config.ThickMultus = parts.ThickMultus
 	n := &Node{Config: config, Folder: c.path(config.Name), cluster: c}
@@ -65,7 +66,8 @@ func (c *ControlPlane) NewNode(config node.Config, parts Parts) (*Node, error) {
 			return nil, err
 		}
 	}
-	return n, nil
+	address, _, _ := strings.Cut(config.Address, "/")
+	return n, command("ip route add " + config.PodSubnet + " via " + address)
 }
 
 // peerOf is the peer that a program comes with.
