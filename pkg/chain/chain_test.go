@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -135,8 +134,18 @@ func TestTheListIsTheOneThatTheRuntimeChooses(t *testing.T) {
 		}, "20-pods.conflist", ""},
 		{"or a network", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "pods"`), "10-a.conflist": list("a"), "20-b.conflist": list("pods")}, "20-b.conflist", ""},
 		{"a file that is broken and that nobody reads is none", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "pods"`), "10-a.conflist": "{", "20-b.conflist": list("pods")}, "20-b.conflist", ""},
+		{"a broken file of the name that is sought is not passed over", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "/x/10-a.conflist"`), "10-a.conflist": "{", "20-b.conflist": list("/x/10-a.conflist")}, "", "10-a.conflist is no JSON"},
+		{"a name alone is no file's", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "10-a.conflist"`), "10-a.conflist": list("a")}, "", `"clusterNetwork" "10-a.conflist", which is no list in this folder`},
+		{"a plugin of that name is no list", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "pods"`), "10-a.conf": `{"name": "pods", "type": "bridge", "plugins": []}`, "20-b.conflist": list("pods")}, "20-b.conflist", ""},
+		{"a list with another plugin beside Multus", map[string]string{
+			"00-multus.conflist": `{"cniVersion": "1.0.0", "name": "m", "plugins": [{"type": "bandwidth"}, ` + multus(`"delegates": [`+list("pods")+`]`) + `]}`,
+		}, "00-multus.conflist", ""},
+		{"one that only looks like Multus", map[string]string{"00-a.conflist": `{"cniVersion": "1.0.0", "name": "a", "plugins": [{"type": "multusx"}]}`, "10-b.conflist": list("b")}, "00-a.conflist", ""},
 
 		{"no network", nil, "", "no network in"},
+		{"a network that is no name", map[string]string{"00-multus.conf": multus(`"clusterNetwork": 7`)}, "", "00-multus.conf: json: cannot unmarshal number"},
+		{"one plugin in the third kind of file", map[string]string{"10-a.json": `{"cniVersion": "1.0.0", "name": "a", "type": "bridge"}`}, "", "10-a.json is a single plugin"},
+		{"a list of no version", map[string]string{"10-a.conflist": `{"cniVersion": "one", "name": "a", "plugins": [{"type": "bridge"}]}`}, "", "one"},
 		{"one that is not there", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "/etc/cni/multus/net.d/ovn.conflist"`), "10-a.conflist": list("a")}, "", `"clusterNetwork" "/etc/cni/multus/net.d/ovn.conflist"`},
 		{"one plugin is no list", map[string]string{"10-a.conf": `{"cniVersion": "1.0.0", "name": "a", "type": "bridge"}`}, "", "10-a.conf is a single plugin"},
 		{"nor behind Multus", map[string]string{"00-multus.conf": multus(`"delegates": [{"type": "flannel", "name": "pods"}]`)}, "", "delegates to a single plugin"},
@@ -226,6 +235,32 @@ func TestAListThatHasThePluginInItsMiddleStays(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": before})
 	if changed, err := n.Put(); len(changed) > 0 || err != nil || n.read("10-pods.conflist") != before || Check(n.Dir) != nil {
 		t.Errorf("changed %v, error %v", changed, err)
+	}
+}
+
+func TestOnlyTheListThatLacksThePluginIsChanged(t *testing.T) {
+	const list = `{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge"}]}`
+	const chained = `{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge"},` + element + `]}`
+	multus := func(list string) string {
+		return `{"cniVersion": "1.0.0", "name": "m", "type": "multus", "delegates": [` + list + `]}`
+	}
+	for name, tt := range map[string]struct{ inline, origin, changed string }{
+		"where Multus has it from": {chained, list, "10-pods.conflist"},
+		"Multus' own copy":         {list, chained, "00-multus.conf"},
+		"neither":                  {chained, chained, ""},
+	} {
+		n := newNode(t, map[string]string{"00-multus.conf": multus(tt.inline), "10-pods.conflist": tt.origin})
+		if err := Check(n.Dir); (err == nil) != (tt.inline == chained) || err != nil && !strings.Contains(err.Error(), "roce-host-device is not in the list of plugins in "+n.path("00-multus.conf")) {
+			t.Errorf("%s: in force: %v", name, err)
+		}
+		changed, err := n.Put()
+		var names []string
+		for _, path := range changed {
+			names = append(names, filepath.Base(path))
+		}
+		if want := map[string]string{"00-multus.conf": multus(chained), "10-pods.conflist": chained}; strings.Join(names, " ") != tt.changed || err != nil || !reflect.DeepEqual(n.all(), want) {
+			t.Errorf("%s: changed %v, %v: %v", name, names, err, n.all())
+		}
 	}
 }
 
@@ -401,20 +436,50 @@ func TestWithoutAFitProgramTheListIsWithoutThePlugin(t *testing.T) {
 	n.eventually("it is there again", func() bool { return n.read("10-pods.conflist") == bridgeChained })
 }
 
-func TestAProgramThatCannotWorkNowIsFit(t *testing.T) {
-	n := newNode(t, nil)
-	for _, script := range []string{
-		`cat >/dev/null; echo '{"code": 50, "msg": "no state folder"}'; exit 1`,
-		`grep -q '"claims": true' && test "$CNI_COMMAND" = STATUS && test -n "$CNI_PATH"`,
+func TestAProgramIsAskedWhetherItKnowsClaims(t *testing.T) {
+	const unknown = `{"code": 7, "msg": "unknown key \"claims\"", "details": "take it out"}`
+	for name, tt := range map[string]struct {
+		mode         os.FileMode
+		script       string
+		why, trouble string // parts
+	}{
+		"it can":                    {0o755, "#!/bin/sh\ncat >/dev/null", "", ""},
+		"it cannot now":             {0o755, "#!/bin/sh\ncat >/dev/null; echo '" + `{"code": 50, "msg": "no state folder"}` + "'; exit 1", "", ""},
+		"it says something else":    {0o755, "#!/bin/sh\ncat >/dev/null; echo oops; exit 1", "", ""},
+		"it is of an older release": {0o755, "#!/bin/sh\ncat >/dev/null; echo '" + unknown + "'; exit 1", `does not know claims (unknown key "claims"; take it out); install that of this release`, ""},
+		"it is no program":          {0o755, "nothing", "exec format error; install the CNI plugin", ""},
+		"nobody may run it":         {0o644, "#!/bin/sh\n", "permission denied; install the CNI plugin", ""},
+		"it is not there":           {0, "", "no such file or directory; install the CNI plugin", ""},
 	} {
-		n.install(script)
-		if why, err := unfit(t.Context(), n.Plugins); why != nil || err != nil {
-			t.Errorf("%v, %v", why, err)
+		dir := t.TempDir()
+		path := filepath.Join(dir, Plugin)
+		if tt.mode != 0 {
+			must(t, os.WriteFile(path, []byte(tt.script+"\n"), 0o600))
+			must(t, os.Chmod(path, tt.mode))
+		}
+		why, err := unfit(t.Context(), dir)
+		if (why == nil) != (tt.why == "") || why != nil && (!strings.Contains(why.Error(), tt.why) || !strings.Contains(why.Error(), path)) || err != nil {
+			t.Errorf("%s: %v, %v", name, why, err)
 		}
 	}
-	why, err := unfit(t.Context(), t.TempDir())
-	if !errors.Is(why, fs.ErrNotExist) || !strings.Contains(why.Error(), "install the CNI plugin") || err != nil {
-		t.Errorf("%v, %v", why, err)
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	if why, err := unfit(ended, t.TempDir()); why != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v, %v", why, err)
+	}
+}
+
+// It sees what a runtime would ask, and nothing of our own environment.
+func TestAProgramIsAskedAsARuntimeAsks(t *testing.T) {
+	n := newNode(t, nil)
+	n.install(`{ cat; echo; echo "$CNI_COMMAND $CNI_PATH $HOME"; } > "$CNI_PATH/asked"`)
+	if why, err := unfit(t.Context(), n.Plugins); why != nil || err != nil {
+		t.Fatal(why, err)
+	}
+	b, err := os.ReadFile(filepath.Join(n.Plugins, "asked"))
+	must(t, err)
+	if want := `{"cniVersion": "1.1.0", "name": "claims", "type": "roce-host-device", "claims": true}` + "\nSTATUS " + n.Plugins + " \n"; string(b) != want {
+		t.Errorf("%s\nwant %s", b, want)
 	}
 }
 
