@@ -199,7 +199,7 @@ func checkClaimedName(name string) error {
 		return invalid("%s would be its name in the pod, which is longer than the %d characters that the kernel takes", `use a shorter "ifName"`, name, longestIfName)
 	}
 	if err := utils.ValidateInterfaceName(name); err != nil {
-		return invalid("%s cannot be its name in the pod: %s", `use another "ifName"`, name, err.Details)
+		return invalid("%s cannot be its name in the pod: %s", `use another "ifName"`, name, err.Msg)
 	}
 	return checkIfName(name)
 }
