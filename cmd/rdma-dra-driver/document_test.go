@@ -2,42 +2,33 @@ package main
 
 import (
 	"bytes"
-	"regexp"
-	"slices"
 	"testing"
 
-	"github.com/roce-k8s/roce-k8s/test/fixtures/document"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/commandline"
 )
 
 const page = "../../docs/dra.md"
 
-func TestTheDocumentHasEveryFlagAndNoOther(t *testing.T) {
-	flags := []string{"--version"}
-	for _, command := range [][]string{{"--help"}, {"chain", "--help"}} {
-		var help bytes.Buffer
-		if status := run(t.Context(), command, &help, &help); status != 0 {
-			t.Fatalf("%v: status %d", command, status)
-		}
-		for _, match := range regexp.MustCompile(`(?m)^  -(\S+)`).FindAllStringSubmatch(help.String(), -1) {
-			flags = append(flags, "--"+match[1])
-		}
+// flags are those of the driver, or of its command chain, with their defaults.
+func flags(t *testing.T, command ...string) map[string]string {
+	t.Helper()
+	t.Setenv("NODE_NAME", "$NODE_NAME")
+	t.Setenv("POD_UID", "$POD_UID")
+	var help bytes.Buffer
+	if status := run(t.Context(), append(command, "--help"), &help, &help); status != 0 {
+		t.Fatalf("%v: status %d", command, status)
 	}
-	slices.Sort(flags)
-	document.Compare(t, page, document.FirstWords(t, page, "| flag | default | |"), slices.Compact(flags))
+	return commandline.Defaults(help.String())
 }
 
-func TestTheDriverSaysWhichNodeItMissesAndRefusesABadConfiguration(t *testing.T) {
-	t.Setenv("NODE_NAME", "")
-	for want, args := range map[string][]string{
-		"which node is this":    {},
-		"unknown command":       {"--node-name=a", "run"},
-		"flag provided but not": {"--node=a"},
-		"find the API server":   {"--node-name=a", "--kubeconfig=/none"},
-		`log level "loud"`:      {"--node-name=a", "--log-level=loud"},
-	} {
-		var stderr bytes.Buffer
-		if status := run(t.Context(), args, &stderr, &stderr); status == 0 || bytes.Count(stderr.Bytes(), []byte("\n")) != 1 || !bytes.Contains(stderr.Bytes(), []byte(want)) {
-			t.Errorf("%v: status %d, %s", args, status, &stderr)
+func TestTheDocumentHasEveryFlagWithItsDefaultAndNoOther(t *testing.T) {
+	all := flags(t)
+	for name, is := range flags(t, "chain") {
+		if has, ok := all[name]; ok && has != is {
+			t.Errorf("--%s is %q, and %q for chain", name, has, is)
 		}
+		all[name] = is
 	}
+	all["version"] = ""
+	commandline.Compare(t, page, all)
 }
