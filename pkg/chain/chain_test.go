@@ -471,6 +471,7 @@ func TestAProgramIsAskedWhetherItKnowsClaims(t *testing.T) {
 
 // It sees what a runtime would ask, and nothing of our own environment.
 func TestAProgramIsAskedAsARuntimeAsks(t *testing.T) {
+	t.Setenv("HOME", "/root")
 	n := newNode(t, nil)
 	n.install(`{ cat; echo; echo "$CNI_COMMAND $CNI_PATH $HOME"; } > "$CNI_PATH/asked"`)
 	if why, err := unfit(t.Context(), n.Plugins); why != nil || err != nil {
