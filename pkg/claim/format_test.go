@@ -2,10 +2,12 @@ package claim_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/claim"
@@ -153,6 +155,59 @@ func TestAClaimHasADeviceByItsBusAndAddress(t *testing.T) {
 	} {
 		if c.Has(tt.bus, tt.address) != tt.want {
 			t.Error(name)
+		}
+	}
+}
+
+func TestAClaimThatCannotBeWrittenIsAnErrorAndLeavesNothing(t *testing.T) {
+	name := podUID + ".c1.json"
+	for what, tt := range map[string]struct {
+		prepare func(dir string) error // of the state
+		left    []string               // in the folder of the claims
+	}{
+		"a file where the state folder is to be": {func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, nil},
+		"a file where the claims' folder is to be": {func(dir string) error {
+			return errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(claim.Dir(dir), nil, 0o600))
+		}, nil},
+		"a folder where the claim is to be": {func(dir string) error {
+			return os.MkdirAll(filepath.Join(claim.Dir(dir), name, "taken"), 0o755)
+		}, []string{name}},
+		"a folder where it is to be written first": {func(dir string) error {
+			return os.MkdirAll(filepath.Join(claim.Dir(dir), name+".new", "taken"), 0o755)
+		}, []string{name + ".new"}},
+	} {
+		dir := filepath.Join(t.TempDir(), "state")
+		must(t, tt.prepare(dir))
+		if err := claim.Write(dir, of(podUID, "c1", 0)); err == nil || !strings.HasPrefix(err.Error(), "write down claim training/rails-c1: ") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if tt.left != nil {
+			if got := names(t, dir); !slices.Equal(got, tt.left) {
+				t.Errorf("%s: left %v", what, got)
+			}
+		}
+	}
+}
+
+func TestAFolderOfClaimsThatCannotBeReadIsAnErrorForAll(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(claim.Dir(dir), nil, 0o600))
+	_, _, listed := claim.List(dir)
+	_, found := claim.OfPod(dir, podUID)
+	for what, err := range map[string]error{"list the claims: ": listed, "list the claims:": found, "remove claim c1: ": claim.Remove(dir, "c1")} {
+		if err == nil || !strings.HasPrefix(err.Error(), what) {
+			t.Errorf("%v, want %s", err, what)
+		}
+	}
+}
+
+func TestTheStateFolderIsMadeForOthersToSee(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	dir := filepath.Join(t.TempDir(), "state")
+	must(t, claim.Write(dir, of(podUID, "c1", 0)))
+	for path, want := range map[string]os.FileMode{dir: 0o755, claim.Dir(dir): 0o700} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", path, info, err)
 		}
 	}
 }
