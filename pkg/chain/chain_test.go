@@ -138,8 +138,8 @@ func TestTheListIsTheOneThatTheRuntimeChooses(t *testing.T) {
 		{"a name alone is no file's", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "10-a.conflist"`), "10-a.conflist": list("a")}, "", `"clusterNetwork" "10-a.conflist", which is no list in this folder`},
 		{"a plugin of that name is no list", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "pods"`), "10-a.conf": `{"name": "pods", "type": "bridge", "plugins": []}`, "20-b.conflist": list("pods")}, "20-b.conflist", ""},
 		{"a list with another plugin beside Multus", map[string]string{
-			"00-multus.conflist": `{"cniVersion": "1.0.0", "name": "m", "plugins": [{"type": "bandwidth"}, ` + multus(`"delegates": [`+list("pods")+`]`) + `]}`,
-		}, "00-multus.conflist", ""},
+			"00-multus.conflist": `{"cniVersion": "1.0.0", "name": "m", "plugins": [{"type": "bandwidth"}, ` + multus(`"delegates": [`+list("pods")+`]`) + `]}`, "10-pods.conflist": list("pods"),
+		}, "00-multus.conflist 10-pods.conflist", ""},
 		{"one that only looks like Multus", map[string]string{"00-a.conflist": `{"cniVersion": "1.0.0", "name": "a", "plugins": [{"type": "multusx"}]}`, "10-b.conflist": list("b")}, "00-a.conflist", ""},
 
 		{"no network", nil, "", "no network in"},

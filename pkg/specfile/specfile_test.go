@@ -91,9 +91,16 @@ func TestASpecThatCannotBeWrittenOrRemovedIsAnError(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	must(t, os.MkdirAll(filepath.Join(f.Path(), "taken"), 0o755))
-	for want, err := range map[string]error{"write the CDI spec: ": f.Write(spec("/dev/a")), "remove the CDI spec: ": f.Remove()} {
-		if err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%v, want %s", err, want)
+	for what, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"a spec":            {f.Write(spec("/dev/a")), "write the CDI spec: "},
+		"one of no devices": {f.Write(&specs.Spec{}), "remove the CDI spec: "},
+		"none":              {f.Remove(), "remove the CDI spec: "},
+	} {
+		if tt.err == nil || !strings.HasPrefix(tt.err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", what, tt.err, tt.want)
 		}
 	}
 }
