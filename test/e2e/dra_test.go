@@ -196,7 +196,7 @@ func (s *site) claimed(pod string) []string {
 }
 
 // expectClaimed checks that a pod has so many NICs with addresses by its claims, and
-// the character devices of as many.
+// the character devices of as many, and that the claims say so.
 func (s *site) expectClaimed(pod string, want int) {
 	s.Helper()
 	if names := s.claimed(pod); len(names) != want {
@@ -207,6 +207,48 @@ func (s *site) expectClaimed(pod string, want int) {
 	if len(uverbs) != want || !slices.Contains(devices, "rdma_cm") {
 		s.Errorf("%s can open %v, want the devices of %d NICs", pod, devices, want)
 	}
+	s.eventually(func() error {
+		said, err := s.said(pod)
+		if err == nil && len(said) != want {
+			err = fmt.Errorf("the claims of %s say that it has %v, want %d NICs", pod, said, want)
+		}
+		return err
+	})
+}
+
+// said are the interfaces that a pod has as its claims say, each with an address.
+func (s *site) said(pod string) (names []string, err error) {
+	out, err := s.Kubectl(s.context(), "get", "resourceclaims", "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Items []struct {
+			Status struct {
+				ReservedFor []struct{ Name string }
+				Devices     []struct {
+					NetworkData struct {
+						InterfaceName string
+						IPs           []string
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return nil, err
+	}
+	for _, claim := range list.Items {
+		if len(claim.Status.ReservedFor) != 1 || claim.Status.ReservedFor[0].Name != pod {
+			continue
+		}
+		for _, d := range claim.Status.Devices {
+			if len(d.NetworkData.IPs) > 0 {
+				names = append(names, d.NetworkData.InterfaceName)
+			}
+		}
+	}
+	return names, nil
 }
 
 // expectNothingLeft waits until all NICs are back, and nothing is left of claims.

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // Where everything is on a node.
@@ -12,6 +13,7 @@ const (
 	containerdConfig = "/etc/containerd/config.toml"
 	kubeletConfig    = "/var/lib/kubelet/config.yaml"
 	mirrors          = "/etc/containerd/certs.d"
+	containersSpec   = "/etc/containerd/spec.json"
 )
 
 // RegistryPort is where the control plane's registry answers, if there is one.
@@ -29,7 +31,7 @@ func (n *node) files() map[string]string {
 		network, networkFile = fmt.Sprintf("{%s}\n", n.podNetwork()), "10-pods.conflist"
 	}
 	return map[string]string{
-		containerdConfig:                containerdTOML(),
+		containerdConfig:                n.containerdTOML(),
 		mirrors + "/ghcr.io/hosts.toml": n.mirrorTOML(),
 		kubeletConfig:                   n.kubeletYAML(),
 		// Whereabouts finds its flat file by itself, as in the guide, and the
@@ -41,11 +43,16 @@ func (n *node) files() map[string]string {
 
 // containerdTOML is for the containerd that is installed: its default
 // configuration says which format it reads.
-func containerdTOML() string {
+func (n *node) containerdTOML() string {
+	config := containerd2
 	if run("containerd config default | grep -q '^version = 2'") == nil {
-		return containerd1
+		config = containerd1
 	}
-	return containerd2
+	if n.inNamespaces() {
+		const runc = "  runtime_type = 'io.containerd.runc.v2'\n"
+		config = strings.Replace(config, runc, runc+"  base_runtime_spec = '"+containersSpec+"'\n", 1)
+	}
+	return config
 }
 
 const containerd1 = `version = 2

@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -75,6 +77,29 @@ func (n *node) shieldKernel() error {
 		}
 	}
 	return nil
+}
+
+// tellContainers gives containers the node's boot ID: their /proc is a new one, with
+// the machine's kernel in it. Without it a program in a container takes what one on
+// the node wrote in this boot for something of an earlier one.
+func (n *node) tellContainers() error {
+	out, err := exec.Command("ctr", "oci", "spec").Output()
+	if err != nil {
+		return fmt.Errorf("containerd's spec of a container: %w", err)
+	}
+	var spec map[string]json.RawMessage
+	if err := json.Unmarshal(out, &spec); err != nil {
+		return err
+	}
+	// It runs where the container's mounts are made already, and the node's are
+	// still to be seen, in the container's root folder.
+	// Source: prepareRootfs in runc 1.5.2, libcontainer/rootfs_linux.go.
+	const bootID = "proc/sys/kernel/random/boot_id"
+	spec["hooks"] = json.RawMessage(fmt.Sprintf(`{"createContainer": [{"path": "/bin/mount", "args": ["mount", "--bind", "/%[1]s", %[1]q]}]}`, bootID))
+	if out, err = json.Marshal(spec); err != nil {
+		return err
+	}
+	return os.WriteFile(containersSpec, out, 0o644)
 }
 
 // Memlock is what a container may lock that nothing is done for.

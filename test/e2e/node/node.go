@@ -90,6 +90,9 @@ func (n *node) writeFiles(context.Context) error {
 			return err
 		}
 	}
+	if n.inNamespaces() {
+		return n.tellContainers()
+	}
 	return nil
 }
 
