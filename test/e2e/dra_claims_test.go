@@ -74,7 +74,7 @@ func guidePodsByExtendedResource(s *site) {
 	s.deletePods(guidePod1, guidePod2)
 	s.expectNothingLeft()
 
-	s.startGuidePodsByClaims()
+	s.startGuidePods()
 	s.expectRails(guidePod1, guidePod2)
 	for _, pod := range []string{guidePod1, guidePod2} {
 		if names := s.claimed(pod); len(names) > 0 {
@@ -86,42 +86,6 @@ func guidePodsByExtendedResource(s *site) {
 	}
 	s.deletePods(guidePod1, guidePod2)
 	s.expectNothingLeft()
-}
-
-// startGuidePodsByClaims starts the guide's pods where claims give them their NICs and
-// their networks take them over. A NIC is on the host for a moment then, and the
-// stand-in sysfs hears of that when it gets a processor: an attachment that was quicker
-// does not know its NIC's address, and no container starts. The kernel's own sysfs has
-// the NIC before anybody is told of it.
-func (s *site) startGuidePodsByClaims() {
-	s.Helper()
-	s.networks()
-	for range 3 {
-		s.apply(s.file("deployments/examples/guide-pods.yaml"))
-		late := ""
-		s.eventually(func() error {
-			for _, pod := range []string{guidePod1, guidePod2} {
-				out, err := s.Kubectl(s.context(), "get", "pod", pod, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.containerStatuses[*].state.waiting.message}`)
-				if err != nil {
-					return err
-				}
-				if strings.Contains(out, " of the 8 NICs of claim ") {
-					late = pod
-					return nil
-				}
-				if !strings.HasPrefix(out, "True") {
-					return fmt.Errorf("%s is not ready: %s", pod, out)
-				}
-			}
-			return nil
-		})
-		if late == "" {
-			return
-		}
-		s.Log("the stand-in sysfs was late for", late)
-		s.deletePods(late)
-	}
-	s.Fatal("the guide's pods lack a NIC, three times")
 }
 
 // claimsShareANode: a pod has all eight, then two pods half a node each and a third

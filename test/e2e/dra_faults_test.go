@@ -225,7 +225,7 @@ func nodeByNode(s *site) {
 	// The next pod on that node is the driver's, the other one the device plugin's.
 	s.deletePods(guidePod1)
 	s.awaitOffered(first, 8)
-	s.startGuidePodsByClaims()
+	s.startGuidePods()
 	s.expectRails(guidePod1, guidePod2)
 	if claims := s.kubectl("get", "resourceclaims", "-o", "name"); strings.Count(claims, "\n") != 1 {
 		s.Errorf("the claims are\n%s", claims)

@@ -95,19 +95,17 @@ func makeCharDevices(names string) error {
 	return nil
 }
 
-// take takes a NIC's netdev out of the sysfs, but for the link from its name to its
-// function: this sysfs hears late of a NIC that is back, and who attaches it at once
-// would not find out what it is. The kernel's is true before anybody is told.
+// take takes a NIC's netdev out of the sysfs, but for the link by its name: it tells
+// what function the NIC is on, and this sysfs hears late of a NIC that is back. Who
+// attaches it at once would take it for one on no bus. The kernel's is true before
+// anybody is told.
 func take(tree *sysfs.Tree, h sysfs.HCA) error {
-	if err := tree.TakeNetdev(h); err != nil {
+	class := filepath.Join(tree.Sys(), "class/net")
+	folder, err := os.Readlink(filepath.Join(class, h.Netdev))
+	if err != nil {
 		return err
 	}
-	dir := filepath.Join(tree.Sys(), "class/net", h.Netdev)
-	return errors.Join(os.MkdirAll(dir, 0o755), os.Symlink("../../../bus/pci/devices/"+h.PCI, filepath.Join(dir, "device")))
-}
-
-func giveBack(tree *sysfs.Tree, h sysfs.HCA) error {
-	return errors.Join(os.RemoveAll(filepath.Join(tree.Sys(), "class/net", h.Netdev)), tree.ReturnNetdev(h))
+	return os.RemoveAll(filepath.Join(class, folder))
 }
 
 // follow adds each NIC to the sysfs that is in this namespace, and from then on
@@ -127,7 +125,8 @@ func follow(ctx context.Context, tree *sysfs.Tree, hcas map[string]sysfs.HCA) er
 				_ = take(tree, h)
 			}
 			if h, ok := hcas[name]; ok && !gone && names[index] != name {
-				_ = giveBack(tree, h)
+				_ = tree.ReturnNetdev(h)
+				_ = sayChanged()
 			}
 			if names[index] = name; gone {
 				delete(names, index)
@@ -135,4 +134,14 @@ func follow(ctx context.Context, tree *sysfs.Tree, hcas map[string]sysfs.HCA) er
 		}
 	}()
 	return nil
+}
+
+// sayChanged has the kernel say something of a link: who looked when it spoke of the
+// NIC may have been earlier than this sysfs.
+func sayChanged() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetAlias(lo, "")
 }
