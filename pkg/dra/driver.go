@@ -84,11 +84,10 @@ type driver struct {
 	health    *offer.Health
 	reporter  *reporter
 
-	events   chan struct{}   // something may have changed
-	asks     chan chan *view // somebody wants a look at the node now
-	offers   chan []resourceapi.Device
-	kubelets chan struct{} // one has confirmed our registration
-	busy     atomic.Int64  // since when a look has been going on, 0 if none is
+	events chan struct{}   // something may have changed
+	asks   chan chan *view // somebody wants a look at the node now
+	offers chan []resourceapi.Device
+	busy   atomic.Int64 // since when a look has been going on, 0 if none is
 
 	writing sync.Mutex // guards what is written of claims
 	config  *files     // the loop's alone
@@ -155,7 +154,6 @@ func newDriver(o Options, journal *attachment.Journal, links, elsewhere func(con
 	d := &driver{
 		options: o, log: o.Log, journal: journal, links: links, health: offer.NewHealth(offer.SettleTime), once: logging.Once{},
 		events: make(chan struct{}, 1), asks: make(chan chan *view), offers: make(chan []resourceapi.Device, 1), changed: make(chan struct{}),
-		kubelets: make(chan struct{}, 1),
 		inventory: inventory.New(inventory.Options{
 			Node: o.Node, Journal: journal, StateDir: o.StateDir, Links: links, Elsewhere: elsewhere, Rates: true, Log: o.Log,
 		}),
@@ -179,14 +177,13 @@ func (d *driver) run(outer context.Context, config *files) error {
 	helper, err := kubeletplugin.Start(ctx, d,
 		kubeletplugin.DriverName(DriverName), kubeletplugin.NodeName(d.options.NodeName), kubeletplugin.KubeClient(d.options.Client),
 		kubeletplugin.RollingUpdate(types.UID(d.options.PodUID)), kubeletplugin.PluginDataDirectoryPath(dataDir(d.options.KubeletDir)),
-		kubeletplugin.RegistrarDirectoryPath(registryDir(d.options.KubeletDir)),
-		kubeletplugin.GRPCInterceptor(d.registered))
+		kubeletplugin.RegistrarDirectoryPath(registryDir(d.options.KubeletDir)))
 	if err != nil {
 		cancel(nil)
 		return fmt.Errorf("serve the kubelet: %w", err)
 	}
 	defer helper.Stop()
-	running.Go(func() { d.publish(ctx, helper) })
+	running.Go(func() { d.publish(ctx) })
 	running.Go(func() { d.reporter.run(ctx) })
 	running.Go(func() { d.watch(ctx) })
 	if d.options.MetricsAddress != "" {
@@ -200,16 +197,10 @@ func (d *driver) run(outer context.Context, config *files) error {
 	return nil
 }
 
-// HandleError logs what fails in the background. What would not get better by
-// itself ends the program, and the kubelet starts it again.
+// HandleError ends the program, and the kubelet starts it again: what the helper
+// serves does not get better by itself.
 func (d *driver) HandleError(_ context.Context, err error, msg string) {
-	if !errors.Is(err, kubeletplugin.ErrRecoverable) {
-		d.end(fmt.Errorf("%s: %w", msg, err))
-		return
-	}
-	if d.said(msg, err.Error()) {
-		d.log.Warn("the ResourceSlices are not as they should be", "step", msg, "err", err)
-	}
+	d.end(fmt.Errorf("%s: %w", msg, err))
 }
 
 // said tells whether something is news.

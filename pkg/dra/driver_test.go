@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/dynamic-resource-allocation/resourceslice"
 	drahealthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
@@ -112,14 +113,18 @@ func TestWhatTheAdministratorAddsIsAdded(t *testing.T) {
 	n.Until("the file is read again", func() bool { return text(n.published()[n.rails(1)[0]])["fabric"] == "c" })
 }
 
-func TestAKubeletThatStartsHasTheSlicesBackSoon(t *testing.T) {
+// A kubelet that starts removes them.
+func TestSlicesThatAreRemovedAreBackAtOnce(t *testing.T) {
 	n := newTestNode(t)
 	n.start()
 	n.register()
 	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
-	n.register()
 	n.api.wipe()
+	begin := time.Now()
 	n.Until("eight devices again", func() bool { return len(n.published()) == 8 })
+	if took := time.Since(begin); took > resourceslice.DefaultSyncDelay/3 {
+		t.Errorf("after %s", took)
+	}
 }
 
 // spec are the character devices, hooks and variables that a runtime finds for CDI

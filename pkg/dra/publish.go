@@ -2,15 +2,13 @@ package dra
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"time"
 
-	"google.golang.org/grpc"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
-	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
-
-	"github.com/roce-k8s/roce-k8s/pkg/watch"
+	"k8s.io/utils/ptr"
 )
 
 // offer has devices published in place of those before.
@@ -22,66 +20,52 @@ func (d *driver) offer(devices []resourceapi.Device) {
 	d.offers <- devices // only the loop calls this
 }
 
-// A publisher is the helper's part that writes ResourceSlices.
-type publisher interface {
-	PublishResources(context.Context, resourceslice.DriverResources) error
-}
+// restoreAfter is how soon the slices are written again once somebody removed or
+// changed them. A kubelet that starts removes those of all drivers, and the node
+// has no NICs to allocate meanwhile; the controller that the helper would start
+// lets 30 seconds pass (resourceslice.DefaultSyncDelay).
+const restoreAfter = time.Second
 
-// A kubelet that starts removes the ResourceSlices of all drivers, at about the
-// time at which it confirms their registration; the helper would notice after 30
-// seconds (resourceslice.DefaultSyncDelay). So the slices are looked at every
-// lookSlices for as long as that takes.
-const (
-	lookSlices = time.Second
-	wipeTime   = 15 * time.Second
-)
-
-// registered sees the kubelet's calls, for the one that confirms a registration.
-func (d *driver) registered(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	if info.FullMethod == registerapi.Registration_NotifyRegistrationStatus_FullMethodName {
-		watch.Poke(d.kubelets)
-	}
-	return handle(ctx, request)
-}
-
-// publish has ResourceSlices written: if something of them has changed, and as
-// long as a kubelet that has just started may remove them. The helper compares
-// them with those that the API server has, and writes only what differs.
-func (d *driver) publish(ctx context.Context, to publisher) {
+// publish keeps the ResourceSlices as they were last offered.
+func (d *driver) publish(ctx context.Context) {
+	var controller *resourceslice.Controller
+	defer func() { controller.Stop() }()
 	var devices []resourceapi.Device
-	var until time.Time
-	published := false
 	for {
-		var again <-chan time.Time
-		if time.Now().Before(until) {
-			again = time.After(lookSlices)
-		}
+		var now []resourceapi.Device
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.kubelets:
-			until = time.Now().Add(wipeTime)
-			continue
-		case <-again:
-			if !published {
-				continue
-			}
-		case now := <-d.offers:
-			if published && reflect.DeepEqual(devices, now) {
-				continue
-			}
-			devices = now
+		case now = <-d.offers:
 		}
-		// The first time it waits for the API server, if need be.
-		err := to.PublishResources(ctx, resourceslice.DriverResources{Pools: map[string]resourceslice.Pool{
-			d.options.NodeName: {Slices: slicesOf(devices)},
-		}})
+		if controller != nil && reflect.DeepEqual(devices, now) {
+			continue
+		}
+		devices = now
+		all := &resourceslice.DriverResources{Pools: map[string]resourceslice.Pool{d.options.NodeName: {Slices: slicesOf(devices)}}}
+		if controller != nil {
+			controller.Update(all)
+			continue
+		}
+		var err error
+		controller, err = resourceslice.StartController(ctx, resourceslice.Options{ // waits for the API server, if need be
+			DriverName: DriverName, KubeClient: d.options.Client, Resources: all,
+			Owner:     &resourceslice.Owner{APIVersion: "v1", Kind: "Node", Name: d.options.NodeName},
+			SyncDelay: ptr.To(restoreAfter), ErrorHandler: d.unpublished,
+		})
 		if err != nil {
 			if ctx.Err() == nil {
-				d.HandleError(ctx, err, "publish the ResourceSlices")
+				d.end(fmt.Errorf("publish the ResourceSlices: %w", err))
 			}
 			return
 		}
-		published = true
+	}
+}
+
+// unpublished logs what keeps the slices from being written. The controller tries
+// again.
+func (d *driver) unpublished(_ context.Context, err error, step string) {
+	if d.said(step, err.Error()) {
+		d.log.Warn("the ResourceSlices are not as they should be", "step", step, "err", err)
 	}
 }
