@@ -136,49 +136,100 @@ func claimsShareANode(s *site) {
 	s.expectNothingLeft()
 }
 
-// gpuOfAStandInSlice: NICs are allocated by the PCIe roots of GPUs. The GPUs are a
-// ResourceSlice that this test writes, and no driver has them: the pod gets a node
-// and cannot start.
-func gpuOfAStandInSlice(s *site) {
+// exampleOfClaims applies the example's class and templates, for a kernel without
+// RDMA, and returns its pod.
+func (s *site) exampleOfClaims() (pod string) {
+	s.Helper()
+	const parameters, kind = "        parameters:\n", "apiVersion: v1\nkind: Pod\n"
+	claims, pod, found := strings.Cut(s.file("deployments/examples/dra.yaml"), kind)
+	if !found || !strings.Contains(claims, parameters) {
+		s.Fatal("the example has no pod, or its class no parameters")
+	}
+	s.apply(strings.Replace(claims, parameters, parameters+"          rdma: none\n", 1))
+	return kind + pod
+}
+
+// addressesOfWhereabouts: they come by the parameters of a claim's class, or by its
+// own, and are free when the pod is gone.
+func addressesOfWhereabouts(s *site) {
+	s.apply(s.exampleOfClaims())
+	s.awaitPods("half-a-node")
+	s.expectClaimed("half-a-node", 4)
+	s.expectTaken("half-a-node", 4)
+	s.deletePods("half-a-node")
+	s.expectNothingLeft()
+
+	s.apply(`
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {name: pooled}
+spec:
+  spec:
+    devices:
+      requests: [{name: nics, exactly: {deviceClassName: roce-k8s.io, count: 2}}]
+      config: [{opaque: {driver: roce-k8s.io, parameters: {ipam: {type: whereabouts, range: 172.31.32.0/24}}}}]
+`)
+	s.claim(claiming{name: "pooled", node: s.nodes[0].Name, templates: []string{"pooled"}})
+	s.expectClaimed("pooled", 2)
+	s.expectTaken("pooled", 2)
+	out, err := s.exec("pooled", "ip", "-o", "-4", "addr", "show", "up")
+	s.must(err)
+	if strings.Count(out, " inet 172.31.32.") != 2 {
+		s.Errorf("the class has the last word, and not the claim:\n%s", out)
+	}
+	s.deletePods("pooled")
+	s.expectNothingLeft()
+	s.kubectl("delete", "deviceclass/roce-rails", "resourceclaimtemplate/pooled")
+}
+
+// expectTaken checks that a pod has so many addresses of Whereabouts.
+func (s *site) expectTaken(pod string, want int) {
+	s.Helper()
+	taken := s.kubectl("get", "ippools.whereabouts.cni.cncf.io", "-A", "-o", "jsonpath={.items[*].spec.allocations.*.podref}")
+	if have := strings.Fields(taken); len(have) != want || slices.ContainsFunc(have, func(ref string) bool { return ref != "default/"+pod }) {
+		s.Errorf("addresses of %v, want %d of %s", have, want, pod)
+	}
+}
+
+// gpusOfAStandInSlice: NICs are allocated by the PCIe roots of GPUs, and, where there
+// is none left, by their NUMA nodes. The GPUs are a ResourceSlice that this test
+// writes, and no driver has them: the pods get a node and cannot start.
+func gpusOfAStandInSlice(s *site) {
 	n := s.nodes[0]
 	all, err := s.offered(n)
 	s.must(err)
-	var gpus []string
-	for i, o := range all[:4] {
-		gpus = append(gpus, fmt.Sprintf(`{name: gpu-%d, attributes: {resource.kubernetes.io/pcieRoot: {string: %q}}}`, i, o.text("resource.kubernetes.io/pcieRoot")))
-	}
+	s.exampleOfClaims()
 	s.apply(fmt.Sprintf(`
 apiVersion: resource.k8s.io/v1
 kind: ResourceSlice
 metadata: {name: stand-in-gpus}
-spec: {driver: gpu.stand-in, nodeName: %s, pool: {name: gpus, generation: 1, resourceSliceCount: 1}, devices: [%s]}
+spec:
+  driver: gpu.stand-in
+  nodeName: %s
+  pool: {name: gpus, generation: 1, resourceSliceCount: 1}
+  devices:
+    - {name: gpu-0, attributes: &at {resource.kubernetes.io/pcieRoot: {string: %q}, resource.kubernetes.io/numaNode: {int: 1}}}
+    - {name: gpu-1, attributes: *at}
 ---
 apiVersion: resource.k8s.io/v1
 kind: DeviceClass
-metadata: {name: stand-in-gpu}
+metadata: {name: gpu.nvidia.com}
 spec: {selectors: [{cel: {expression: 'device.driver == "gpu.stand-in"'}}]}
----
-apiVersion: resource.k8s.io/v1
-kind: ResourceClaimTemplate
-metadata: {name: aligned}
-spec:
-  spec:
-    devices:
-      requests:
-        - {name: gpu, exactly: {deviceClassName: stand-in-gpu, selectors: [{cel: {expression: 'device.attributes["resource.kubernetes.io"].pcieRoot == %q'}}]}}
-        - {name: nic, exactly: {deviceClassName: roce-k8s.io}}
-      constraints: [{requests: [gpu, nic], matchAttribute: resource.kubernetes.io/pcieRoot}]
-`, n.Name, strings.Join(gpus, ", "), all[3].text("resource.kubernetes.io/pcieRoot")))
-	s.apply(claiming{name: "aligned", node: n.Name, templates: []string{"aligned"}}.manifest())
-	s.eventually(func() error {
-		got := s.kubectl("get", "resourceclaims", "-o", "jsonpath={.items[*].status.allocation.devices.results[*].device}")
-		if want := "gpu-3 " + all[3].Name; got != want {
-			return fmt.Errorf("allocated: %q, want %q", got, want)
-		}
-		return nil
-	})
-	s.deletePods("aligned")
-	s.kubectl("delete", "resourceslice/stand-in-gpus", "deviceclass/stand-in-gpu", "resourceclaimtemplate/aligned")
+`, n.Name, all[6].text("resource.kubernetes.io/pcieRoot")))
+	want := ""
+	for _, pod := range []struct{ name, gpu, nic string }{{"near", "gpu-0", "same-root=" + all[6].Name}, {"nearby", "gpu-1", "same-numa=" + all[4].Name}} {
+		s.apply(claiming{name: pod.name, node: n.Name, templates: []string{"gpu-and-near-nic"}}.manifest())
+		want += fmt.Sprintf("gpu=%s nic/%s ", pod.gpu, pod.nic)
+		s.eventually(func() error {
+			got := s.kubectl("get", "resourceclaims", "-o", `jsonpath={range .items[*].status.allocation.devices.results[*]}{.request}={.device} {end}`)
+			if got != want {
+				return fmt.Errorf("allocated: %q, want %q", got, want)
+			}
+			return nil
+		})
+	}
+	s.deletePods("near", "nearby")
+	s.kubectl("delete", "resourceslice/stand-in-gpus", "deviceclass/gpu.nvidia.com", "deviceclass/roce-rails")
 	s.expectNothingLeft()
 }
 

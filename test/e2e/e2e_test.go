@@ -85,7 +85,8 @@ func claimsAtLength() []scenario {
 		{"pods that end without the API server give their NICs back", withoutAPI},
 		{"a node that lost power has NICs and claims as new", claimsLosePower},
 		{"pods in a row over the same eight NICs each have all of them", podsInARow(20)},
-		{"NICs are allocated by the roots of GPUs of a stand-in slice", gpuOfAStandInSlice},
+		{"NICs are allocated by the roots of GPUs of a stand-in slice, or else by their NUMA nodes", gpusOfAStandInSlice},
+		{"claims get addresses of Whereabouts, by their class and by their own parameters", addressesOfWhereabouts},
 		{"nodes move from the device plugin to the driver and back one by one", nodeByNode},
 		{"and goes again", draLeaves},
 	}

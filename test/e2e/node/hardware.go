@@ -28,6 +28,7 @@ func (n *node) addHardware(ctx context.Context) error {
 		h := sysfs.MLX5(i)
 		h.Netdev, h.MAC = nic.Name, nic.MAC
 		h.Root = fmt.Sprintf("pci0000:%02x/0000:%02[1]x:01.0", 0x10*(i+1)) // each its own, as beside a GPU
+		h.NUMA = i / 4
 		hcas[h.Netdev] = h
 		if err := errors.Join(tree.Add(h), describe(tree, h), take(tree, h)); err != nil {
 			return err
