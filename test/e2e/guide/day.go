@@ -184,20 +184,7 @@ const gentle = `if .kind == "Job" then .spec.template.spec.containers[0].args +=
 
 // fabric tests every rail between the two nodes.
 func (s *site) fabric(ctx context.Context) error {
-	const file = "deployments/examples/fabric-test/job.yaml"
-	job, err := s.Kubectl(ctx, "create", "--dry-run=client", "-o", "json", "-f", s.file(file))
-	if err != nil {
-		return err
-	}
-	jq := exec.CommandContext(ctx, "jq", gentle)
-	jq.Stdin = strings.NewReader(job)
-	gentler, err := jq.Output()
-	if err != nil {
-		return fmt.Errorf("jq: %w", err)
-	}
-	out, err := s.Apply(ctx, string(gentler))
-	s.shell(workstation, "kubectl create --dry-run=client -o json -f "+file+" | jq '"+gentle+"' | kubectl apply -f -", out)
-	if err != nil {
+	if err := s.applyChanged(ctx, "deployments/examples/fabric-test/job.yaml", gentle); err != nil {
 		return err
 	}
 	if err := s.nameCoordinator(ctx); err != nil {

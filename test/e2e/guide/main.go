@@ -1,6 +1,6 @@
-// Command guide replays the operator's guide, or an operator's day with the
-// programs' own commands, command by command, on a real Kubernetes with two nodes,
-// and writes down what the commands printed. Each node is a virtual machine of the
+// Command guide replays the operator's guide, the same by the DRA driver, or an
+// operator's day with the programs' own commands, command by command, on a real
+// Kubernetes with two nodes, and writes down what the commands printed. Each node is a virtual machine of the
 // lab with eight RoCE NICs, rail i of one wired to rail i of the other.
 //
 // It runs in private namespaces: see the script run beside it.
@@ -20,7 +20,7 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.mode, "mode", "shared", "RDMA namespace mode, shared or exclusive")
-	flag.StringVar(&o.story, "story", "guide", "what to replay: guide, or day for the operator's day")
+	flag.StringVar(&o.story, "story", "guide", "what to replay: guide, dra for the same by the DRA driver, or day for the operator's day")
 	flag.StringVar(&o.folder, "folder", "", "the `folder` for the cluster")
 	flag.StringVar(&o.peers, "peers", "", "the `folder` of the third-party programs")
 	flag.StringVar(&o.images, "images", "", "the `folder` of the container images")

@@ -38,8 +38,16 @@ for gid in /sys/class/infiniband/*/ports/1/gids/{?,1?}; do
   echo "${device##*/} $index $value $(<$port/gid_attrs/types/$index)"
 done`
 
-// lookIntoPods runs the guide's two commands in each pod and compares.
+// lookIntoPods looks at the interfaces that the guide's networks give each pod.
 func (s *site) lookIntoPods(ctx context.Context) error {
+	return s.lookInto(ctx, func(number int) (name, addresses string) {
+		return fmt.Sprintf("net%d", number), fmt.Sprintf("172.31.%d.x/24", number)
+	})
+}
+
+// lookInto runs the guide's two commands in each pod and compares them with the
+// interface that each rail is to be, and the addresses that it may have.
+func (s *site) lookInto(ctx context.Context, want func(number int) (name, addresses string)) error {
 	for _, p := range s.pods {
 		out, err := s.exec(ctx, p, "ibdev2netdev; echo -n '"+separator+"'; ip a; echo -n '"+separator+"'; "+listGIDs)
 		if err != nil {
@@ -53,8 +61,9 @@ func (s *site) lookIntoPods(ctx context.Context) error {
 		s.shell("root@"+p.name+":/#", "ibdev2netdev", devices)
 		s.shell("root@"+p.name+":/#", "ip a", links)
 		for i := range p.rails {
-			p.rails[i], err = readRail(i+1, devices, links, gids)
-			s.check(fmt.Sprintf("%s: net%d, up, MTU 9000, 172.31.%d.x/24, with an RDMA device and a RoCE v2 GID", p.name, i+1, i+1), err)
+			name, addresses := want(i + 1)
+			p.rails[i], err = readRail(name, addresses, devices, links, gids)
+			s.check(fmt.Sprintf("%s: %s, up, MTU 9000, %s, with an RDMA device and a RoCE v2 GID", p.name, name, addresses), err)
 		}
 		if seen := strings.Count(devices, "\n"); seen != rails {
 			err = fmt.Errorf("%d", seen)
@@ -64,17 +73,20 @@ func (s *site) lookIntoPods(ctx context.Context) error {
 	return nil
 }
 
-// readRail finds a rail in what the guide's commands print.
-func readRail(number int, devices, links, gids string) (rail, error) {
-	device := regexp.MustCompile(fmt.Sprintf(`(?m)^(\S+) port 1 ==> net%d \(Up\)$`, number)).FindStringSubmatch(devices)
+// readRail finds a rail in what the guide's commands print. An x in the addresses
+// stands for any number.
+func readRail(name, addresses, devices, links, gids string) (rail, error) {
+	device := regexp.MustCompile(fmt.Sprintf(`(?m)^(\S+) port 1 ==> %s \(Up\)$`, name)).FindStringSubmatch(devices)
 	if device == nil {
 		return rail{}, errors.New("no RDMA device")
 	}
-	link := regexp.MustCompile(fmt.Sprintf(`(?m)^\d+: net%d: <[A-Z_,]*UP,LOWER_UP> mtu 9000 .*\n(?:    .*\n)*`, number)).FindString(links)
+	link := regexp.MustCompile(fmt.Sprintf(`(?m)^\d+: %s: <[A-Z_,]*UP,LOWER_UP> mtu 9000 .*\n(?:    .*\n)*`, name)).FindString(links)
 	if link == "" {
 		return rail{}, errors.New("not up with MTU 9000")
 	}
-	address := regexp.MustCompile(fmt.Sprintf(`inet (172\.31\.%d\.\d+)/24 `, number)).FindStringSubmatch(link)
+	host, length, _ := strings.Cut(addresses, "/")
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(host), "x", `\d+`)
+	address := regexp.MustCompile(fmt.Sprintf(`inet (%s)/%s `, pattern, length)).FindStringSubmatch(link)
 	if address == nil {
 		return rail{}, errors.New("no address")
 	}

@@ -65,8 +65,11 @@ func replay(ctx context.Context, r *record, o options) {
 	s := &site{record: r, options: o, pods: []*pod{{name: "gpu-rdma-pod-1"}, {name: "gpu-rdma-pod-2"}}}
 	defer s.end()
 	told := s.guide()
-	if o.story == "day" {
+	switch o.story {
+	case "day":
 		told = s.day()
+	case "dra":
+		told = s.dra()
 	}
 	fmt.Fprintf(&r.text, "# %s\n\n%s\n", told.title, told.about)
 	for _, chapter := range told.chapters {
@@ -107,6 +110,8 @@ func (s *site) explain() {
 		"events": {"get", "events", "-A", "--sort-by=.lastTimestamp"},
 		"pods":   {"get", "pods", "-A", "-o", "wide"},
 		"plugin": {"logs", "-n", "kube-system", "-l", "app.kubernetes.io/name=roce-k8s", "--tail=-1", "--prefix"},
+		"driver": {"logs", "-n", "kube-system", "-l", "app.kubernetes.io/name=roce-k8s-dra", "--all-containers", "--tail=-1", "--prefix"},
+		"claims": {"get", "resourceslices,resourceclaims,deviceclasses", "-A", "-o", "yaml"},
 	} {
 		out, err := s.Kubectl(ctx, args...)
 		if err != nil {
@@ -125,7 +130,7 @@ func (s *site) startNodes(ctx context.Context) error {
 		return err
 	}
 	var images []string
-	for _, name := range []string{"pause", "rdma-tools", "roce-k8s"} {
+	for _, name := range s.containers() {
 		images = append(images, filepath.Join(s.images, name+".tar"))
 	}
 	wires := filepath.Join(s.folder, "wires")
@@ -164,6 +169,15 @@ func (s *site) startNodes(ctx context.Context) error {
 	return nil
 }
 
+// containers are the images that the nodes have.
+func (s *site) containers() []string {
+	all := []string{"pause", "rdma-tools", "roce-k8s"}
+	if s.story == "dra" {
+		all = append(all, "roce-k8s-dra")
+	}
+	return all
+}
+
 // hostState is what must be the same when the pods are gone.
 const hostState = `ip -br link | grep -E 'ens|net|dev'; rdma link`
 
@@ -186,6 +200,23 @@ func (s *site) apply(ctx context.Context, typed, folder string) error {
 	args[len(args)-1] = filepath.Join(folder, args[len(args)-1])
 	out, err := s.Kubectl(ctx, append([]string{"apply"}, args...)...)
 	s.shell(workstation, "kubectl apply "+typed, out)
+	return err
+}
+
+// applyChanged applies what a filter of jq makes of a file's objects.
+func (s *site) applyChanged(ctx context.Context, file, filter string) error {
+	objects, err := s.Kubectl(ctx, "create", "--dry-run=client", "-o", "json", "-f", s.file(file))
+	if err != nil {
+		return err
+	}
+	jq := exec.CommandContext(ctx, "jq", filter)
+	jq.Stdin = strings.NewReader(objects)
+	changed, err := jq.Output()
+	if err != nil {
+		return fmt.Errorf("jq: %w", err)
+	}
+	out, err := s.Apply(ctx, string(changed))
+	s.shell(workstation, "kubectl create --dry-run=client -o json -f "+file+" | jq '"+filter+"' | kubectl apply -f -", out)
 	return err
 }
 
@@ -240,6 +271,15 @@ func (s *site) awaitCount(ctx context.Context, n *cluster.Node, want string) err
 	})
 }
 
+// checkOffer checks that a node offers all of its NICs.
+func (s *site) checkOffer(ctx context.Context, n *cluster.Node) {
+	if s.story == "dra" {
+		s.check("eight NICs in the ResourceSlice of "+n.Name, s.awaitSlice(ctx, n))
+		return
+	}
+	s.check("rdma/hca_gpu: 8 on "+n.Name, s.awaitCount(ctx, n, "8"))
+}
+
 func (s *site) networks(ctx context.Context) error {
 	for _, peer := range []string{"multus", "whereabouts"} {
 		if err := s.Install(ctx, peer); err != nil {
@@ -283,13 +323,18 @@ func (s *site) startPods(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return s.awaitPods(ctx)
+}
+
+// awaitPods waits until both pods run, and shows them.
+func (s *site) awaitPods(ctx context.Context) error {
 	for _, p := range s.pods {
 		if _, err := s.Kubectl(ctx, "wait", "--for", "condition=Ready", "--timeout", patience.String(), "pod/"+p.name); err != nil {
 			return err
 		}
 		s.check(p.name+" is running", nil)
 	}
-	_, err = s.kubectl(ctx, "get pods -o wide")
+	_, err := s.kubectl(ctx, "get pods -o wide")
 	return err
 }
 
@@ -357,7 +402,7 @@ func (s *site) deletePods(ctx context.Context) error {
 		})
 		s.shell("root@"+n.Name+":~#", hostState, have)
 		s.check("NICs and RDMA devices of "+n.Name+" are as they were", err)
-		s.check("rdma/hca_gpu: 8 on "+n.Name, s.awaitCount(ctx, n, "8"))
+		s.checkOffer(ctx, n)
 	}
 	taken, err := s.Kubectl(ctx, "get", "ippools.whereabouts.cni.cncf.io", "-A", "-o", "jsonpath={.items[*].spec.allocations.*.podref}")
 	if err == nil && taken != "" {
