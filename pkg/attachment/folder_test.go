@@ -30,10 +30,10 @@ func TestALockIsTheFileOfEveryVersion(t *testing.T) {
 	j := open(t, dir, "boot-1")
 	for _, take := range []func() (*attachment.Lock, error){
 		func() (*attachment.Lock, error) {
-			return j.LockAttachment(t.Context(), attachment.ID{ContainerID: "c1", IfName: "net1"}, "x")
+			return j.LockContainer(t.Context(), "c1", "x")
 		},
 		func() (*attachment.Lock, error) {
-			return j.LockAttachment(t.Context(), attachment.ID{ContainerID: "c1", IfName: "net2"}, "x")
+			return j.LockContainer(t.Context(), "c2", "x")
 		},
 		func() (*attachment.Lock, error) { return j.LockNIC(t.Context(), "pci/0000:08:00.0", "ens12np0", "x") },
 		func() (*attachment.Lock, error) { return j.LockRDMAMoves(t.Context(), "x") },
@@ -42,22 +42,21 @@ func TestALockIsTheFileOfEveryVersion(t *testing.T) {
 		must(t, err)
 		lock.Unlock()
 	}
-	want := []string{"attachment-29", "attachment-36", "nic-pci_0000.08.00.0", "rdma-moves"}
+	want := []string{"container-25", "container-32", "nic-pci_0000.08.00.0", "rdma-moves"}
 	if got := files(t, dir, "locks"); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
-func TestWhoWaitsForAnAttachmentLearnsWhichAndThatSomebodyHasIt(t *testing.T) {
+func TestWhoWaitsForAContainerLearnsWhichAndThatSomebodyHasIt(t *testing.T) {
 	j := open(t, t.TempDir(), "boot-1")
-	id := attachment.ID{ContainerID: "c1", IfName: "net1"}
-	lock, err := j.LockAttachment(t.Context(), id, "")
+	lock, err := j.LockContainer(t.Context(), "c1", "")
 	must(t, err)
 	defer lock.Unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	const want = "attachment net1 of container c1 is being changed by another process"
-	if _, err := j.LockAttachment(ctx, id, ""); err == nil || err.Error() != want {
+	const want = "the network of container c1 is being changed by another process"
+	if _, err := j.LockContainer(ctx, "c1", ""); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }

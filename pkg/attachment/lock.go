@@ -43,18 +43,19 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("%s is being changed by %s", e.What, holder)
 }
 
-// attachmentLocks is how many lock files the attachments share. It bounds the
+// containerLocks is how many lock files the containers share. It bounds the
 // folder's size without ever deleting a lock file, which would race; two
-// attachments that share a file wait for each other, no more.
-const attachmentLocks = 64
+// containers that share a file wait for each other, no more.
+const containerLocks = 64
 
-// LockAttachment keeps two operations on what one CNI call attached apart, such
-// as a DEL that comes while the ADD that timed out is still running.
-func (j *Journal) LockAttachment(ctx context.Context, id ID, holder string) (*Lock, error) {
+// LockContainer keeps two operations on what one container has apart, such as a DEL
+// that comes while the ADD that timed out is still running. It is not for each
+// attachment: one call makes several, and who finds one of them, or what is left of
+// its record, need not know which call that was.
+func (j *Journal) LockContainer(ctx context.Context, id, holder string) (*Lock, error) {
 	h := fnv.New32a()
-	h.Write([]byte(id.ContainerID + "@" + id.IfName))
-	return j.lock(ctx, lockWait, fmt.Sprintf("attachment-%02d", h.Sum32()%attachmentLocks),
-		fmt.Sprintf("attachment %s of container %s", id.IfName, id.ContainerID), holder)
+	h.Write([]byte(id))
+	return j.lock(ctx, lockWait, fmt.Sprintf("container-%02d", h.Sum32()%containerLocks), "the network of container "+id, holder)
 }
 
 // LockNIC keeps two pods from being given one NIC. key is the netdev's

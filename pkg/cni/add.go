@@ -71,7 +71,7 @@ func (o *operation) attach() error {
 	if err := o.refuseSecond(nics); err != nil {
 		return err
 	}
-	lock, err := o.lockAttachment(o.id())
+	lock, err := o.lockContainer(o.args.ContainerID)
 	if err != nil {
 		return err
 	}

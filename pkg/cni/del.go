@@ -44,7 +44,7 @@ func (p *Plugin) del(args *skel.CmdArgs) error {
 }
 
 func (o *operation) detach() error {
-	lock, err := o.lockAttachment(o.id())
+	lock, err := o.lockContainer(o.args.ContainerID)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (c *netConf) listsAttachments() bool {
 
 // collect releases one record, unless a DEL was faster.
 func (o *operation) collect(r *attachment.Record) error {
-	lock, err := o.lockAttachment(r.CallID())
+	lock, err := o.lockContainer(r.ContainerID)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (o *operation) collect(r *attachment.Record) error {
 // clear removes what a crash left of a record that was never written, unless
 // its ADD is still at work.
 func (o *operation) clear(id attachment.ID) error {
-	lock, err := o.lockAttachment(id)
+	lock, err := o.lockContainer(id.ContainerID)
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 )
 
-// lockAttachment keeps other operations away from what a call attached.
-func (o *operation) lockAttachment(call attachment.ID) (*attachment.Lock, error) {
-	lock, err := o.journal.LockAttachment(o.ctx, call, o.who())
+// lockContainer keeps other operations away from what a container has.
+func (o *operation) lockContainer(id string) (*attachment.Lock, error) {
+	lock, err := o.journal.LockContainer(o.ctx, id, o.who())
 	if err != nil {
 		return nil, fail(codeJournal, "", "", err, "is the state folder writable?")
 	}

@@ -40,7 +40,7 @@ type failedRescue struct {
 	again time.Time
 }
 
-// rescue brings back what is stranded. A CNI operation on the same attachment
+// rescue brings back what is stranded. A CNI operation on the same container
 // goes first: after it there may be nothing left to do. next is when there is
 // something to try again, the zero time if there is not.
 func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) (next time.Time) {
@@ -84,7 +84,7 @@ func earlier(a, b time.Time) time.Time {
 }
 
 func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued bool, err error) {
-	lock, err := r.journal.LockAttachment(ctx, seen.ID(), rescuing)
+	lock, err := r.journal.LockContainer(ctx, seen.ContainerID, rescuing)
 	if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
 		return false, nil // whoever holds it brings the NIC where it belongs
 	}

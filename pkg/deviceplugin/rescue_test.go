@@ -160,7 +160,7 @@ func TestARescueLeavesTheNICToACNIOperationThatIsAtWork(t *testing.T) {
 	host := node.NewHost(t)
 	record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
 	n.Must(n.Journal.Write(record))
-	lock, err := n.Journal.LockAttachment(n.Ctx, record.ID(), "a DEL")
+	lock, err := n.Journal.LockContainer(n.Ctx, record.ContainerID, "a DEL")
 	n.Must(err)
 	defer lock.Unlock()
 	r := &rescuer{host: host, journal: n.Journal, log: n.Log()}

@@ -9,19 +9,19 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 )
 
-// The attachments of a node share a few locks.
-func TestOneGCEndsAttachmentsThatShareALock(t *testing.T) {
+// The containers of a node share a few locks.
+func TestOneGCEndsAttachmentsOfContainersThatShareALock(t *testing.T) {
 	r := newRig(t, 2)
 	before, first, second := hostState(t), r.pod(), r.pod()
 	j, err := attachment.Open(r.stateDir, "/proc")
 	must(t, err)
 	first.id = "first"
-	lock, err := j.LockAttachment(t.Context(), attachment.ID{ContainerID: first.id, IfName: "net1"}, "a test")
+	lock, err := j.LockContainer(t.Context(), first.id, "a test")
 	must(t, err)
 	for n := 0; ; n++ { // until one has the same
 		second.id = fmt.Sprint("second-", n)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
-		its, err := j.LockAttachment(ctx, attachment.ID{ContainerID: second.id, IfName: "net1"}, "a test")
+		its, err := j.LockContainer(ctx, second.id, "a test")
 		if cancel(); err != nil {
 			break
 		}

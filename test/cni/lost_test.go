@@ -252,13 +252,13 @@ func TestGCLeavesValidAttachmentsAlone(t *testing.T) {
 	r.expectClean()
 }
 
-// What GC saw before it had the attachment's lock may have ended since.
+// What GC saw before it had the lock may have ended since.
 func TestGCThatWaitedForADELLeavesWhatThatLeft(t *testing.T) {
 	r := newRig(t, 1)
 	before, p := hostState(t), r.pod()
 	config := r.config(rails[0])
 	p.add("net1", config)
-	locks, err := filepath.Glob(filepath.Join(r.stateDir, "locks", "attachment-*"))
+	locks, err := filepath.Glob(filepath.Join(r.stateDir, "locks", "container-*"))
 	must(t, err)
 	lock, err := os.OpenFile(locks[0], os.O_RDWR, 0)
 	must(t, err)
