@@ -119,7 +119,7 @@ func (n *labNode) pod(name string, first int, subnets []string) *labPod {
 	for i := range subnets {
 		devices = append(devices, byRail[fmt.Sprint(first+i)])
 	}
-	p.claim = n.claim("claim-"+name, "uid-"+name, devices)
+	p.claim = n.claim("c-"+name, name, devices) // UIDs, which are hexadecimal
 	allocated := &p.claim.Status.Allocation.Devices
 	for i, subnet := range subnets {
 		request := fmt.Sprintf("rail%d", i)
@@ -153,7 +153,7 @@ func (p *labPod) sandbox() string { return "sandbox-" + p.name }
 
 func (p *labPod) runtimeConf() *libcni.RuntimeConf {
 	return &libcni.RuntimeConf{ContainerID: p.sandbox(), NetNS: "/run/netns/" + p.name, IfName: "eth0", Args: [][2]string{
-		{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "training"}, {"K8S_POD_NAME", "pod-uid-" + p.name}, {"K8S_POD_UID", "uid-" + p.name}}}
+		{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "training"}, {"K8S_POD_NAME", "pod-" + p.name}, {"K8S_POD_UID", p.name}}}
 }
 
 // hook runs what the claim's CDI spec has the runtime run before a container.
@@ -266,7 +266,7 @@ func TestInTheLabTwoPodsWithClaimsTalkOnEveryRailWithoutKubernetes(t *testing.T)
 	if os.Getenv("ROCE_LAB_SAMPLE") != "" {
 		subnets = subnets[:2]
 	}
-	one, two := n.pod("one", 0, subnets), n.pod("two", labRails, subnets)
+	one, two := n.pod("a1", 0, subnets), n.pod("b2", labRails, subnets)
 	one.begin()
 	two.begin()
 	for rail := range subnets {
