@@ -100,6 +100,9 @@ func AskPlugin(ctx context.Context, metricsAddress, probeSocket string) (*Plugin
 	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if families[driverInfo] != nil {
+		return nil, fmt.Errorf("rdma-dra-driver answers at %s: it allocates the node's NICs, and offers no resource", plugin.Address)
+	}
 	if err != nil || families[prefix+"build_info"] == nil {
 		return nil, errors.Join(fmt.Errorf("what answers at %s is no rdma-device-plugin", plugin.Address), err)
 	}
@@ -138,6 +141,10 @@ func get(ctx context.Context, from endpoint.Endpoint, path string) (code int, bo
 
 // prefix is that of the names of all metrics.
 const prefix = "rdma_device_plugin_"
+
+// driverInfo is a metric of the DRA driver, which a node has in place of the device
+// plugin.
+const driverInfo = "rdma_dra_driver_build_info"
 
 // pluginOf reads the metrics of docs/device-plugin.md.
 func pluginOf(families map[string]*dto.MetricFamily) *Plugin {

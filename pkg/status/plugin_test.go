@@ -67,6 +67,7 @@ func TestThePluginIsWhatItsMetricsAndItsReadinessSay(t *testing.T) {
 		"ready":           {200, twoResources, 200, "ok\n", of(""), ""},
 		"not ready":       {200, twoResources, 503, "not ready: the kubelet is gone\n", of("not ready: the kubelet is gone"), ""},
 		"no metrics":      {404, "no such page", 200, "", nil, "it does not answer at SOCKET: status 404"},
+		"the driver":      {200, "rdma_dra_driver_build_info{version=\"v1\"} 1\n", 200, "", nil, "rdma-dra-driver answers at SOCKET: it allocates the node's NICs"},
 		"other metrics":   {200, "go_threads 7\n", 200, "", nil, "what answers at SOCKET is no rdma-device-plugin"},
 		"none at all":     {200, "<html>", 200, "", nil, "what answers at SOCKET is no rdma-device-plugin"},
 		"gone in between": {200, twoResources, 0, "", of("EOF"), ""},
