@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +61,50 @@ func TestWhoWaitsForAContainerLearnsWhichAndThatSomebodyHasIt(t *testing.T) {
 	if _, err := j.LockContainer(ctx, "c1", ""); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+}
+
+func TestThoseWhoWaitForALockHaveItOneAfterTheOther(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	first, err := j.LockRDMAMoves(t.Context(), "x")
+	must(t, err)
+	var holders atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			lock, err := j.LockRDMAMoves(t.Context(), "x")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer lock.Unlock()
+			if n := holders.Add(1); n != 1 {
+				t.Errorf("%d have the lock", n)
+			}
+			time.Sleep(time.Millisecond)
+			holders.Add(-1)
+		})
+	}
+	time.Sleep(20 * time.Millisecond)
+	if n := holders.Load(); n != 0 {
+		t.Errorf("%d have a lock that is taken", n)
+	}
+	first.Unlock()
+	wg.Wait()
+}
+
+func TestWhoHasGivenUpWaitingForALockKeepsNobodyOut(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	first, err := j.LockRDMAMoves(t.Context(), "x")
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := j.LockRDMAMoves(ctx, "x"); err == nil {
+		t.Error("two have the lock")
+	}
+	first.Unlock()
+	second, err := j.LockRDMAMoves(t.Context(), "x")
+	must(t, err)
+	second.Unlock()
 }
 
 func TestALookAtWhatIsOwedRemovesAllThatIsNotAndMerelyLookingNothing(t *testing.T) {

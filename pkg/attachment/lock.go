@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/roce-k8s/roce-k8s/pkg/retry"
 )
 
 // lockWait bounds the wait for a lock. An ADD holds a NIC for as long as its
@@ -78,29 +76,23 @@ func (j *Journal) LockRDMAMoves(ctx context.Context, holder string) (*Lock, erro
 }
 
 func (j *Journal) lock(ctx context.Context, wait time.Duration, name, what, holder string) (*Lock, error) {
-	dir := filepath.Join(j.dir, "locks")
-	f, err := openLock(filepath.Join(dir, name))
+	path := filepath.Join(j.dir, "locks", name)
+	f, err := openLock(path)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	// flock(2) cannot be interrupted from Go; asking again in short steps can. They
-	// stay short because the NICs of one call take turns for RDMA moves.
-	err = retry.Until(ctx, time.Millisecond, 8*time.Millisecond, func() (bool, error) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
-			return false, nil
-		}
-		return true, err
-	})
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		b, _ := os.ReadFile(f.Name())
-		f.Close()
-		holder, _, _ := strings.Cut(string(b), "\n")
-		return nil, &HeldError{What: what, Holder: holder}
+	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = awaitFlock(ctx, f)
 	}
 	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			b, _ := os.ReadFile(path)
+			holder, _, _ := strings.Cut(string(b), "\n")
+			return nil, &HeldError{What: what, Holder: holder}
+		}
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
@@ -110,6 +102,41 @@ func (j *Journal) lock(ctx context.Context, wait time.Duration, name, what, hold
 	// replaced, and makes the next one to truncate it wait for the disk.
 	_, _ = f.WriteAt([]byte(holder+"\n"), 0)
 	return &Lock{f}, nil
+}
+
+// awaitFlock waits for the lock of f in the kernel: dozens of processes that ask
+// again and again, as after the start of a node, would take the processor from the
+// one that has the lock. If ctx ends first it returns the error of ctx, and f is
+// closed when its turn comes, or with the process: flock(2) cannot be interrupted
+// from Go.
+func awaitFlock(ctx context.Context, f *os.File) error {
+	if ctx.Err() != nil {
+		f.Close()
+		return ctx.Err()
+	}
+	locked := make(chan error)
+	go func() {
+		err := flock(f, unix.LOCK_EX)
+		select {
+		case locked <- err:
+		case <-ctx.Done():
+			f.Close()
+		}
+	}()
+	select {
+	case err := <-locked:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // openLock opens a lock file, and makes it and its folder if they are missing.
