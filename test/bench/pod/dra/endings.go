@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -44,12 +45,9 @@ func (s *site) end(ctx context.Context, d driver, e ending) (o outcome, err erro
 	if o.before, err = s.ready(ctx, d); err != nil {
 		return o, err
 	}
-	pod, _, has, err := s.start(ctx, d)
+	pod, err := s.full(ctx, d)
 	if err != nil {
 		return o, err
-	}
-	if len(has) != rails {
-		return o, fmt.Errorf("%s: the first pod has %d NICs", d.title, len(has))
 	}
 	after, err := e.before(ctx, s, d)
 	if err != nil {
@@ -85,6 +83,25 @@ func (s *site) end(ctx context.Context, d driver, e ending) (o outcome, err erro
 		_, err = s.Remove(ctx, pod)
 	}
 	return o, err
+}
+
+// full starts a pod that has all NICs. One that a driver gives fewer is not the one
+// whose end is to be looked at; the pods in a row count those.
+func (s *site) full(ctx context.Context, d driver) (pod string, err error) {
+	for range 5 {
+		pod, _, has, err := s.start(ctx, d)
+		if err != nil || len(has) == rails {
+			return pod, err
+		}
+		fmt.Fprintf(os.Stderr, "%s: a pod has %d NICs, and makes way for the next\n", d.title, len(has))
+		if _, err := s.Remove(ctx, pod); err != nil {
+			return "", err
+		}
+		if _, err := s.ready(ctx, d); err != nil {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("%s: no pod has all NICs", d.title)
 }
 
 // settled are the NICs on the host once all are as before, or ten seconds later.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -18,6 +19,7 @@ type results struct{ ours, theirs result }
 type result struct {
 	driver
 	without, with      []float64 // pods' starts, without NICs and with eight
+	fewer              int       // pods that had not all eight, which count nowhere else
 	resident, together []float64 // memory of the driver, and of all containers of its pod
 	binary             float64
 	outcomes           []outcome // in the order of the endings
@@ -47,6 +49,9 @@ func measure(ctx context.Context, o options) (r results, err error) {
 		}
 	}
 	for _, t := range both {
+		if len(t.with) == 0 {
+			return r, fmt.Errorf("%s: no pod had all NICs", t.title)
+		}
 		if err := s.serve(ctx, t.driver); err != nil {
 			return r, err
 		}
@@ -78,6 +83,11 @@ func (s *site) turn(ctx context.Context, r *result, o options) error {
 			return err
 		}
 		with, err := s.life(ctx, r.driver, r.driver)
+		if errors.Is(err, errOtherNICs) {
+			r.fewer++
+			fmt.Fprintln(os.Stderr, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -87,6 +97,9 @@ func (s *site) turn(ctx context.Context, r *result, o options) error {
 	}
 	return s.weigh(ctx, r)
 }
+
+// errOtherNICs is for a pod that is Ready without all that it asked for.
+var errOtherNICs = errors.New("a pod has other NICs than it asked for")
 
 // life starts and ends a pod with the NICs of a driver, or of none, while one serves
 // the node. It says how long the start took, in ms.
@@ -105,9 +118,11 @@ func (s *site) life(ctx context.Context, serving, of driver) (float64, error) {
 		want = 0
 	}
 	if len(has) != want || has.equipped() != want {
-		return 0, fmt.Errorf("%s: a pod has %d NICs, and %d with addresses, want %d", serving.title, len(has), has.equipped(), want)
+		err = fmt.Errorf("%s: %w: %d, and %d with addresses, want %d", serving.title, errOtherNICs, len(has), has.equipped(), want)
 	}
-	_, err = s.Remove(ctx, pod)
+	if _, err := s.Remove(ctx, pod); err != nil {
+		return 0, err
+	}
 	return float64(took) / float64(time.Millisecond), err
 }
 

@@ -33,6 +33,11 @@ func (r results) wholes() string {
 	for _, t := range []result{r.ours, r.theirs} {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", t.title, spread(t.without), spread(t.with))
 	}
+	for _, t := range []result{r.ours, r.theirs} {
+		if t.fewer > 0 {
+			fmt.Fprintf(&b, "\nWith %s, %d more pods were Ready without all of their NICs.\n", t.title, t.fewer)
+		}
+	}
 	return b.String()
 }
 
