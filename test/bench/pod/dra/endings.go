@@ -42,11 +42,8 @@ type outcome struct {
 func (s *site) end(ctx context.Context, d driver, e ending) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
-	if o.before, err = s.ready(ctx, d); err != nil {
-		return o, err
-	}
-	pod, err := s.full(ctx, d)
-	if err != nil {
+	var pod string
+	if o.before, pod, err = s.full(ctx, d); err != nil {
 		return o, err
 	}
 	after, err := e.before(ctx, s, d)
@@ -85,23 +82,24 @@ func (s *site) end(ctx context.Context, d driver, e ending) (o outcome, err erro
 	return o, err
 }
 
-// full starts a pod that has all NICs. One that a driver gives fewer is not the one
-// whose end is to be looked at; the pods in a row count those.
-func (s *site) full(ctx context.Context, d driver) (pod string, err error) {
+// full starts a pod that has all NICs, and says how they were before. One that a
+// driver gives fewer is not the one whose end is to be looked at; the pods in a row
+// count those.
+func (s *site) full(ctx context.Context, d driver) (before nics, pod string, err error) {
 	for range 5 {
+		if before, err = s.ready(ctx, d); err != nil {
+			return nil, "", err
+		}
 		pod, _, has, err := s.start(ctx, d)
 		if err != nil || len(has) == rails {
-			return pod, err
+			return before, pod, err
 		}
 		fmt.Fprintf(os.Stderr, "%s: a pod has %d NICs, and makes way for the next\n", d.title, len(has))
 		if _, err := s.Remove(ctx, pod); err != nil {
-			return "", err
-		}
-		if _, err := s.ready(ctx, d); err != nil {
-			return "", err
+			return nil, "", err
 		}
 	}
-	return "", fmt.Errorf("%s: no pod has all NICs", d.title)
+	return nil, "", fmt.Errorf("%s: no pod has all NICs", d.title)
 }
 
 // settled are the NICs on the host once all are as before, or ten seconds later.
