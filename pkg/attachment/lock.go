@@ -106,9 +106,10 @@ func (j *Journal) lock(ctx context.Context, wait time.Duration, name, what, hold
 
 // awaitFlock waits for the lock of f in the kernel: dozens of processes that ask
 // again and again, as after the start of a node, would take the processor from the
-// one that has the lock. If ctx ends first it returns the error of ctx, and f is
-// closed when its turn comes, or with the process: flock(2) cannot be interrupted
-// from Go.
+// one that has the lock. flock(2) cannot be interrupted from Go: if ctx ends first
+// this returns the error of ctx, and the wait goes on until its turn, which closes f,
+// or the end of the process. For the rescue, which lives on, that is a thread for
+// each try, for as long as a CNI plugin hangs that has the lock.
 func awaitFlock(ctx context.Context, f *os.File) error {
 	if ctx.Err() != nil {
 		f.Close()
