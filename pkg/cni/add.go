@@ -105,6 +105,10 @@ func (o *operation) attach() error {
 // one for good before all are usable. Addresses and routes are set in the order of
 // the call, because the kernel prefers what was there first.
 func (o *operation) carryOut(all []*transfer) error {
+	together(all, func(t *transfer) error { t.closeOver(t.nic); return nil })
+	if err := o.askHostwide(all); err != nil {
+		return err
+	}
 	if err := first(together(all, (*transfer).examine)); err != nil {
 		return err
 	}
@@ -374,56 +378,51 @@ func (o *operation) closeOver(nic target) {
 
 // prepare describes the NIC and checks the pod's side: the last step that changes
 // nothing. settled is to be called when the record is written.
-func (o *operation) prepare(of target, pod *netdev.Namespace) (_ *attachment.Record, settled func() error, err error) {
-	link := of.link
+func (t *transfer) prepare() (_ *attachment.Record, settled func() error, err error) {
+	of, pod, link := t.nic, t.into, t.nic.link
 	name := link.Attrs().Name
-	survey := o.startSurvey(link)
-	tables, err := o.host.Tables(o.ctx, link)
+	if err := t.permit(link, t.tables); err != nil {
+		return nil, nil, err
+	}
+	state, err := t.host.StateBy(t.ctx, t.tables)
 	if err != nil {
 		return nil, nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
-	guardAddresses := o.startGuardOfAddresses(link, tables)
-	if err := o.permit(link, tables); err != nil {
+	if state.Uppers, err = t.uppers(link); err != nil {
 		return nil, nil, err
 	}
-	state, err := o.host.StateBy(o.ctx, tables)
-	if err != nil {
-		return nil, nil, fail(codeMove, name, "read the NIC's state", err, "try again")
-	}
-	if state.Uppers, err = o.uppers(link); err != nil {
-		return nil, nil, err
-	}
-	manager, settled, err := o.manager(link, &state)
+	manager, settled, err := t.manager(link, &state)
 	if err != nil {
 		return nil, nil, err
 	}
-	nic, err := o.describe(of)
+	nic, err := t.describe(of)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, check := range []func() error{
-		func() error { return o.guardRDMA(link, nic.RDMA) },
-		func() error { return o.checkRequest(link, nic, state) },
-		func() error { return o.checkName(of, pod) },
-		func() error { return o.refusePeer(link, pod) },
-		guardAddresses, survey,
+		func() error { return t.guardRDMA(link, nic.RDMA) },
+		func() error { return t.checkRequest(link, nic, state) },
+		func() error { return t.checkName(of, pod) },
+		func() error { return t.refusePeer(link, pod) },
+		func() error { return t.guard(t.ctx, link, t.usesAddress) },
+		func() error { return t.guard(t.ctx, link, t.hasUppersElsewhere) },
 	} {
 		if err := check(); err != nil {
 			return nil, nil, err
 		}
 	}
 	for _, q := range state.Qdiscs {
-		o.Log.Warn("the move removes the host's queueing discipline; DEL restores it without classes and filters", "nic", name, "qdisc", q)
+		t.Log.Warn("the move removes the host's queueing discipline; DEL restores it without classes and filters", "nic", name, "qdisc", q)
 	}
 	r := &attachment.Record{
 		Created: time.Now().UTC(), Step: attachment.Prepared,
-		ContainerID: o.args.ContainerID, IfName: o.args.IfName, Call: o.call, Claim: o.claimUID, Network: o.config.Name, Pod: o.pod,
+		ContainerID: t.args.ContainerID, IfName: t.args.IfName, Call: t.call, Claim: t.claimUID, Network: t.config.Name, Pod: t.pod,
 		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID, Cookie: pod.Cookie},
-		NIC:   nic, Host: state, Manager: manager, ManagerLacks: o.Managers.Lacks(manager, link.Attrs().Index),
-		Args: o.args.Args, Config: o.args.StdinData,
+		NIC:   nic, Host: state, Manager: manager, ManagerLacks: t.Managers.Lacks(manager, link.Attrs().Index),
+		Args: t.args.Args, Config: t.args.StdinData,
 	}
 	if len(r.ManagerLacks) > 0 {
-		o.logFor(r).Warn("the host's network manager lacks settings without which the NIC comes back late or with other metrics; docs/deploying.md has them",
+		t.logFor(r).Warn("the host's network manager lacks settings without which the NIC comes back late or with other metrics; docs/deploying.md has them",
 			"manager", manager, "lacks", strings.Join(r.ManagerLacks, ", "))
 	}
 	return r, settled, nil

@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -43,24 +44,60 @@ func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
 	})
 }
 
-// startGuardOfAddresses asks for the use of the NIC's addresses in parallel with
-// the other checks; the returned function waits for the answer.
-func (o *operation) startGuardOfAddresses(link netlink.Link, tables *netdev.Tables) (wait func() error) {
-	done := make(chan error, 1)
-	go func() { done <- o.guard(o.ctx, link, o.guards(tables).Addresses) }()
-	return func() error { return <-done }
+// askHostwide asks what the kernel goes through all of the host for, and so is
+// asked once for all NICs of an ADD and not for each. What takes longest is asked
+// in parallel with the other checks; the transfers' functions wait for it.
+func (o *operation) askHostwide(all []*transfer) error {
+	links := make([]netlink.Link, len(all))
+	for i, t := range all {
+		links[i] = t.nic.link
+	}
+	tables, err := o.host.Tables(o.ctx, links...)
+	if err != nil {
+		return fail(codeMove, "", "read the NICs' state", err, "try again")
+	}
+	var guarded []*transfer
+	var guardedLinks []netlink.Link
+	var guardedTables []*netdev.Tables
+	for i, t := range all {
+		t.tables = tables[i]
+		if !t.config.Force {
+			guarded, guardedLinks, guardedTables = append(guarded, t), append(guardedLinks, links[i]), append(guardedTables, tables[i])
+		}
+	}
+	if len(guarded) == 0 {
+		return nil
+	}
+	g := o.guards(nil)
+	addresses := meanwhile(func() ([]string, error) { return g.Addresses(o.ctx, guardedTables...) })
+	// The way back deletes what is on top of a NIC; this is for one that came back
+	// another way.
+	survey := meanwhile(func() ([]string, error) {
+		ctx, cancel := context.WithTimeout(o.ctx, surveyTimeout)
+		defer cancel()
+		return g.Elsewhere(ctx, guardedLinks...), nil
+	})
+	for i, t := range guarded {
+		t.usesAddress = func(context.Context, netlink.Link) (string, error) { return answer(i, addresses) }
+		t.hasUppersElsewhere = func(context.Context, netlink.Link) (string, error) { return answer(i, survey) }
+	}
+	return nil
 }
 
-// startSurvey does the same for what is on top of the NIC in other namespaces. The
-// way back deletes such things; this is for a NIC that came back another way.
-func (o *operation) startSurvey(link netlink.Link) (wait func() error) {
-	ctx, cancel := context.WithTimeout(o.ctx, surveyTimeout)
-	done := make(chan error, 1)
-	go func() {
-		defer cancel()
-		done <- o.guard(ctx, link, o.guards(nil).Elsewhere)
-	}()
-	return func() error { return <-done }
+// meanwhile asks in parallel; the function that it returns waits for the answers.
+func meanwhile(ask func() ([]string, error)) (wait func() ([]string, error)) {
+	wait = sync.OnceValues(ask)
+	go func() { _, _ = wait() }()
+	return wait
+}
+
+// answer is one of several.
+func answer(i int, all func() ([]string, error)) (string, error) {
+	answers, err := all()
+	if err != nil {
+		return "", err
+	}
+	return answers[i], nil
 }
 
 // surveyTimeout bounds the look into all namespaces, where somebody may be slow

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +23,10 @@ type transfer struct {
 	nic        target
 	into       *netdev.Namespace // the pod's
 
+	// Of the host, asked for all NICs together.
+	tables                          *netdev.Tables
+	usesAddress, hasUppersElsewhere func(context.Context, netlink.Link) (string, error) // nil with "force"
+
 	record  *attachment.Record
 	settled func() error // what was owed to the NIC is in the record
 	noted   bool         // the record is written
@@ -39,8 +44,7 @@ func (t *transfer) close() {
 
 // examine looks whether the NIC can go to the pod, and changes nothing.
 func (t *transfer) examine() (err error) {
-	t.closeOver(t.nic)
-	t.record, t.settled, err = t.prepare(t.nic, t.into)
+	t.record, t.settled, err = t.prepare()
 	return err
 }
 

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
@@ -65,8 +68,7 @@ func TestANICIsFreeThoughTheHostHasSomethingOnAnother(t *testing.T) {
 
 func TestAnAddressIsInUseIfAnyOfTheHostsTunnelsSendsFromIt(t *testing.T) {
 	host := node.NewHost(t)
-	link := node.AddNIC(t, host, "nic0")
-	node.AddNIC(t, host, "nic1")
+	links := []netlink.Link{node.AddNIC(t, host, "nic0"), node.AddNIC(t, host, "nic1")}
 	run := func(commands string) {
 		t.Helper()
 		if out, err := exec.Command("bash", "-ec", commands).CombinedOutput(); err != nil {
@@ -75,16 +77,39 @@ func TestAnAddressIsInUseIfAnyOfTheHostsTunnelsSendsFromIt(t *testing.T) {
 	}
 	run("ip addr add 192.0.2.1/24 dev nic0; ip addr add 192.0.2.2/24 dev nic0; ip addr add 203.0.113.1/24 dev nic1; for n in nic0 nic0w nic1 nic1w; do ip link set $n up; done")
 	g := Guard{Host: host}
-	for _, tt := range []struct{ commands, want string }{
-		{":", ""},
-		{"ip link add vx1 type vxlan id 1 local 203.0.113.1 remote 203.0.113.9 dstport 4789", ""},
-		{"ip link add vx2 type vxlan id 2 local 192.0.2.2 remote 192.0.2.9 dstport 4789", "vxlan vx2 sends from its address 192.0.2.2"},
-		{"ip link del vx1", "vxlan vx2 sends from its address 192.0.2.2"},
-		{"ip link del vx2", ""},
+	const first, second = "vxlan vx1 sends from its address 203.0.113.1", "vxlan vx2 sends from its address 192.0.2.2"
+	for _, tt := range []struct {
+		commands string
+		want     []string // of nic0 and nic1
+	}{
+		{":", []string{"", ""}},
+		{"ip link add vx1 type vxlan id 1 local 203.0.113.1 remote 203.0.113.9 dstport 4789", []string{"", first}},
+		{"ip link add vx2 type vxlan id 2 local 192.0.2.2 remote 192.0.2.9 dstport 4789", []string{second, first}},
+		{"ip link del vx1", []string{second, ""}},
+		{"ip link del vx2", []string{"", ""}},
 	} {
 		run(tt.commands)
-		if why, err := g.Addresses(t.Context(), link); why != tt.want || err != nil {
+		tables, err := host.Tables(t.Context(), links...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if why, err := g.Addresses(t.Context(), tables...); !slices.Equal(why, tt.want) || err != nil {
 			t.Errorf("after %s: %q, %v, want %q", tt.commands, why, err, tt.want)
 		}
+	}
+}
+
+func TestWhatIsOnTopOfANICElsewhereIsSaidOfThatOne(t *testing.T) {
+	host := node.NewHost(t)
+	links := []netlink.Link{node.AddNIC(t, host, "nic0"), node.AddNIC(t, host, "nic1"), node.AddNIC(t, host, "nic2")}
+	elsewhere := fmt.Sprint("upper-", os.Getpid())
+	commands := "ip netns add $e; for n in 1 2; do ip link add up$n link nic$n type macvlan mode private; ip link set up$n netns $e; done"
+	if out, err := exec.Command("bash", "-ec", "e="+elsewhere+"; "+commands).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", elsewhere).Run() })
+	const tail = " in another namespace is on top of it"
+	if why, want := (Guard{Host: host}).Elsewhere(t.Context(), links...), []string{"", "macvlan up1" + tail, "macvlan up2" + tail}; !slices.Equal(why, want) {
+		t.Errorf("%q, want %q", why, want)
 	}
 }

@@ -33,7 +33,11 @@ func (g Guard) tables(ctx context.Context, link netlink.Link) (*netdev.Tables, e
 	if g.Tables != nil {
 		return g.Tables, nil
 	}
-	return g.Host.Tables(ctx, link)
+	tables, err := g.Host.Tables(ctx, link)
+	if err != nil {
+		return nil, err
+	}
+	return tables[0], nil
 }
 
 // A reason says why the host needs a link, "" if it does not.
@@ -70,7 +74,8 @@ func (g Guard) Any(ctx context.Context, link netlink.Link, device rdma.Device) (
 		func(context.Context, netlink.Link) (string, error) { return netdev.Unfit(link), nil },
 		g.Netdev,
 		func(context.Context, netlink.Link) (string, error) { return g.Device(link, device) },
-		g.Addresses, g.Elsewhere)
+		g.usesAddress,
+		func(ctx context.Context, link netlink.Link) (string, error) { return g.Elsewhere(ctx, link)[0], nil })
 }
 
 // carriesTraffic: the default route goes through the NIC, or the only way to

@@ -41,13 +41,18 @@ type Address struct {
 // with a field of their own.
 const keptFlags = unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_MCAUTOJOIN
 
-// addresses lists those of a link that a State keeps, in the order in which to
-// add them, and the temporary ones that it does not.
-func (n *Namespace) addresses(ctx context.Context, link netlink.Link) (lasting []Address, temporary []netip.Prefix, err error) {
+// allAddresses lists those of the namespace, in the kernel's words.
+func (n *Namespace) allAddresses(ctx context.Context) ([][]byte, error) {
 	answers, err := n.list(ctx, unix.RTM_GETADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC))
 	if err != nil {
-		return nil, nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
+		return nil, fmt.Errorf("list the addresses in %s: %w", n.Path, err)
 	}
+	return answers, nil
+}
+
+// addressesOf are those of a link that a State keeps, in the order in which to
+// add them, and the temporary ones that it does not.
+func addressesOf(link netlink.Link, answers [][]byte) (lasting []Address, temporary []netip.Prefix) {
 	for _, answer := range answers {
 		switch a, index, permanent := addressIn(answer, link.Attrs().Name); {
 		case index != link.Attrs().Index || isLinkLocal6(a.Prefix.Addr()):
@@ -61,7 +66,7 @@ func (n *Namespace) addresses(ctx context.Context, link netlink.Link) (lasting [
 	if first6 := slices.IndexFunc(lasting, func(a Address) bool { return a.Prefix.Addr().Is6() }); first6 >= 0 {
 		slices.Reverse(lasting[first6:])
 	}
-	return lasting, temporary, nil
+	return lasting, temporary
 }
 
 // AddAddresses puts addresses on a link, where they may be already.

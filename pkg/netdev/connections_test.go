@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -24,7 +25,7 @@ func TestConnectionsAreFoundByTheirLocalAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		connections, err := n.Connections(t.Context(), netip.MustParseAddr(address))
+		connections, err := n.Connections(t.Context(), []netip.Addr{netip.MustParseAddr(address)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +33,7 @@ func TestConnectionsAreFoundByTheirLocalAddress(t *testing.T) {
 		connected, listening := false, false
 		for _, c := range connections {
 			connected = connected || c.Peer == want
-			listening = listening || c.Port == want.Port() && c.Peer.Port() == 0
+			listening = listening || c.Local == want && c.Peer.Port() == 0
 			if c.Peer.Port() != 0 && c.Peer.Addr() != want.Addr() {
 				t.Errorf("a connection with %s, though asked for those of %s", c.Peer, address)
 			}
@@ -52,12 +53,53 @@ func TestConnectionsAreFoundByTheirLocalAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	connections, err := n.Connections(t.Context(), netip.MustParseAddr("127.0.0.1"))
+	connections, err := n.Connections(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1")})
 	if err != nil || !slices.ContainsFunc(connections, func(at Connection) bool { return at.Peer.String() == c.LocalAddr().String() }) {
 		t.Errorf("not the server's end of one from %s: %v, %v", c.LocalAddr(), connections, err)
 	}
-	if peers, err := n.Connections(t.Context(), netip.MustParseAddr("127.0.0.99")); err != nil || len(peers) != 0 {
+	if peers, err := n.Connections(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.99")}); err != nil || len(peers) != 0 {
 		t.Errorf("%v, %v", peers, err)
+	}
+}
+
+// The kernel refuses a program with a jump to nowhere.
+func TestConnectionsAreFoundByAnyOfManyAddresses(t *testing.T) {
+	n, err := CurrentNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	listening := map[netip.AddrPort]bool{}
+	for _, address := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "[::1]"} {
+		l, err := net.Listen("tcp", address+":0")
+		if err != nil {
+			t.Skip(err) // no IPv6
+		}
+		defer l.Close()
+		listening[netip.MustParseAddrPort(l.Addr().String())] = true
+	}
+	asked := []netip.Addr{netip.MustParseAddr("127.0.0.3"), netip.IPv6Loopback(), netip.MustParseAddr("127.0.0.1")}
+	for i := range 2 * mostAddresses {
+		asked = append(asked, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), netip.AddrFrom16([16]byte{0xfd, 14: byte(i >> 8), 15: byte(i)}))
+	}
+	for range 3 { // each is the first, and the first of them the last, once
+		connections, err := n.Connections(t.Context(), asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]int{}
+		for _, c := range connections {
+			if !slices.Contains(asked, c.Local.Addr()) {
+				t.Errorf("%s %s, and nobody asked for it", c.Local, c)
+			}
+			if listening[c.Local] && c.Peer.Port() == 0 {
+				found[c.Local.Addr().String()]++
+			}
+		}
+		if want := map[string]int{"127.0.0.1": 1, "127.0.0.3": 1, "::1": 1}; !maps.Equal(found, want) {
+			t.Errorf("found %v, want %v", found, want)
+		}
+		asked = append(asked[1:], asked[0])
 	}
 }
 
@@ -68,7 +110,7 @@ func BenchmarkConnections(b *testing.B) {
 	}
 	defer n.Close()
 	for b.Loop() {
-		if _, err := n.Connections(b.Context(), netip.MustParseAddr("127.0.0.99")); err != nil {
+		if _, err := n.Connections(b.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.99")}); err != nil {
 			b.Fatal(err)
 		}
 	}

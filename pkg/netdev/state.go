@@ -67,9 +67,9 @@ type Tables struct {
 	Routes []Way
 }
 
-// Tables reads them.
-func (n *Namespace) Tables(ctx context.Context, link netlink.Link) (*Tables, error) {
-	lasting, temporary, err := n.addresses(ctx, link)
+// Tables reads them, of several links at once: the kernel lists those of all links.
+func (n *Namespace) Tables(ctx context.Context, links ...netlink.Link) (all []*Tables, err error) {
+	addresses, err := n.allAddresses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,11 @@ func (n *Namespace) Tables(ctx context.Context, link netlink.Link) (*Tables, err
 	if err != nil {
 		return nil, err
 	}
-	return &Tables{link, lasting, temporary, routes}, nil
+	for _, link := range links {
+		lasting, temporary := addressesOf(link, addresses)
+		all = append(all, &Tables{link, lasting, temporary, routes})
+	}
+	return all, nil
 }
 
 // Addresses are those by which others may reach the host through the link, leased
@@ -98,7 +102,7 @@ func (n *Namespace) State(ctx context.Context, link netlink.Link) (State, error)
 	if err != nil {
 		return State{}, err
 	}
-	return n.StateBy(ctx, t)
+	return n.StateBy(ctx, t[0])
 }
 
 // StateBy is State of the tables' link, without reading those again.

@@ -152,13 +152,13 @@ func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace],
 }
 
 // uppersElsewhere goes through the namespaces in which something may be on top
-// of a link of this one: those with a link on that ifindex of another
+// of links of this one: those with a link on one of their ifindexes of another
 // namespace.
-func (n *Namespace) uppersElsewhere(ctx context.Context, link netlink.Link) iter.Seq[*Namespace] {
+func (n *Namespace) uppersElsewhere(ctx context.Context, links ...netlink.Link) iter.Seq[*Namespace] {
 	return func(yield func(*Namespace) bool) {
 		for _, path := range n.survey(ctx, func(answer []byte) bool {
 			s := stackingOf(answer)
-			return s.on == link.Attrs().Index && s.where != here
+			return s.where != here && slices.ContainsFunc(links, func(l netlink.Link) bool { return s.on == l.Attrs().Index })
 		}) {
 			other, err := OpenNamespace(path)
 			if err != nil {
@@ -173,18 +173,20 @@ func (n *Namespace) uppersElsewhere(ctx context.Context, link netlink.Link) iter
 	}
 }
 
-// UppersElsewhere lists the netdevs that are on top of a link of this namespace,
-// in all others that this process can reach.
-func (n *Namespace) UppersElsewhere(ctx context.Context, link netlink.Link) (uppers []Upper) {
-	for other := range n.uppersElsewhere(ctx, link) {
+// UppersElsewhere lists the netdevs that are on top of links of this namespace, in
+// all others that this process can reach, by the ifindex of the link that each is
+// on.
+func (n *Namespace) UppersElsewhere(ctx context.Context, links ...netlink.Link) map[int][]Upper {
+	uppers := map[int][]Upper{}
+	for other := range n.uppersElsewhere(ctx, links...) {
 		answers, err := other.dumpLinks()
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			continue // it ended since
 		}
 		number, err := other.numberOf(n.NS)
 		for _, answer := range answers {
-			if s := stackingOf(answer); err == nil && number != here && s.on == link.Attrs().Index && s.where == number {
-				uppers = append(uppers, s.Upper)
+			if s := stackingOf(answer); err == nil && number != here && s.where == number {
+				uppers[s.on] = append(uppers[s.on], s.Upper)
 			}
 		}
 	}
