@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 
-	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
+	"github.com/roce-k8s/roce-k8s/test/bench/pod/alone"
 )
 
 // bareCalls runs a plugin's command once for each network of a contender, one after
@@ -25,25 +23,7 @@ call() { CNI_IFNAME=net$1 %s <<<"$2" >/run/bare 2>&1 || { cat /run/bare; exit 1;
 		}
 		calls = append(calls, fmt.Sprintf("call %d '%s'", i+1, config))
 	}
-	return s.clocked(ctx, fmt.Sprintf(prepare, command, program), calls, "")
-}
-
-// clocked runs commands on the node and says how long they took together, in ms,
-// without what comes before and after them. There is a network namespace bare.
-func (s *site) clocked(ctx context.Context, before string, commands []string, after string) (float64, error) {
-	out, err := s.node.Run(ctx, fmt.Sprintf(`[[ -e /run/netns/bare ]] || ip netns add bare || exit
-%s
-begin=$EPOCHREALTIME
-%s || exit
-end=$EPOCHREALTIME
-%s
-echo $((${end/.} - ${begin/.}))
-`, before, strings.Join(commands, " &&\n"), after))
-	if err != nil {
-		return 0, err
-	}
-	microseconds, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
-	return microseconds / 1000, err
+	return alone.Clocked(ctx, s.node, fmt.Sprintf(prepare, command, program), calls, "")
 }
 
 // bareIPAM is what eight addresses cost, and nobody can save.
@@ -59,18 +39,12 @@ func (s *site) bareIPAM(ctx context.Context, ipam string) (float64, error) {
 	return took, err
 }
 
-// bareMoves is what the kernel takes for eight NICs: one RTM_NEWLINK each, that
-// moves it and sets it up, by `ip`.
+// bareMoves is what the kernel takes for eight NICs.
 func (s *site) bareMoves(ctx context.Context) (float64, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	if err := s.reset(ctx, contender{}); err != nil {
 		return 0, err
 	}
-	var there, back []string
-	for _, nic := range cluster.Rails() {
-		there = append(there, "ip link set "+nic+" netns bare up")
-		back = append(back, "ip -n bare link set "+nic+" netns 1 up") // process 1 is the node's
-	}
-	return s.clocked(ctx, "", there, strings.Join(back, " &&\n")+" || exit")
+	return alone.Moves(ctx, s.node)
 }

@@ -9,11 +9,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roce-k8s/roce-k8s/test/bench/pod/alone"
 	"github.com/roce-k8s/roce-k8s/test/bench/report"
 )
 
 // results are what each driver did.
-type results struct{ ours, theirs result }
+type results struct {
+	ours, theirs result
+	moves        []float64 // in ms, of eight NICs and nothing else
+}
 
 // A result is one driver's. Times are in ms, sizes in MB.
 type result struct {
@@ -46,6 +50,11 @@ func measure(ctx context.Context, o options) (r results, err error) {
 			if err := s.turn(ctx, t, o); err != nil {
 				return r, err
 			}
+			took, err := s.moves(ctx, t.driver)
+			if err != nil {
+				return r, err
+			}
+			r.moves = append(r.moves, took)
 		}
 	}
 	for _, t := range both {
@@ -96,6 +105,16 @@ func (s *site) turn(ctx context.Context, r *result, o options) error {
 		}
 	}
 	return s.weigh(ctx, r)
+}
+
+// moves is how long the kernel takes to move eight NICs, in ms.
+func (s *site) moves(ctx context.Context, serving driver) (float64, error) {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	if _, err := s.ready(ctx, serving); err != nil {
+		return 0, err
+	}
+	return alone.Moves(ctx, s.node)
 }
 
 // errOtherNICs is for a pod that is Ready without all that it asked for.
