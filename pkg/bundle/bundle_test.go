@@ -25,7 +25,7 @@ func TestABundleHasEachPartAndSaysWhatIsMissing(t *testing.T) {
 	err := Write(&out, "node-1", time.Now(), []Part{
 		{"one.txt", text("first\n")},
 		{"half.txt", func(w io.Writer) error { return errors.Join(text("as far as it went\n")(w), errors.New("it broke")) }},
-		{"none.txt", func(io.Writer) error { return errors.New("nobody answered") }},
+		{"none.txt", func(io.Writer) error { return errors.New("nobody answered at https://user:hush@host") }},
 		{"last.txt", text("password=hush\n")},
 	})
 	if err != nil {
@@ -35,7 +35,7 @@ func TestABundleHasEachPartAndSaysWhatIsMissing(t *testing.T) {
 		"node-1/one.txt":     "first\n",
 		"node-1/half.txt":    "as far as it went\n",
 		"node-1/last.txt":    "password=\"(left out)\"\n",
-		"node-1/missing.txt": "half.txt: it broke\nnone.txt: nobody answered\n",
+		"node-1/missing.txt": "half.txt: it broke\nnone.txt: nobody answered at https://(left out)@host\n",
 	}
 	files := archive.Unpack(t, &out)
 	if len(files) != len(want) {

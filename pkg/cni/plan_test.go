@@ -3,11 +3,13 @@ package cni
 import (
 	"encoding/json"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -45,5 +47,22 @@ func TestWithSourceRoutingARouteStaysInTheTableThatItWasGiven(t *testing.T) {
 		if at < 0 || p.routes[at].Table != want {
 			t.Errorf("%s: %+v, want table %d", dst, p.routes, want)
 		}
+	}
+}
+
+func TestWhatIsKeptIsTheHostsOwnInTheMainTable(t *testing.T) {
+	prefix, gateway := netip.MustParsePrefix("192.0.2.1/24"), netip.MustParseAddr("192.0.2.254")
+	static := netdev.Route{Dst: netip.MustParsePrefix("198.51.100.0/24"), Gateway: gateway, Protocol: unix.RTPROT_STATIC, Priority: 101}
+	kernels, another := static, static
+	kernels.Protocol, another.Table = unix.RTPROT_KERNEL, 100
+	var p plan
+	// NetworkManager adds the subnet's route itself, which does not come along.
+	p.keep(netdev.State{
+		Addresses: []netdev.Address{{Prefix: prefix, NoPrefixRoute: true, Deprecated: true}},
+		Routes:    []netdev.Route{kernels, static, another},
+	})
+	want := plan{addresses: []netdev.Address{{Prefix: prefix, Deprecated: true}}, routes: []netdev.Route{static}}
+	if !reflect.DeepEqual(p, want) {
+		t.Errorf("%+v, want %+v", p, want)
 	}
 }

@@ -396,6 +396,7 @@ func TestOneLineHasTheWorst(t *testing.T) {
 		t.Error(have)
 	}
 	n.Write("sys/class/net/ens12np0/mtu", "1500\n")
+	n.Write("sys/class/net/ens13np0/mtu", "1500\n") // as a line of the table, one with the one before
 	n.Must(n.SetPort(sysfs.MLX5(0), "DOWN", "Polling"))
 	n.Must(n.SetPort(sysfs.MLX5(7), "DOWN", "Polling"))
 	if have := line(); have != "broken: ens11np0 port 1 of mlx5_0 is DOWN (Polling), and 2 more\n" {
@@ -407,12 +408,18 @@ func TestTheFeaturesAreAsNodeFeatureDiscoveryReadsThem(t *testing.T) {
 	n := newFakeNode(t)
 	path := filepath.Join(n.Dir, "features.d", "roce-k8s")
 	n.Must(os.Mkdir(filepath.Dir(path), 0o755))
-	for state, want := range map[string]string{
-		"ACTIVE": "roce.nics=8\nroce.mode=exclusive\nroce.rails-ok=true\n",
-		"DOWN":   "roce.nics=8\nroce.mode=exclusive\nroce.rails-ok=false\n",
+	for _, tt := range []struct {
+		state, mtu string
+		ok         bool
+	}{
+		{"ACTIVE", "9000", true},
+		{"ACTIVE", "1500", true}, // a warning
+		{"DOWN", "9000", false},
 	} {
-		n.Must(n.SetPort(sysfs.MLX5(0), state, "LinkUp"))
+		n.Must(n.SetPort(sysfs.MLX5(0), tt.state, "LinkUp"))
+		n.Write("sys/class/net/ens12np0/mtu", tt.mtu+"\n")
 		n.networks()
+		want := fmt.Sprintf("roce.nics=8\nroce.mode=exclusive\nroce.rails-ok=%t\n", tt.ok)
 		n.Must(n.examine().WriteFeatures(path))
 		if b, err := os.ReadFile(path); err != nil || string(b) != want {
 			t.Errorf("%q, %v", b, err)

@@ -27,6 +27,11 @@ func TestWhatIsAsItShouldBeInAnotherWayIsNoAilment(t *testing.T) {
 			withoutPeermem(n)
 			n.Write("proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  fake\n")
 		},
+		"two lossless priorities in a traffic class of their own": func(n *fakeNode) {
+			for _, d := range n.dcb {
+				d.PFC[4], d.ETS.Class[4] = true, 3
+			}
+		},
 		"DSCPs of other traffic on one rail":   func(n *fakeNode) { n.dcb[nic].DSCP[8] = 1 },
 		"a plugin of somebody else's network":  func(n *fakeNode) { n.networks(`{"type": "bridge", "ipam": {"type": "none-such"}}`) },
 		"a network without an IPAM plugin":     func(n *fakeNode) { n.networks(`{"type": "roce-host-device", "device": "ens11np0"}`) },

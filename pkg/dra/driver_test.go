@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	drahealthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
@@ -268,16 +269,27 @@ func TestWhatCannotBePreparedIsRefusedInOneLine(t *testing.T) {
 }
 
 func TestAClaimThatKubernetesForgotMakesRoom(t *testing.T) {
-	n := newTestNode(t)
-	n.start()
-	if _, refused := n.prepare(n.claim("c1", "a", n.rails(0))); refused != "" {
-		t.Fatal(refused)
-	}
-	n.api.mu.Lock()
-	delete(n.api.claims, "training/claim-c1")
-	n.api.mu.Unlock()
-	if _, refused := n.prepare(n.claim("c2", "b", n.rails(0))); refused != "" {
-		t.Error(refused)
+	for name, forget := range map[string]func(*api, *resourceapi.ResourceClaim){
+		"it is gone":                 func(a *api, c *resourceapi.ResourceClaim) { delete(a.claims, "training/"+c.Name) },
+		"another has its name":       func(_ *api, c *resourceapi.ResourceClaim) { c.UID = "another" },
+		"it has lost its allocation": func(_ *api, c *resourceapi.ResourceClaim) { c.Status.Allocation = nil },
+		"nothing of that":            nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newTestNode(t)
+			n.start()
+			if _, refused := n.prepare(n.claim("c1", "a", n.rails(0))); refused != "" {
+				t.Fatal(refused)
+			}
+			if forget != nil {
+				n.api.mu.Lock()
+				forget(n.api, n.api.claims["training/claim-c1"])
+				n.api.mu.Unlock()
+			}
+			if _, refused := n.prepare(n.claim("c2", "b", n.rails(0))); (refused == "") != (forget != nil) {
+				t.Errorf("refused: %q", refused)
+			}
+		})
 	}
 }
 
@@ -381,7 +393,10 @@ func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
 	n := newTestNode(t)
 	n.start()
 	c := n.claim("c1", "a", n.rails(2, 5))
-	c.Status.Devices = []resourceapi.AllocatedDeviceStatus{{Driver: "another", Pool: "p", Device: "d"}}
+	checked := []metav1.Condition{{Type: "Checked", Status: metav1.ConditionTrue}} // by somebody else
+	c.Status.Devices = []resourceapi.AllocatedDeviceStatus{
+		{Driver: "another", Pool: "p", Device: "d"}, {Driver: DriverName, Pool: "node1", Device: n.rails(2)[0], Conditions: checked},
+	}
 	n.api.add(c)
 	if _, refused := n.prepare(c); refused != "" {
 		t.Fatal(refused)
@@ -392,7 +407,7 @@ func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
 	if got := strings.Join(d.NetworkData.IPs, " "); got != "172.31.2.1/24" {
 		t.Errorf("addresses %s", got)
 	}
-	if d.Driver != DriverName || d.Pool != "node1" || d.Device != n.rails(2)[0] || d.NetworkData.InterfaceName != "rail3" || d.NetworkData.HardwareAddress != n.guide.Rails[2].MAC {
+	if len(d.Conditions) != 1 || d.Driver != DriverName || d.Pool != "node1" || d.Device != n.rails(2)[0] || d.NetworkData.InterfaceName != "rail3" || d.NetworkData.HardwareAddress != n.guide.Rails[2].MAC {
 		t.Errorf("%+v", d)
 	}
 }

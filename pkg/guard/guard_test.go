@@ -69,6 +69,8 @@ func TestARouteIsTheHostsHoweverItSaysWhatItGoesThrough(t *testing.T) {
 	for name, tt := range map[string]struct{ commands, want string }{
 		"no route":                   {"", ""},
 		"a default route":            {"ip route add default via 192.0.2.9", "the host's default route goes through it"},
+		"a half of it, as of a VPN":  {"ip route add 128.0.0.0/1 via 192.0.2.9", "the host's default route goes through it"},
+		"a quarter of it":            {"ip route add 192.0.0.0/2 via 192.0.2.9", ""},
 		"a nexthop object":           {"ip nexthop add id 2 via 192.0.2.9 dev nic0; ip route add default nhid 2", "the host's default route goes through it"},
 		"its ID alone":               {"echo 0 >" + compat + "; ip nexthop add id 2 via 192.0.2.9 dev nic0; ip route add default nhid 2", "the host's default route goes through it"},
 		"the ID of a group":          {"echo 0 >" + compat + "; ip nexthop add id 2 via 192.0.2.9 dev nic0; ip nexthop add id 3 group 2; ip route add 198.51.100.0/24 nhid 3", "the host's route to 198.51.100.0/24 goes through it and others"},
@@ -97,7 +99,7 @@ func TestARouteIsTheHostsHoweverItSaysWhatItGoesThrough(t *testing.T) {
 	}
 }
 
-func TestWhoHasTimeAsksForConnectionsToo(t *testing.T) {
+func TestWhoHasTimeAsksForConnectionsAndOtherNamespacesToo(t *testing.T) {
 	host := node.NewHost(t)
 	link := node.AddNIC(t, host, "nic0")
 	if out, err := exec.Command("bash", "-ec", "ip link set nic0w up; ip link set nic0 up; ip addr add 192.0.2.1/24 dev nic0").CombinedOutput(); err != nil {
@@ -114,5 +116,15 @@ func TestWhoHasTimeAsksForConnectionsToo(t *testing.T) {
 	defer l.Close()
 	if why, err := g.Any(t.Context(), link, rdma.Device{}); !strings.HasPrefix(why, "the host uses its address 192.0.2.1: ") || err != nil {
 		t.Errorf("with a server: %q, %v", why, err)
+	}
+	_ = l.Close()
+	elsewhere := fmt.Sprint("upper-", os.Getpid())
+	commands := "ip netns add $e; ip link add up0 link nic0 type macvlan; ip link set up0 netns $e"
+	if out, err := exec.Command("bash", "-ec", "e="+elsewhere+"; "+commands).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", elsewhere).Run() })
+	if why, err := g.Any(t.Context(), link, rdma.Device{}); why != "macvlan up0 in another namespace is on top of it" || err != nil {
+		t.Errorf("with a macvlan elsewhere: %q, %v", why, err)
 	}
 }
