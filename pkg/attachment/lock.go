@@ -51,19 +51,32 @@ const containerLocks = 64
 // attachment: one call makes several, and who finds one of them, or what is left of
 // its record, need not know which call that was.
 func (j *Journal) LockContainer(ctx context.Context, id, holder string) (*Lock, error) {
+	return j.lock(ctx, lockWait, containerLock(id), "the network of container "+id, holder)
+}
+
+func containerLock(id string) string {
 	h := fnv.New32a()
 	h.Write([]byte(id))
-	return j.lock(ctx, lockWait, fmt.Sprintf("container-%02d", h.Sum32()%containerLocks), "the network of container "+id, holder)
+	return fmt.Sprintf("container-%02d", h.Sum32()%containerLocks)
 }
 
 // LockNIC keeps two pods from being given one NIC. key is the netdev's
 // Identity.Key, what is its name in an error.
 func (j *Journal) LockNIC(ctx context.Context, key, what, holder string) (*Lock, error) {
-	return j.lockNIC(ctx, lockWait, key, what, holder)
+	return j.lock(ctx, lockWait, nicLock(key), "NIC "+what, holder)
 }
 
-func (j *Journal) lockNIC(ctx context.Context, wait time.Duration, key, what, holder string) (*Lock, error) {
-	return j.lock(ctx, wait, "nic-"+fileName(key), "NIC "+what, holder)
+func nicLock(key string) string { return "nic-" + fileName(key) }
+
+// TryContainer and TryNIC are for a program that lives on and can come again: they
+// do not wait, and the error is a HeldError if somebody has the lock.
+func (j *Journal) TryContainer(id, holder string) (*Lock, error) {
+	return j.lock(context.Background(), 0, containerLock(id), "the network of container "+id, holder)
+}
+
+// TryNIC is explained at TryContainer.
+func (j *Journal) TryNIC(key, what, holder string) (*Lock, error) {
+	return j.lock(context.Background(), 0, nicLock(key), "NIC "+what, holder)
 }
 
 // fileName turns a NIC's key into a file name.
@@ -108,8 +121,8 @@ func (j *Journal) lock(ctx context.Context, wait time.Duration, name, what, hold
 // again and again, as after the start of a node, would take the processor from the
 // one that has the lock. flock(2) cannot be interrupted from Go: if ctx ends first
 // this returns the error of ctx, and the wait goes on until its turn, which closes f,
-// or the end of the process. For the rescue, which lives on, that is a thread for
-// each try, for as long as a CNI plugin hangs that has the lock.
+// or the end of the process. A program that lives on would have a thread more for
+// each try while a CNI plugin hangs that has the lock; it does not wait.
 func awaitFlock(ctx context.Context, f *os.File) error {
 	if ctx.Err() != nil {
 		f.Close()

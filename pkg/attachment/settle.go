@@ -36,7 +36,7 @@ func SettleDue(ctx context.Context, owed []*Record, way func(*Record) Returner) 
 // settle is SettleDue for one NIC. The note may have changed by the time the
 // NIC is locked, so it is read again.
 func (w Returner) settle(ctx context.Context, note *Record) error {
-	lock, err := w.Journal.lockNIC(ctx, 0, note.NIC.Netdev.Key(), note.Host.Name, w.Who)
+	lock, err := w.Journal.TryNIC(note.NIC.Netdev.Key(), note.Host.Name, w.Who)
 	if busy := (*HeldError)(nil); errors.As(err, &busy) {
 		return nil // a pod gets it, or somebody else settles it
 	}

@@ -40,7 +40,7 @@ type failedRescue struct {
 	again time.Time
 }
 
-// rescue brings back what is stranded. A CNI operation on the same container
+// rescue brings back what is stranded. A CNI operation on the same container or NIC
 // goes first: after it there may be nothing left to do. next is when there is
 // something to try again, the zero time if there is not.
 func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) (next time.Time) {
@@ -63,6 +63,9 @@ func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) (nex
 			again := time.Now().Add(pause)
 			r.failed[id] = failedRescue{pause, again}
 			next = earlier(next, again)
+			if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
+				continue // whoever holds it brings the NIC where it belongs
+			}
 			r.log.Error("could not restore a NIC that came back without its state", "nic", record.Host.Name,
 				"was", record.Holder(), "again", pause.String(), "err", err)
 		case rescued:
@@ -84,10 +87,7 @@ func earlier(a, b time.Time) time.Time {
 }
 
 func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued bool, err error) {
-	lock, err := r.journal.LockContainer(ctx, seen.ContainerID, rescuing)
-	if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
-		return false, nil // whoever holds it brings the NIC where it belongs
-	}
+	lock, err := r.journal.TryContainer(seen.ContainerID, rescuing)
 	if err != nil {
 		return false, err
 	}
@@ -99,7 +99,7 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 	if record == nil || !r.journal.Current(record) || record.Step == attachment.Returned {
 		return false, nil
 	}
-	nic, err := r.journal.LockNIC(ctx, record.NIC.Netdev.Key(), record.Host.Name, rescuing)
+	nic, err := r.journal.TryNIC(record.NIC.Netdev.Key(), record.Host.Name, rescuing)
 	if err != nil {
 		return false, err
 	}

@@ -163,11 +163,19 @@ func TestARescueLeavesTheNICToACNIOperationThatIsAtWork(t *testing.T) {
 	lock, err := n.Journal.LockContainer(n.Ctx, record.ContainerID, "a DEL")
 	n.Must(err)
 	defer lock.Unlock()
-	r := &rescuer{host: host, journal: n.Journal, log: n.Log()}
-	ctx, cancel := context.WithTimeout(n.Ctx, 50*time.Millisecond) // it would wait for longer
+	rescues := 0
+	r := &rescuer{host: host, journal: n.Journal, log: n.Log(), done: func(error) { rescues++ }}
+	records := []*attachment.Record{record}
+	ctx, cancel := context.WithTimeout(n.Ctx, 5*time.Second) // it has nothing to wait for
 	defer cancel()
-	if rescued, err := r.one(ctx, record); rescued || err != nil {
-		t.Errorf("%v, %v", rescued, err)
+	next := r.rescue(ctx, records)
+	if pause := time.Until(next); rescues > 0 || pause <= 0 || pause > time.Second || n.Logs.String() != "" {
+		t.Errorf("%d rescues, the next try is in %s\n%s", rescues, pause, n.Logs)
+	}
+	lock.Unlock()
+	time.Sleep(time.Until(next)) // the other was another container's, and shared the lock's file
+	if next := r.rescue(n.Ctx, records); !next.IsZero() || rescues != 1 {
+		t.Errorf("%d rescues, the next try is at %s\n%s", rescues, next, n.Logs)
 	}
 }
 
