@@ -215,23 +215,27 @@ func TestWhatIsNotVisibleComesFromWhoeverReadsThere(t *testing.T) {
 func TestPrioritiesOfEachDriverAreALabel(t *testing.T) {
 	f := newFakeNode(t, sysfs.MLX5(0))
 	var hardware []netdev.Counter
-	for i, name := range []string{"tx_prio0_pause", "rx_prio7_pause_duration", "rx_pfc_ena_frames_pri3", "tx_priority_3_xoff.nic", "tx_pause_storm_error_events", "rx_prio9_pause"} {
+	for i, name := range []string{"tx_prio0_pause", "rx_prio7_pause_duration", "rx_pfc_ena_frames_pri3", "tx_priority_3_xoff.nic", "tx_pause_storm_error_events", "rx_prio9_pause", "tx_prio1_pause"} {
 		hardware = append(hardware, netdev.Counter{Name: name, Value: uint64(i)})
 	}
 	f.Collector.options.Elsewhere = func(context.Context) (Readings, error) {
 		return Readings{f.nics[0].Key(): {Hardware: map[string][]netdev.Counter{"ens11np0": hardware}}}, nil
 	}
 	scraped := f.scrape()
-	for metric, words := range map[string][]string{
-		"rdma_ethtool_tx_prio_pause_total":               {`priority="0"`, "} 0"},
-		"rdma_ethtool_rx_prio_pause_duration_total":      {`priority="7"`, "} 1"},
-		"rdma_ethtool_rx_pfc_ena_frames_pri_total":       {`priority="3"`, "} 2"},
-		"rdma_ethtool_tx_priority_xoff_nic_total":        {`priority="3"`, "} 3"},
-		"rdma_ethtool_tx_pause_storm_error_events_total": {"} 4"},
-		"rdma_ethtool_rx_prio9_pause_total":              {"} 5"}, // not one of eight
+	for _, tt := range []struct {
+		metric string
+		words  []string
+	}{
+		{"rdma_ethtool_tx_prio_pause_total", []string{`priority="0"`, "} 0"}},
+		{"rdma_ethtool_tx_prio_pause_total", []string{`priority="1"`, "} 6"}},
+		{"rdma_ethtool_rx_prio_pause_duration_total", []string{`priority="7"`, "} 1"}},
+		{"rdma_ethtool_rx_pfc_ena_frames_pri_total", []string{`priority="3"`, "} 2"}},
+		{"rdma_ethtool_tx_priority_xoff_nic_total", []string{`priority="3"`, "} 3"}},
+		{"rdma_ethtool_tx_pause_storm_error_events_total", []string{"} 4"}},
+		{"rdma_ethtool_rx_prio9_pause_total", []string{"} 5"}}, // not one of eight
 	} {
-		if got := scraped.of(metric, words...); len(got) != 1 {
-			t.Errorf("%s: %q", metric, scraped.of(metric))
+		if got := scraped.of(tt.metric, tt.words...); len(got) != 1 {
+			t.Errorf("%s: %q", tt.metric, scraped.of(tt.metric))
 		}
 	}
 }

@@ -419,6 +419,45 @@ func TestWhoHasNoPlaceIsTurnedAwayWithTheReason(t *testing.T) {
 	<-ended
 }
 
+// arrivals are the log lines about nodes that came.
+type arrivals chan struct{}
+
+func (a arrivals) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), "a node came") {
+		a <- struct{}{}
+	}
+	return len(b), nil
+}
+
+// Its pod failed, and Kubernetes made another.
+func TestANodeThatComesAgainIsOneNode(t *testing.T) {
+	s := newSite(t, 2, 1)
+	came := make(arrivals, 9)
+	s.coordinator.Log = slog.New(slog.NewTextHandler(came, nil))
+	in, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	ended := make(chan *Report)
+	go func() { ended <- s.coordinator.Run(t.Context(), in) }()
+	for _, n := range s.nodes {
+		n.Coordinator = in.Addr().String()
+	}
+	ctx, fail := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() { _, err := s.nodes[0].Run(ctx); failed <- err }()
+	<-came
+	fail()
+	<-failed
+	go func() {
+		for turnedAway := true; turnedAway; { // until the coordinator knows
+			_, err := s.nodes[0].Run(t.Context())
+			turnedAway = err != nil && strings.Contains(err.Error(), "has rank 0 already")
+		}
+	}()
+	<-came
+	go func() { _, _ = s.nodes[1].Run(t.Context()) }()
+	s.expect(<-ended, Passed)
+}
+
 func TestANodeGivesUpOnACoordinatorThatNeverComes(t *testing.T) {
 	s := newSite(t, 2, 1)
 	n := s.nodes[1]
