@@ -73,7 +73,14 @@ done`)
 // look runs a script on the node that prints links and then routes of network
 // namespaces in turns, in the JSON of ip.
 func (s *site) look(ctx context.Context, script string) (nics, error) {
-	out, err := s.node.Run(ctx, script)
+	var out string
+	err := cluster.Eventually(ctx, func() (err error) {
+		out, err = s.node.Run(ctx, script)
+		if err == nil && strings.Contains(out, "Dump was interrupted") { // the links changed meanwhile
+			err = errors.New("ip saw some of the links twice or not at all")
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
