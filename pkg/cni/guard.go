@@ -48,40 +48,43 @@ func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
 // asked once for all NICs of an ADD and not for each. What takes longest is asked
 // in parallel with the other checks; the transfers' functions wait for it.
 func (o *operation) askHostwide(all []*transfer) error {
-	links := make([]netlink.Link, len(all))
-	for i, t := range all {
-		links[i] = t.nic.link
-	}
-	tables, err := o.host.Tables(o.ctx, links...)
+	tables, err := o.host.Tables(o.ctx, linksOf(all)...)
 	if err != nil {
-		return fail(codeMove, "", "read the NICs' state", err, "try again")
+		return fail(codeMove, all[0].nic.link.Attrs().Name, "read the NIC's state", err, "try again")
 	}
 	var guarded []*transfer
-	var guardedLinks []netlink.Link
-	var guardedTables []*netdev.Tables
+	var ofGuarded []*netdev.Tables
 	for i, t := range all {
 		t.tables = tables[i]
 		if !t.config.Force {
-			guarded, guardedLinks, guardedTables = append(guarded, t), append(guardedLinks, links[i]), append(guardedTables, tables[i])
+			guarded, ofGuarded = append(guarded, t), append(ofGuarded, tables[i])
 		}
 	}
 	if len(guarded) == 0 {
 		return nil
 	}
 	g := o.guards(nil)
-	addresses := meanwhile(func() ([]string, error) { return g.Addresses(o.ctx, guardedTables...) })
+	addresses := meanwhile(func() ([]string, error) { return g.Addresses(o.ctx, ofGuarded...) })
 	// The way back deletes what is on top of a NIC; this is for one that came back
 	// another way.
 	survey := meanwhile(func() ([]string, error) {
 		ctx, cancel := context.WithTimeout(o.ctx, surveyTimeout)
 		defer cancel()
-		return g.Elsewhere(ctx, guardedLinks...), nil
+		return g.Elsewhere(ctx, linksOf(guarded)...), nil
 	})
 	for i, t := range guarded {
 		t.usesAddress = func(context.Context, netlink.Link) (string, error) { return answer(i, addresses) }
 		t.hasUppersElsewhere = func(context.Context, netlink.Link) (string, error) { return answer(i, survey) }
 	}
 	return nil
+}
+
+// linksOf are the NICs, which are on the host yet.
+func linksOf(all []*transfer) (links []netlink.Link) {
+	for _, t := range all {
+		links = append(links, t.nic.link)
+	}
+	return links
 }
 
 // meanwhile asks in parallel; the function that it returns waits for the answers.
