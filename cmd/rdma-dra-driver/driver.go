@@ -48,6 +48,7 @@ func parseDriver(args []string, stderr io.Writer) (*driverLine, error) {
 	flags.StringVar(&line.pluginDir, "cni-dir", "/opt/cni/bin", "the `folder` of the CNI plugins on the node, from which runtimes run a hook")
 	flags.StringVar(&line.MetricsAddress, "metrics-address", "127.0.0.1:9817", "where /metrics is served; empty for nowhere")
 	line.MetricsAccess.Flags(flags)
+	flags.StringVar(&line.CountersSocket, "counters-socket", "", "a unix `socket` at which the command counters of rdma-device-plugin reads in the namespaces of pods; empty if it does not run")
 	flags.StringVar(&line.MemlockSocket, "memlock-socket", "", "a unix `socket` at which the command memlock of rdma-device-plugin says how it is; empty if it does not run")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
 	format := flags.String("log-format", "text", "text or json")

@@ -25,7 +25,7 @@ func TestEachFlagChangesWhatItIsCalledAfter(t *testing.T) {
 		"--kubelet-dir=1":     "KubeletDir=1",
 		"--log-format=1":      "refused",
 		"--log-level=1":       "refused",
-		"--memlock-socket=1":  "MemlockSocket=1", "--metrics-address=1": "MetricsAddress=1", "--metrics-client-ca=1": "MetricsAccess.ClientCA=1",
+		"--counters-socket=1": "CountersSocket=1", "--memlock-socket=1": "MemlockSocket=1", "--metrics-address=1": "MetricsAddress=1", "--metrics-client-ca=1": "MetricsAccess.ClientCA=1",
 		"--metrics-tls-dir=1": "MetricsAccess.TLSDir=1", "--metrics-token-file=1": "MetricsAccess.TokenFile=1",
 		"--node-name=1":  "NodeName=1",
 		"--pod-uid=1":    "PodUID=1",

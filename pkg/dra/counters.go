@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/roce-k8s/roce-k8s/pkg/counters"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 )
 
 // nics are all that the last look saw, with the rails of those that are offered,
@@ -26,4 +27,13 @@ func (d *driver) nics(context.Context) []counters.NIC {
 		}
 	}
 	return nics
+}
+
+// counting says how to read what they count. host has the host's netdevs.
+func (d *driver) counting(host *netdev.Namespace) counters.Options {
+	o := counters.Options{Node: d.options.Node, NICs: d.nics, Statistics: counters.NetdevStatistics(host), Log: d.log}
+	if d.options.CountersSocket != "" {
+		o.Elsewhere = counters.AskEntrant(d.options.CountersSocket)
+	}
+	return o
 }

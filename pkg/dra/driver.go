@@ -49,6 +49,9 @@ type Options struct {
 	Metrics        *Metrics
 	MetricsAddress string
 	MetricsAccess  exporter.Access
+	// CountersSocket is where counters are read in the namespaces of pods, "" if
+	// nowhere.
+	CountersSocket string
 	// MemlockSocket is where the plugin that raises memlock limits says how it is,
 	// "" if there is none.
 	MemlockSocket string
@@ -133,9 +136,7 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("see the host's links: %w", err)
 	}
 	d := newDriver(o, journal, host.LinkReader().Links, host.LinksElsewhere)
-	nics := counters.NewCollector(counters.Options{
-		Node: o.Node, NICs: d.nics, Statistics: counters.NetdevStatistics(host), Log: o.Log,
-	})
+	nics := counters.NewCollector(d.counting(host))
 	o.Metrics.registry.MustRegister(nics)
 	defer func() { // nobody waits for a driver that hangs
 		go func() {

@@ -5,11 +5,13 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/exporter"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 )
 
 // scrape is what Prometheus would read of the driver now, "" if it does not answer.
@@ -123,4 +125,21 @@ func TestTheCountersOfNICsHaveTheirRailAndPod(t *testing.T) {
 		}
 		return maps.Equal(got, want)
 	})
+}
+
+func TestWhatIsCountedInPodsIsAskedForWhereItIsRead(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	if n.driver.counting(nil).Elsewhere != nil {
+		t.Error("it asks, and nobody reads there")
+	}
+	n.driver.options.CountersSocket = filepath.Join(sockets.Folder(t), "s")
+	l, err := net.Listen("unix", n.driver.options.CountersSocket)
+	n.Must(err)
+	entrant := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"pci/0000:08:00.0": {}}`) })}
+	go func() { _ = entrant.Serve(l) }()
+	t.Cleanup(func() { _ = entrant.Close() })
+	if readings, err := n.driver.counting(nil).Elsewhere(n.Ctx); err != nil || len(readings) != 1 {
+		t.Errorf("%v, %v", readings, err)
+	}
 }

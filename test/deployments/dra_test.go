@@ -18,6 +18,8 @@ import (
 
 const allocation = "roce-k8s.io/allocation"
 
+var draVariants = []string{dra, draPodCounters, draMemlock, draMonitoring}
+
 func draDaemonSet(t *testing.T, o objects) *appsv1.DaemonSet {
 	t.Helper()
 	ds, ok := o["DaemonSet kube-system/roce-k8s-dra"].(*appsv1.DaemonSet)
@@ -28,21 +30,21 @@ func draDaemonSet(t *testing.T, o objects) *appsv1.DaemonSet {
 }
 
 func TestTheDriversPodHasNoPrivilegeAndOneTokenInOneContainer(t *testing.T) {
-	for _, dir := range []string{dra, draMemlock, draMonitoring} {
+	for _, dir := range draVariants {
 		pod := draDaemonSet(t, kustomize(t, dir)).Spec.Template.Spec
 		if pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 			t.Errorf("%s: host namespaces, a token for all, or no seccomp", dir)
 		}
 		// What each may write to on the node, and nothing else.
 		writes := map[string]string{
-			"install-policy": "cni-etc", "install-cni": "cni-bin", "driver": "cdi plugins plugins-registry state", "chain": "cni-conf", "rescue": "state", "memlock": "memlock",
+			"install-policy": "cni-etc", "install-cni": "cni-bin", "driver": "cdi plugins plugins-registry state", "chain": "cni-conf", "rescue": "state", "counters": "counters", "memlock": "memlock",
 		}
 		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 			s := c.SecurityContext
 			if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
 				t.Errorf("%s: container %s is privileged: %+v", dir, c.Name, s)
 			}
-			var want []corev1.Capability
+			want := privileges(dir, c.Name)
 			if c.Name == "rescue" {
 				want = []corev1.Capability{"NET_ADMIN"}
 			}
@@ -202,7 +204,7 @@ func TestTheClaimsOfTheExamplesNameWhatIsThere(t *testing.T) {
 
 // What the DaemonSet is given the program must know.
 func TestTheDriverTakesTheFlagsOfEveryVariant(t *testing.T) {
-	for _, dir := range []string{dra, draMemlock, draMonitoring} {
+	for _, dir := range draVariants {
 		for _, c := range draDaemonSet(t, kustomize(t, dir)).Spec.Template.Spec.Containers {
 			name := "rdma-device-plugin"
 			if strings.Contains(c.Image, "roce-k8s-dra") {

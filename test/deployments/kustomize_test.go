@@ -14,22 +14,23 @@ import (
 const folder = "../../deployments/"
 
 const (
-	podCounters   = "overlays/pod-counters"
-	memlock       = "overlays/memlock"
-	monitoring    = "overlays/monitoring"
-	dra           = "overlays/dra"
-	draMemlock    = "overlays/dra-memlock"
-	draMonitoring = "overlays/dra-monitoring"
+	podCounters    = "overlays/pod-counters"
+	memlock        = "overlays/memlock"
+	monitoring     = "overlays/monitoring"
+	dra            = "overlays/dra"
+	draPodCounters = "overlays/dra-pod-counters"
+	draMemlock     = "overlays/dra-memlock"
+	draMonitoring  = "overlays/dra-monitoring"
 )
 
-var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", monitoring, podCounters, memlock, dra, draMemlock, draMonitoring}
+var variants = []string{"base", "overlays/exclusive", "overlays/cdi", "overlays/per-device", monitoring, podCounters, memlock, dra, draPodCounters, draMemlock, draMonitoring}
 
 // privileges are the capabilities that containers may have, and where.
 func privileges(dir, container string) []corev1.Capability {
 	switch {
 	case container == "rdma-device-plugin":
 		return []corev1.Capability{"NET_ADMIN"}
-	case container == "counters" && dir == podCounters:
+	case container == "counters" && (dir == podCounters || dir == draPodCounters):
 		return []corev1.Capability{"SYS_ADMIN"}
 	}
 	return nil
@@ -175,28 +176,32 @@ func TestOverlaysChangeWhatTheirNamesSay(t *testing.T) {
 // The privileged container shares one folder with the other one, and has a way
 // to neither its probes, nor to write to the node.
 func TestTheContainerThatMayEnterNamespacesSeesAsLittleAsPossible(t *testing.T) {
-	pod := daemonSet(t, kustomize(t, podCounters)).Spec.Template.Spec
-	if len(pod.Containers) != 2 || pod.Containers[1].Name != "counters" {
-		t.Fatalf("containers %v", pod.Containers)
-	}
-	plugin, counters := pod.Containers[0], pod.Containers[1]
-	socket := plugin.Args[len(plugin.Args)-1]
-	if !strings.HasPrefix(socket, "--counters-socket=") || !slices.Contains(counters.Args, socket) {
-		t.Errorf("one asks at %s, the other serves %v", socket, counters.Args)
-	}
-	namespaces := map[string]bool{} // where records say that they are
-	for _, m := range counters.VolumeMounts {
-		namespaces[m.MountPath] = m.Name == "netns"
-		switch {
-		case m.Name == "counters" && !m.ReadOnly:
-		case m.Name == "state" && m.ReadOnly:
-		case m.Name == "netns" && m.ReadOnly && m.MountPropagation != nil && *m.MountPropagation == corev1.MountPropagationHostToContainer:
-		default:
-			t.Errorf("it mounts %+v", m)
+	for name, ds := range map[string]*appsv1.DaemonSet{
+		"with the device plugin": daemonSet(t, kustomize(t, podCounters)), "with the driver": draDaemonSet(t, kustomize(t, draPodCounters)),
+	} {
+		pod := ds.Spec.Template.Spec
+		program, counters := pod.Containers[0], pod.Containers[len(pod.Containers)-1]
+		if counters.Name != "counters" {
+			t.Fatalf("%s: containers %v", name, pod.Containers)
 		}
-	}
-	if !namespaces["/var/run/netns"] || !namespaces["/run/netns"] {
-		t.Errorf("it does not see all namespaces: %+v", counters.VolumeMounts)
+		socket := program.Args[len(program.Args)-1]
+		if !strings.HasPrefix(socket, "--counters-socket=") || !slices.Contains(counters.Args, socket) {
+			t.Errorf("%s: one asks at %s, the other serves %v", name, socket, counters.Args)
+		}
+		namespaces := map[string]bool{} // where records say that they are
+		for _, m := range counters.VolumeMounts {
+			namespaces[m.MountPath] = m.Name == "netns"
+			switch {
+			case m.Name == "counters" && !m.ReadOnly:
+			case m.Name == "state" && m.ReadOnly:
+			case m.Name == "netns" && m.ReadOnly && m.MountPropagation != nil && *m.MountPropagation == corev1.MountPropagationHostToContainer:
+			default:
+				t.Errorf("%s: it mounts %+v", name, m)
+			}
+		}
+		if !namespaces["/var/run/netns"] || !namespaces["/run/netns"] {
+			t.Errorf("%s: it does not see all namespaces: %+v", name, counters.VolumeMounts)
+		}
 	}
 }
 
