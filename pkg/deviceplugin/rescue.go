@@ -63,8 +63,8 @@ func (r *rescuer) rescue(ctx context.Context, records []*attachment.Record) (nex
 			again := time.Now().Add(pause)
 			r.failed[id] = failedRescue{pause, again}
 			next = earlier(next, again)
-			if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) {
-				continue // whoever holds it brings the NIC where it belongs
+			if busy := (*attachment.HeldError)(nil); errors.As(err, &busy) && pause < rescueLongest {
+				continue // whoever holds it brings the NIC where it belongs, unless it hangs
 			}
 			r.log.Error("could not restore a NIC that came back without its state", "nic", record.Host.Name,
 				"was", record.Holder(), "again", pause.String(), "err", err)

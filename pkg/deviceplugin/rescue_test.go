@@ -172,9 +172,21 @@ func TestARescueLeavesTheNICToACNIOperationThatIsAtWork(t *testing.T) {
 	if pause := time.Until(next); rescues > 0 || pause <= 0 || pause > time.Second || n.Logs.String() != "" {
 		t.Errorf("%d rescues, the next try is in %s\n%s", rescues, pause, n.Logs)
 	}
-	lock.Unlock()
-	time.Sleep(time.Until(next)) // the other was another container's, and shared the lock's file
-	if next := r.rescue(n.Ctx, records); !next.IsZero() || rescues != 1 {
+	due := func() {
+		for id, failed := range r.failed {
+			r.failed[id] = failedRescue{failed.pause, time.Now()}
+		}
+	}
+	for range 5 { // a minute, and it hangs
+		due()
+		r.rescue(n.Ctx, records)
+	}
+	if rescues != 1 || strings.Count(n.Logs.String(), "is being changed by a DEL") != 1 {
+		t.Errorf("%d rescues are told of:\n%s", rescues, n.Logs)
+	}
+	lock.Unlock() // it was another container's, which shares the lock's file
+	due()
+	if next := r.rescue(n.Ctx, records); !next.IsZero() || rescues != 2 {
 		t.Errorf("%d rescues, the next try is at %s\n%s", rescues, next, n.Logs)
 	}
 }
