@@ -21,12 +21,6 @@ import (
 )
 
 const (
-	// coalesce is how long to wait after an event for the others that come
-	// with it: one NIC that moves is a dozen of them.
-	coalesce = 50 * time.Millisecond
-	// busyShare bounds the time spent on rescans while events keep coming: one
-	// part in busyShare.
-	busyShare = 10
 	// watchAgain is the pause between looks at the configuration without an event.
 	watchAgain = 30 * time.Second
 	// lookAgain is the pause after the node could not be read.
@@ -115,7 +109,7 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		case <-ctx.Done():
 		case <-m.events:
 			if soon == nil {
-				soon = time.After(restAfter(last))
+				soon = time.After(watch.Rest(last))
 			}
 		case <-soon:
 			scan = true
@@ -146,10 +140,6 @@ func (m *manager) loop(ctx context.Context, running *sync.WaitGroup, configChang
 		}
 	}
 }
-
-// restAfter is the pause before the next look that an event asks for; the last one
-// took so long.
-func restAfter(last time.Duration) time.Duration { return max(coalesce, busyShare*last) }
 
 // after is a timer that never fires for a duration of 0.
 func after(d time.Duration) (<-chan time.Time, func() bool) {

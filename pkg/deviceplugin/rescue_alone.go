@@ -7,6 +7,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 )
 
 // rescueEvery is the pause between two looks, in case no event announced a
@@ -44,7 +45,7 @@ func Rescue(ctx context.Context, o Options) error {
 			o.Log.Info("stopped")
 			return nil
 		case <-m.events:
-			time.Sleep(coalesce) // for those that come with it
+			time.Sleep(watch.Rest(0)) // for those that come with it
 		case <-tick.C:
 		}
 		seen, err := i.Held(ctx)

@@ -189,14 +189,6 @@ func TestADriverThatHangsDoesNotKeepTheProgramFromEnding(t *testing.T) {
 	n.wait(k, "rdma/mlx", 0)
 }
 
-func TestLooksTakeATenthOfTheTimeAtMost(t *testing.T) {
-	for took, want := range map[time.Duration]time.Duration{0: coalesce, time.Millisecond: coalesce, time.Second: 10 * time.Second} {
-		if rest := restAfter(took); rest != want {
-			t.Errorf("after one of %s, %s", took, rest)
-		}
-	}
-}
-
 func TestALookThatFailsIsRepeatedThoughNotWithoutPause(t *testing.T) {
 	hcas := node.Eight()
 	n := newTestNode(t, hcas...)

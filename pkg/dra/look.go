@@ -19,12 +19,6 @@ import (
 )
 
 const (
-	// coalesce is how long to wait after an event for the others that come
-	// with it: one NIC that moves is a dozen of them.
-	coalesce = 50 * time.Millisecond
-	// busyShare bounds the time spent on looks while events keep coming: one
-	// part in busyShare.
-	busyShare = 10
 	// lookAgain is the pause after the node could not be read, restSoon after a
 	// look that saw an incomplete device.
 	lookAgain = 5 * time.Second
@@ -62,7 +56,7 @@ func (d *driver) loop(ctx context.Context, running *sync.WaitGroup) {
 			return
 		case <-d.events:
 			if soon == nil {
-				soon = time.After(max(coalesce, busyShare*last))
+				soon = time.After(watch.Rest(last))
 			}
 			continue
 		case <-reloads:

@@ -1,6 +1,7 @@
 package dra
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roce-k8s/roce-k8s/pkg/counters"
 	"github.com/roce-k8s/roce-k8s/pkg/exporter"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sockets"
 )
@@ -129,17 +131,19 @@ func TestTheCountersOfNICsHaveTheirRailAndPod(t *testing.T) {
 
 func TestWhatIsCountedInPodsIsAskedForWhereItIsRead(t *testing.T) {
 	n := newTestNode(t)
-	n.start()
-	if n.driver.counting(nil).Elsewhere != nil {
+	ask := func() func(context.Context) (counters.Readings, error) {
+		return newDriver(n.options, n.Journal, n.links, nil).counting(nil).Elsewhere
+	}
+	if ask() != nil {
 		t.Error("it asks, and nobody reads there")
 	}
-	n.driver.options.CountersSocket = filepath.Join(sockets.Folder(t), "s")
-	l, err := net.Listen("unix", n.driver.options.CountersSocket)
+	n.options.CountersSocket = filepath.Join(sockets.Folder(t), "s")
+	l, err := net.Listen("unix", n.options.CountersSocket)
 	n.Must(err)
 	entrant := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"pci/0000:08:00.0": {}}`) })}
 	go func() { _ = entrant.Serve(l) }()
 	t.Cleanup(func() { _ = entrant.Close() })
-	if readings, err := n.driver.counting(nil).Elsewhere(n.Ctx); err != nil || len(readings) != 1 {
+	if readings, err := ask()(n.Ctx); err != nil || len(readings) != 1 {
 		t.Errorf("%v, %v", readings, err)
 	}
 }
