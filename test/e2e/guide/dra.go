@@ -105,6 +105,7 @@ const parameters = `{"spec": {"config": [{"opaque": {"driver": "roce-k8s.io", "p
 // startWithoutNetworks starts the guide's pods without the annotation that names
 // their networks.
 func (s *site) startWithoutNetworks(ctx context.Context) error {
+	s.oneSubnet = true
 	out, err := s.Kubectl(ctx, "patch", "deviceclass", "roce-k8s.io", "--type=merge", "-p", parameters)
 	s.shell(workstation, "kubectl patch deviceclass roce-k8s.io --type=merge -p '"+parameters+"'", out)
 	if err != nil {
