@@ -30,7 +30,7 @@ func contenders() []contender {
 	return []contender{
 		{},
 		{theirs, hostLocal, false}, {ours, hostLocal, false}, {ours, hostLocal, true},
-		{theirs, whereabouts, false}, {ours, whereabouts, false},
+		{theirs, whereabouts, false}, {ours, whereabouts, false}, {ours, whereabouts, true},
 		{ours, keep, false}, {ours, keep, true},
 	}
 }
