@@ -85,13 +85,15 @@ func (o *operation) ipamArgs(command string) *invoke.Args {
 
 // execIPAMAdd runs the IPAM plugin's ADD.
 func (o *operation) execIPAMAdd() (*current.Result, error) {
-	ctx, cancel := context.WithTimeout(o.ctx, ipamAddTimeout)
-	defer cancel()
 	path, err := o.findIPAM()
 	if err != nil {
 		return nil, err
 	}
-	answer, err := invoke.ExecPluginWithResult(ctx, path, o.config.raw, o.ipamArgs("ADD"), plugins())
+	var answer types.Result
+	err = o.adds.ask(o.ctx, o.config.IPAM.Type, ipamAddTimeout, func(ctx context.Context) (err error) {
+		answer, err = invoke.ExecPluginWithResult(ctx, path, o.config.raw, o.ipamArgs("ADD"), plugins())
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -131,13 +133,13 @@ func (o *operation) freeAddress(ctx context.Context, r *attachment.Record) error
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, ipamTimeout)
-	defer cancel()
 	args := &invoke.Args{
 		Command: "DEL", ContainerID: r.ContainerID, NetNS: r.Netns.Path, PluginArgsStr: r.Args,
 		IfName: r.IfName, Path: o.args.Path,
 	}
-	return invoke.ExecPluginWithoutResult(ctx, path, r.Config, args, plugins())
+	return o.frees.ask(ctx, ipam, ipamTimeout, func(ctx context.Context) error {
+		return invoke.ExecPluginWithoutResult(ctx, path, r.Config, args, plugins())
+	})
 }
 
 // ipamOf is the IPAM plugin that gave a record's attachment its address, "" for
@@ -157,9 +159,13 @@ func ipamOf(r *attachment.Record) (string, error) {
 // one address of two. A plugin that fails here too, as it does when it cannot
 // read its configuration, is taken to have nothing to free: the record drops
 // the configuration, or no DEL could ever close it. If it was only out of reach,
-// the runtime's DEL asks it again.
+// the runtime's DEL asks it again. One that was not asked has said nothing.
 func (o *operation) freeFailed(r *attachment.Record) {
-	if err := o.freeAddress(o.ctx, r); err != nil {
+	err := o.freeAddress(o.ctx, r)
+	if errors.Is(err, errSilent) {
+		return
+	}
+	if err != nil {
 		o.logFor(r).Warn("the IPAM plugin's DEL failed, as its ADD did", "err", err)
 	}
 	r.Config = nil

@@ -57,6 +57,8 @@ type operation struct {
 	host     *netdev.Namespace
 	rdma     *rdma.Namespace // the host's; hostRDMA opens it
 	pod      attachment.Pod
+	// adds and frees are the IPAM plugins' ADDs and DELs.
+	adds, frees *ipamQueue
 }
 
 // begin opens what every command needs. The caller calls end.
@@ -84,6 +86,7 @@ func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 	}
 	return &operation{
 		Plugin: p, ctx: context.Background(), args: args, config: c, policy: rules, lawless: lawless, journal: journal, host: host, pod: podOf(args.Args),
+		adds: newIPAMQueue(), frees: newIPAMQueue(),
 	}, nil
 }
 
