@@ -18,7 +18,7 @@ type misdeed struct {
 	// hard: for a NIC that is hardware the outcome may differ.
 	hard bool
 	// slows: the kernel may take longer to end the namespace than a DEL waits. It
-	// says so then, and the runtime tries again.
+	// says so then, and the runtime tries again. The DEL may take longer, too.
 	slows bool
 	// ends: a virtual NIC does not survive it.
 	ends bool
@@ -213,6 +213,9 @@ func (m misdeed) meets(e ending, turn int) bool {
 func (n *node) suffer(m misdeed, e ending) bool {
 	n.Helper()
 	p := n.pod()
+	if m.slows {
+		p.delLimit = slowedDelLimit
+	}
 	p.add("net1", n.config(rails[0]))
 	p.does(m.does...)
 	if e.killed {
