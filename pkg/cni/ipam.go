@@ -25,12 +25,16 @@ const ipamInPod = "dhcp"
 // errNoAddress is an IPAM answer without an address.
 var errNoAddress = errors.New("the IPAM plugin returned no address")
 
-// Bounds of an IPAM plugin's answer. The kubelet gives all networks of a pod
-// some minutes (runtimeRequestTimeout, twice), and runtimes give a DEL less
-// (CRI-O a minute): a plugin that is slower than this will be asked again.
+// Bounds of an IPAM plugin's answers, for all NICs of a call together. The kubelet
+// gives all networks of a pod some minutes (runtimeRequestTimeout, twice), and
+// runtimes give a DEL less (CRI-O a minute): a plugin that is slower than this
+// will be asked again. Whereabouts ends an ADD by itself after two minutes, most
+// of which it may wait for others (AddTimeLimit in pkg/types/types.go): to end it
+// early would have it begin that wait again.
 const (
-	ipamAddTimeout = 35 * time.Second
-	ipamTimeout    = 20 * time.Second // for all other commands
+	ipamAddTimeout  = 100 * time.Second
+	ipamFreeTimeout = 30 * time.Second
+	ipamTimeout     = 20 * time.Second // for all other commands
 )
 
 // plugins runs IPAM plugins.
@@ -90,7 +94,7 @@ func (o *operation) execIPAMAdd() (*current.Result, error) {
 		return nil, err
 	}
 	var answer types.Result
-	err = o.adds.ask(o.ctx, o.config.IPAM.Type, ipamAddTimeout, func(ctx context.Context) (err error) {
+	err = o.adds.ask(o.ctx, o.config.IPAM.Type, func(ctx context.Context) (err error) {
 		answer, err = invoke.ExecPluginWithResult(ctx, path, o.config.raw, o.ipamArgs("ADD"), plugins())
 		return err
 	})
@@ -137,7 +141,7 @@ func (o *operation) freeAddress(ctx context.Context, r *attachment.Record) error
 		Command: "DEL", ContainerID: r.ContainerID, NetNS: r.Netns.Path, PluginArgsStr: r.Args,
 		IfName: r.IfName, Path: o.args.Path,
 	}
-	return o.frees.ask(ctx, ipam, ipamTimeout, func(ctx context.Context) error {
+	return o.frees.ask(ctx, ipam, func(ctx context.Context) error {
 		return invoke.ExecPluginWithoutResult(ctx, path, r.Config, args, plugins())
 	})
 }
@@ -162,7 +166,7 @@ func ipamOf(r *attachment.Record) (string, error) {
 // the runtime's DEL asks it again. One that was not asked has said nothing.
 func (o *operation) freeFailed(r *attachment.Record) {
 	err := o.freeAddress(o.ctx, r)
-	if errors.Is(err, errSilent) {
+	if errors.Is(err, errNoTimeToAsk) {
 		return
 	}
 	if err != nil {

@@ -14,35 +14,53 @@ import (
 // has the lock.
 const lanes = 2
 
-// errSilent is for those that are not asked for any more.
-var errSilent = errors.New("not asked: it did not answer in time about another NIC")
+// errNoTimeToAsk is for those whose turn comes too late.
+var errNoTimeToAsk = errors.New("not asked: with the call's other NICs it took all the time that it has")
 
 // An ipamQueue is how the NICs of one call ask their IPAM plugins for the same
 // command.
 type ipamQueue struct {
-	lanes  chan struct{}
-	silent sync.Map // the plugins that did not answer in time
+	lanes chan struct{}
+	bound time.Duration
+
+	mutex  sync.Mutex
+	asking int // those that wait for their turn, too
+	until  time.Time
 }
 
-func newIPAMQueue() *ipamQueue { return &ipamQueue{lanes: make(chan struct{}, lanes)} }
+// newIPAMQueue makes one that gives bound to all who ask at the same time.
+func newIPAMQueue(bound time.Duration) *ipamQueue {
+	return &ipamQueue{lanes: make(chan struct{}, lanes), bound: bound}
+}
 
-// ask runs an IPAM plugin when it is the NIC's turn, and bounds its answer from
-// then on. A plugin that does not answer in time is not asked for the other NICs
-// (errSilent), or a call would take that time for each. DHCP has no turns: its
-// server is waited for, not a lock.
-func (q *ipamQueue) ask(ctx context.Context, ipam string, timeout time.Duration, exec func(context.Context) error) error {
+// ask runs an IPAM plugin when it is the NIC's turn. The error is errNoTimeToAsk
+// if the others left no time for it: one that hangs must not take its time from
+// the call for each NIC. DHCP has no turns: its server is waited for, not a lock.
+func (q *ipamQueue) ask(ctx context.Context, ipam string, exec func(context.Context) error) error {
+	ctx, cancel := context.WithDeadline(ctx, q.join())
+	defer cancel()
+	defer q.leave()
 	if ipam != ipamInPod {
 		q.lanes <- struct{}{}
 		defer func() { <-q.lanes }()
 	}
-	if _, silent := q.silent.Load(ipam); silent {
-		return errSilent
+	if ctx.Err() != nil {
+		return errNoTimeToAsk
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	err := exec(ctx)
-	if err != nil && ctx.Err() != nil {
-		q.silent.Store(ipam, nil)
+	return exec(ctx)
+}
+
+func (q *ipamQueue) join() (until time.Time) {
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	if q.asking++; q.asking == 1 {
+		q.until = time.Now().Add(q.bound)
 	}
-	return err
+	return q.until
+}
+
+func (q *ipamQueue) leave() {
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	q.asking--
 }

@@ -8,27 +8,35 @@ import (
 	"time"
 )
 
+// askedFor has eight NICs ask, one each second, and returns what they are told.
+func askedFor(t *testing.T, q *ipamQueue, ipam string, exec func(context.Context) error) (told chan error) {
+	told = make(chan error, 8)
+	for i := range cap(told) {
+		go func() {
+			time.Sleep(time.Duration(i) * time.Second)
+			told <- q.ask(t.Context(), ipam, exec)
+		}()
+	}
+	return told
+}
+
 func TestAnIPAMPluginIsAskedForTwoNICsAtATimeAndDHCPForAll(t *testing.T) {
 	for ipam, want := range map[string]int{"host-local": 2, "whereabouts": 2, ipamInPod: 8} {
 		synctest.Test(t, func(t *testing.T) {
-			q, begun, ended := newIPAMQueue(), make(chan struct{}, 8), make(chan struct{})
-			answered := make(chan error, 8)
-			for range 8 {
-				go func() {
-					answered <- q.ask(t.Context(), ipam, time.Minute, func(context.Context) error {
-						begun <- struct{}{}
-						<-ended
-						return nil
-					})
-				}()
-			}
+			begun, ended := make(chan struct{}, 8), make(chan struct{})
+			told := askedFor(t, newIPAMQueue(time.Minute), ipam, func(context.Context) error {
+				begun <- struct{}{}
+				<-ended
+				return nil
+			})
+			time.Sleep(10 * time.Second) // the test's: nobody waits
 			synctest.Wait()
 			if len(begun) != want {
 				t.Errorf("%s: asked for %d NICs at once, want %d", ipam, len(begun), want)
 			}
 			close(ended)
-			for range 8 {
-				if err := <-answered; err != nil {
+			for range cap(told) {
+				if err := <-told; err != nil {
 					t.Errorf("%s: %v", ipam, err)
 				}
 			}
@@ -36,51 +44,53 @@ func TestAnIPAMPluginIsAskedForTwoNICsAtATimeAndDHCPForAll(t *testing.T) {
 	}
 }
 
-// One that fails at once says something else about each NIC.
-func TestAnIPAMPluginThatDoesNotAnswerIsNotAskedForTheNextNICs(t *testing.T) {
+func TestAnIPAMPluginThatHangsTakesItsTimeOnceForAllNICs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q, begin, hung, refused := newIPAMQueue(), time.Now(), 0, errors.New("refused")
-		answered := make(chan error, 8)
-		for range 8 {
-			go func() {
-				answered <- q.ask(t.Context(), "hangs", time.Minute, func(ctx context.Context) error {
-					<-ctx.Done()
-					return ctx.Err()
-				})
-			}()
-		}
-		for range 8 {
-			if err := <-answered; errors.Is(err, context.DeadlineExceeded) {
-				hung++
-			} else if !errors.Is(err, errSilent) {
-				t.Error(err)
+		q := newIPAMQueue(time.Minute)
+		for range 2 { // an ADD that is undone asks again, and has its time anew
+			begin, hung, late := time.Now(), 0, 0
+			told := askedFor(t, q, "hangs", func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			for range cap(told) {
+				switch err := <-told; {
+				case errors.Is(err, context.DeadlineExceeded):
+					hung++
+				case errors.Is(err, errNoTimeToAsk):
+					late++
+				}
 			}
-		}
-		if took := time.Since(begin); hung > lanes || took != time.Minute {
-			t.Errorf("%d of 8 hung, %v", hung, took)
-		}
-		for range 2 {
-			if err := q.ask(t.Context(), "another", time.Minute, func(context.Context) error { return refused }); !errors.Is(err, refused) {
-				t.Error(err)
+			if took := time.Since(begin); hung != 2 || late != 6 || took != time.Minute {
+				t.Errorf("%d hung, %d came too late, %v", hung, late, took)
 			}
 		}
 	})
 }
 
-func TestAnAnswersTimeBeginsWithTheNICsTurn(t *testing.T) {
+func TestASlowIPAMPluginMayTakeAllOfACallsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q, answered := newIPAMQueue(), make(chan error, 8)
-		for range 8 {
-			go func() {
-				answered <- q.ask(t.Context(), "slow", time.Minute, func(ctx context.Context) error {
-					time.Sleep(50 * time.Second)
+		q := newIPAMQueue(time.Minute)
+		for _, tt := range []struct {
+			answer time.Duration
+			late   int
+		}{{14 * time.Second, 0}, {21 * time.Second, 4}} {
+			late := 0
+			told := askedFor(t, q, "slow", func(ctx context.Context) error {
+				select {
+				case <-time.After(tt.answer):
+					return nil
+				case <-ctx.Done():
 					return ctx.Err()
-				})
-			}()
-		}
-		for range 8 {
-			if err := <-answered; err != nil {
-				t.Error(err)
+				}
+			})
+			for range cap(told) {
+				if err := <-told; err != nil {
+					late++
+				}
+			}
+			if late != tt.late {
+				t.Errorf("with %v for an answer %d NICs have none, want %d", tt.answer, late, tt.late)
 			}
 		}
 	})
