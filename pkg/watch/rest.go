@@ -10,8 +10,10 @@ const (
 	// in busyShare.
 	busyShare = 10
 	// longestRest bounds the pause all the same: who is as slow as that, for once
-	// or for good, is not to be left behind by minutes.
-	longestRest = 10 * time.Second
+	// or for good, is not to be left behind by minutes. It is no shorter, because
+	// two programs of ours look at a node, and where looks take seconds a pod that
+	// starts needs the processor itself.
+	longestRest = 30 * time.Second
 )
 
 // Rest is the pause before the next look that an event asks for; the last one took
