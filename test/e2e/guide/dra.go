@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"github.com/roce-k8s/roce-k8s/test/e2e/cluster"
@@ -24,11 +26,12 @@ func (s *site) dra() story {
 			{"The claims", "The scheduler has made them, for the extended resource.", s.showClaims},
 			{"ib_read_lat on every rail", "", s.traffic},
 			{"The pods are deleted", "", s.deletePods},
-			{"The pods without their networks", "The DeviceClass says where addresses come from; nothing is left of the annotation.", s.startWithoutNetworks},
+			{"The pods without their networks", "Nothing is left of the annotation. The nodes have given their rails addresses, and the DeviceClass says that the pods keep them.", s.startWithoutNetworks},
 			{"In the pods", "", s.lookAtRails},
 			{"The claims", "", s.showClaims},
-			{"ib_read_lat", "", s.readOverOne},
+			{"ib_read_lat on every rail", "", s.traffic},
 			{"The pods are deleted", "", s.deletePods},
+			{"The nodes have their addresses back", "", s.lookAtAddresses},
 		},
 	}
 }
@@ -99,13 +102,22 @@ func (s *site) showClaims(ctx context.Context) error {
 	return nil
 }
 
-// parameters of the DeviceClass: one range for all rails.
-const parameters = `{"spec": {"config": [{"opaque": {"driver": "roce-k8s.io", "parameters": {"sourceRouting": true, "ipam": {"type": "whereabouts", "range": "172.31.0.0/20"}}}}]}}`
+// parameters of the DeviceClass: the pods' NICs keep their addresses.
+const parameters = `{"spec": {"config": [{"opaque": {"driver": "roce-k8s.io", "parameters": {"keepAddresses": true}}}]}}`
 
-// startWithoutNetworks starts the guide's pods without the annotation that names
-// their networks.
+// startWithoutNetworks gives the nodes' rails addresses, and starts the guide's
+// pods without the annotation that names their networks.
 func (s *site) startWithoutNetworks(ctx context.Context) error {
-	s.oneSubnet = true
+	for at, n := range s.nodes {
+		var script strings.Builder
+		for i, nic := range cluster.Rails() {
+			fmt.Fprintf(&script, "ip addr add 172.31.%d.%d/24 dev %s\n", i+1, 101+at, nic)
+		}
+		if _, err := n.Run(ctx, "set -e\n"+script.String()); err != nil {
+			return err
+		}
+		s.shell("root@"+n.Name+":~#", strings.TrimSuffix(script.String(), "\n"), "")
+	}
 	out, err := s.Kubectl(ctx, "patch", "deviceclass", "roce-k8s.io", "--type=merge", "-p", parameters)
 	s.shell(workstation, "kubectl patch deviceclass roce-k8s.io --type=merge -p '"+parameters+"'", out)
 	if err != nil {
@@ -119,12 +131,21 @@ func (s *site) startWithoutNetworks(ctx context.Context) error {
 
 func (s *site) lookAtRails(ctx context.Context) error {
 	return s.lookInto(ctx, func(number int) (name, addresses string) {
-		return fmt.Sprintf("rail%d", number), "172.31.x.x/20"
+		return fmt.Sprintf("rail%d", number), fmt.Sprintf("172.31.%d.x/24", number)
 	})
 }
 
-// readOverOne reads over one rail; over the others it is the same.
-func (s *site) readOverOne(ctx context.Context) error {
-	s.check(fmt.Sprintf("rail %d: ib_read_lat", spared+1), s.passes(ctx, spared))
+func (s *site) lookAtAddresses(ctx context.Context) error {
+	const command = "ip -br -4 addr | grep ens"
+	for at, n := range s.nodes {
+		out, err := n.Run(ctx, command)
+		s.shell("root@"+n.Name+":~#", command, out)
+		for i, nic := range cluster.Rails() {
+			if want := fmt.Sprintf("%s +UP +172\\.31\\.%d\\.%d/24", nic, i+1, 101+at); err == nil && !regexp.MustCompile(want).MatchString(out) {
+				err = errors.New(out)
+			}
+		}
+		s.check(n.Name+" has its addresses", err)
+	}
 	return nil
 }

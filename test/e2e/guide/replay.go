@@ -25,10 +25,9 @@ type site struct {
 	*record
 	options
 	*cluster.ControlPlane
-	nodes     []*cluster.Node
-	before    []string // each node's NICs and RDMA devices before anything moved
-	pods      []*pod
-	oneSubnet bool // all rails are in one
+	nodes  []*cluster.Node
+	before []string // each node's NICs and RDMA devices before anything moved
+	pods   []*pod
 }
 
 // A story is what is done on a site, in order.
