@@ -37,16 +37,17 @@ func newIPAMQueue(bound time.Duration) *ipamQueue {
 // if the others left no time for it: one that hangs must not take its time from
 // the call for each NIC. DHCP has no turns: its server is waited for, not a lock.
 func (q *ipamQueue) ask(ctx context.Context, ipam string, exec func(context.Context) error) error {
-	ctx, cancel := context.WithDeadline(ctx, q.join())
-	defer cancel()
+	until := q.join()
 	defer q.leave()
 	if ipam != ipamInPod {
 		q.lanes <- struct{}{}
 		defer func() { <-q.lanes }()
 	}
-	if ctx.Err() != nil {
+	if !time.Now().Before(until) {
 		return errNoTimeToAsk
 	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	return exec(ctx)
 }
 
