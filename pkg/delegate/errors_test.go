@@ -37,6 +37,15 @@ func TestNotFound(t *testing.T) {
 	if _, err = e.ExecPlugin(context.Background(), path, nil, nil); err == nil || !NotFound(err) {
 		t.Errorf("not executable: %v", err)
 	}
+	if err := os.WriteFile(path, []byte("\x7fELF, but the rest was lost"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = e.ExecPlugin(context.Background(), path, nil, nil); err == nil || !NotFound(err) {
+		t.Errorf("damaged: %v", err)
+	}
 	if NotFound(nil) || NotFound(errors.New("failed to find plugin")) || NotFound(&startError{errors.New("out of memory")}) {
 		t.Error("found all the same")
 	}

@@ -37,6 +37,7 @@ type api struct {
 	events  []metav1.WatchEvent
 	writes  int  // of slices
 	refuse  bool // answer nothing but errors
+	refused int  // so many statuses of claims are not taken
 }
 
 func newAPI(t *testing.T) *api {
@@ -89,6 +90,12 @@ func (a *api) claim(namespace, name string) resourceapi.ResourceClaim {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return *a.claims[namespace+"/"+name].DeepCopy()
+}
+
+func (a *api) refuseStatuses(number int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = number
 }
 
 func (a *api) add(c *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
@@ -177,6 +184,11 @@ func (a *api) serveClaim(w http.ResponseWriter, r *http.Request, name string, bo
 	c := a.claims[name]
 	if c == nil {
 		a.fail(w, http.StatusNotFound, metav1.StatusReasonNotFound)
+		return
+	}
+	if r.Method == http.MethodPut && a.refused > 0 {
+		a.refused--
+		a.fail(w, http.StatusInternalServerError, metav1.StatusReasonInternalError)
 		return
 	}
 	if r.Method == http.MethodPut {

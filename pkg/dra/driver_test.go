@@ -389,6 +389,22 @@ func TestClaimsThatCannotBeReadMakeNoNICOneThatIsTaken(t *testing.T) {
 	}
 }
 
+func TestAStatusThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	c := n.claim("c1", "a", n.rails(2))
+	n.api.add(c)
+	if _, refused := n.prepare(c); refused != "" {
+		t.Fatal(refused)
+	}
+	n.api.refuseStatuses(1)
+	n.attach("a", 2)
+	n.Until("the status has it", func() bool { return len(n.api.claim("training", "claim-c1").Status.Devices) == 1 })
+	if !strings.Contains(n.Logs.String(), "cannot write the status of a claim yet") {
+		t.Errorf("it was not refused: %s", n.Logs.String())
+	}
+}
+
 func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
 	n := newTestNode(t)
 	n.start()

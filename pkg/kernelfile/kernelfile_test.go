@@ -22,6 +22,37 @@ func TestALongValueIsReadWhole(t *testing.T) {
 	}
 }
 
+func TestNothingThatIsReadStaysOpen(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state")
+	if err := os.WriteFile(path, []byte("4: ACTIVE\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const often = 100
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	for name, read := range map[string]func() error{
+		"Read":    func() error { _, err := kernelfile.Read(path); return err },
+		"ReadAll": func() error { _, err := kernelfile.ReadAll(path); return err },
+		"Dirents": func() error { _, err := kernelfile.Dirents(dir, nil); return err },
+	} {
+		before := open()
+		for range often {
+			if err := read(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if more := open() - before; more >= often {
+			t.Errorf("%s: %d more files are open", name, more)
+		}
+	}
+}
+
 func TestAFileIsReadWithoutTheSpaceAroundIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	if err := os.WriteFile(path, []byte(" 4: ACTIVE\n"), 0o600); err != nil {

@@ -354,6 +354,7 @@ func TestTheNextADDOfANICEndsAnAttachmentThatIsOver(t *testing.T) {
 	for name, change := range map[string][]string{
 		"of an earlier boot":                     {`"bootID": "`, `"bootID": "earlier-`},
 		"of one that numbered links another way": {`"bootID": "`, `"bootID": "earlier-`, `"lower": `, `"lower": 9`},
+		"of one that named the NIC another way":  {`"bootID": "`, `"bootID": "earlier-`, `"name": "` + rails[0], `"name": "before0`},
 		"brought back by the rescue":             {`"step": "attached"`, `"step": "returned"`},
 	} {
 		t.Run(name, func(t *testing.T) {

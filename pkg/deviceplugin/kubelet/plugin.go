@@ -49,11 +49,13 @@ type Plugin struct {
 	ready    atomic.Bool
 	// streamWait is how long to wait for the stream after a registration.
 	streamWait time.Duration
+	// removalWait is how long our socket may be missing.
+	removalWait time.Duration
 }
 
 // NewPlugin makes a plugin for a resource. Somebody must run the folder's Watch.
 func NewPlugin(folder *Folder, r Resource, o Observer, log *slog.Logger) *Plugin {
-	return &Plugin{folder: folder, resource: r, observer: o, log: log.With("resource", r.Name()), streamWait: streamWait}
+	return &Plugin{folder: folder, resource: r, observer: o, log: log.With("resource", r.Name()), streamWait: streamWait, removalWait: removalWait}
 }
 
 // Ready tells whether the resource is registered and the kubelet listens.
@@ -217,7 +219,7 @@ func (p *Plugin) attend(ctx context.Context, s *server, kubelet watch.FileID) er
 		case socket == (watch.FileID{}) || watch.Identify(p.folder.path(s.socket)) != socket:
 			// Whoever removes all files may have come to ours first.
 			if removed == nil {
-				removed = time.After(removalWait)
+				removed = time.After(p.removalWait)
 			}
 		}
 		select {

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,8 @@ type node struct {
 	folder *Folder
 	events events
 	log    *slog.Logger
+	// removalWait is another one than plugins have.
+	removalWait time.Duration
 }
 
 func newNode(t *testing.T) *node {
@@ -141,6 +144,7 @@ func (n *node) run(resources ...Resource) []*Plugin {
 	var plugins []*Plugin
 	for _, r := range resources {
 		p := NewPlugin(n.folder, r, &n.events, n.log)
+		p.removalWait = cmp.Or(n.removalWait, p.removalWait)
 		plugins = append(plugins, p)
 		running.Go(func() { p.Run(ctx) })
 	}
@@ -335,6 +339,25 @@ func TestAStreamOutlivesTheKubeletsSocket(t *testing.T) {
 	if k.Registrations(name) != 2 {
 		t.Errorf("%d registrations", k.Registrations(name))
 	}
+}
+
+// Whoever tidies up may take their time.
+func TestAStreamOutlivesTheKubeletsSocketThatIsRemovedAfterOurs(t *testing.T) {
+	n := newNode(t)
+	n.removalWait = time.Second
+	k := n.kubelet()
+	u := newUnits(name, 8)
+	n.run(u)
+	n.wait(k, name, 8)
+	for _, path := range append(n.ownSockets(), filepath.Join(n.sockets(), kubeletSocket)) {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond) // let the plugin notice
+	}
+	time.Sleep(n.removalWait)
+	u.set(3)
+	n.wait(k, name, 3)
 }
 
 func TestTheFolderIsLookedAtWithoutNotifications(t *testing.T) {
