@@ -51,6 +51,9 @@ func TestTheInstallerPutsThePluginInAndTakesItOut(t *testing.T) {
 	if status := run(t.Context(), []string{"chain", "--conf-dir=" + dir, "--remove"}, &stderr, &stderr); status != 0 || read() == list {
 		t.Errorf("status %d, the list is %s\n%s", status, read(), &stderr)
 	}
+	if status := run(t.Context(), []string{"chain", "--conf-dir=" + path, "--remove"}, &stderr, &stderr); status == 0 {
+		t.Errorf("a file is no folder, but: %s", &stderr)
+	}
 }
 
 func TestAWrongCommandLineIsOneLine(t *testing.T) {
