@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -99,11 +100,18 @@ func TestALoadThatPerftestWouldRefuseIsRefusedBefore(t *testing.T) {
 // Perftest's server listens by IPv6 for a client of that family (--ipv6-addr).
 func TestAServerIsSeenToListenByEitherFamily(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
-		if err != nil {
-			t.Fatal(err)
+		var l net.Listener
+		port := 0
+		for !strings.ContainsAny(fmt.Sprintf("%X", port), "ABCDEF") { // the table has hexadecimal numbers
+			if l != nil {
+				l.Close()
+			}
+			var err error
+			if l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address); err != nil {
+				t.Fatal(err)
+			}
+			port = l.Addr().(*net.TCPAddr).Port
 		}
-		port := l.Addr().(*net.TCPAddr).Port
 		if !listens(os.Getpid(), port) {
 			t.Errorf("nobody listens at %s", l.Addr())
 		}

@@ -101,14 +101,19 @@ func (s *Socket) Request(command, flags int, parts ...nl.NetlinkRequestData) (an
 	if err := unix.Sendto(s.fd, r.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, err
 	}
+	return gather(r.Seq, flags, s.receive)
+}
+
+// gather returns the answers to the request with a number, sent with flags.
+func gather(to uint32, flags int, receive func() ([]syscall.NetlinkMessage, error)) (answers [][]byte, err error) {
 	interrupted := false
 	for {
-		messages, err := s.receive()
+		messages, err := receive()
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range messages {
-			if m.Header.Seq != r.Seq {
+			if m.Header.Seq != to {
 				continue // to a request that was given up
 			}
 			interrupted = interrupted || m.Header.Flags&unix.NLM_F_DUMP_INTR != 0
