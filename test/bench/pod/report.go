@@ -129,7 +129,7 @@ rail has its own NIC and its own attachment. What stands before the IPAM plugin 
 look at the NIC and the journal's record, which is on disk before anything moves.
 
 "One network" is one that lists the eight NICs in "devices". Multus asks for that and starts one plugin, which takes each
-step with all NICs at the same time, asks the IPAM plugin for all of them so, and gives the pod all or none. Of IPAM plugins
+step with all NICs at the same time, asks the IPAM plugin for two at a time, and gives the pod all or none. Of IPAM plugins
 that run at the same time, the table has what passes from the first's begin to the last's end.
 
 How: the cluster of `+"`make e2e`"+`, the project deployed by its manifests, the pods' only container is pause, and its
