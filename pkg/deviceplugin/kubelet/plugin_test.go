@@ -319,45 +319,36 @@ func TestAFolderThatIsDeletedAndMadeAgainIsFollowed(t *testing.T) {
 	n.wait(k, name, 8)
 }
 
+// Somebody tidies up; the kubelet lives on and does not notice.
 func TestAStreamOutlivesTheKubeletsSocket(t *testing.T) {
-	n := newNode(t)
-	k := n.kubelet()
-	u := newUnits(name, 8)
-	n.run(u)
-	n.wait(k, name, 8)
-	// Somebody tidies up; the kubelet lives on and does not notice.
-	for _, path := range append(n.ownSockets(), filepath.Join(n.sockets(), kubeletSocket)) {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
+	const notice = 50 * time.Millisecond // for the plugin
+	for how, tt := range map[string]struct{ removalWait, between, behind time.Duration }{
+		"removed with ours":  {0, 0, notice},
+		"removed after ours": {time.Second, 2 * notice, time.Second},
+	} {
+		t.Run(how, func(t *testing.T) {
+			n := newNode(t)
+			n.removalWait = tt.removalWait
+			k := n.kubelet()
+			u := newUnits(name, 8)
+			n.run(u)
+			n.wait(k, name, 8)
+			for _, path := range append(n.ownSockets(), filepath.Join(n.sockets(), kubeletSocket)) {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(tt.between)
+			}
+			time.Sleep(tt.behind)
+			u.set(3)
+			n.wait(k, name, 3)
+			n.restart(k)
+			n.wait(k, name, 3)
+			if k.Registrations(name) != 2 {
+				t.Errorf("%d registrations", k.Registrations(name))
+			}
+		})
 	}
-	time.Sleep(50 * time.Millisecond) // let the plugin notice
-	u.set(3)
-	n.wait(k, name, 3)
-	n.restart(k)
-	n.wait(k, name, 3)
-	if k.Registrations(name) != 2 {
-		t.Errorf("%d registrations", k.Registrations(name))
-	}
-}
-
-// Whoever tidies up may take their time.
-func TestAStreamOutlivesTheKubeletsSocketThatIsRemovedAfterOurs(t *testing.T) {
-	n := newNode(t)
-	n.removalWait = time.Second
-	k := n.kubelet()
-	u := newUnits(name, 8)
-	n.run(u)
-	n.wait(k, name, 8)
-	for _, path := range append(n.ownSockets(), filepath.Join(n.sockets(), kubeletSocket)) {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(100 * time.Millisecond) // let the plugin notice
-	}
-	time.Sleep(n.removalWait)
-	u.set(3)
-	n.wait(k, name, 3)
 }
 
 func TestTheFolderIsLookedAtWithoutNotifications(t *testing.T) {
