@@ -46,7 +46,7 @@ func (s *site) discover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.shell("root@"+n.Name+":~#", typed, said)
+		s.shell(prompt(n), typed, said)
 		out, err := n.Run(ctx, "cat "+n.Name+".json")
 		if err != nil {
 			return err

@@ -116,7 +116,7 @@ func (s *site) startWithoutNetworks(ctx context.Context) error {
 		if _, err := n.Run(ctx, "set -e\n"+script.String()); err != nil {
 			return err
 		}
-		s.shell("root@"+n.Name+":~#", strings.TrimSuffix(script.String(), "\n"), "")
+		s.shell(prompt(n), strings.TrimSuffix(script.String(), "\n"), "")
 	}
 	out, err := s.Kubectl(ctx, "patch", "deviceclass", "roce-k8s.io", "--type=merge", "-p", parameters)
 	s.shell(workstation, "kubectl patch deviceclass roce-k8s.io --type=merge -p '"+parameters+"'", out)
@@ -129,17 +129,13 @@ func (s *site) startWithoutNetworks(ctx context.Context) error {
 	return s.awaitPods(ctx)
 }
 
-func (s *site) lookAtRails(ctx context.Context) error {
-	return s.lookInto(ctx, func(number int) (name, addresses string) {
-		return fmt.Sprintf("rail%d", number), fmt.Sprintf("172.31.%d.x/24", number)
-	})
-}
+func (s *site) lookAtRails(ctx context.Context) error { return s.lookInto(ctx, "rail") }
 
 func (s *site) lookAtAddresses(ctx context.Context) error {
 	const command = "ip -br -4 addr | grep ens"
 	for at, n := range s.nodes {
 		out, err := n.Run(ctx, command)
-		s.shell("root@"+n.Name+":~#", command, out)
+		s.shell(prompt(n), command, out)
 		for i, nic := range cluster.Rails() {
 			if want := fmt.Sprintf("%s +UP +172\\.31\\.%d\\.%d/24", nic, i+1, 101+at); err == nil && !regexp.MustCompile(want).MatchString(out) {
 				err = errors.New(out)

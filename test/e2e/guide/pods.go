@@ -39,15 +39,12 @@ for gid in /sys/class/infiniband/*/ports/1/gids/{?,1?}; do
 done`
 
 // lookIntoPods looks at the interfaces that the guide's networks give each pod.
-func (s *site) lookIntoPods(ctx context.Context) error {
-	return s.lookInto(ctx, func(number int) (name, addresses string) {
-		return fmt.Sprintf("net%d", number), fmt.Sprintf("172.31.%d.x/24", number)
-	})
-}
+func (s *site) lookIntoPods(ctx context.Context) error { return s.lookInto(ctx, "net") }
 
 // lookInto runs the guide's two commands in each pod and compares them with the
-// interface that each rail is to be, and the addresses that it may have.
-func (s *site) lookInto(ctx context.Context, want func(number int) (name, addresses string)) error {
+// interfaces that the rails are to be: prefix and number, each in a subnet of its
+// own.
+func (s *site) lookInto(ctx context.Context, prefix string) error {
 	for _, p := range s.pods {
 		out, err := s.exec(ctx, p, "ibdev2netdev; echo -n '"+separator+"'; ip a; echo -n '"+separator+"'; "+listGIDs)
 		if err != nil {
@@ -61,7 +58,7 @@ func (s *site) lookInto(ctx context.Context, want func(number int) (name, addres
 		s.shell("root@"+p.name+":/#", "ibdev2netdev", devices)
 		s.shell("root@"+p.name+":/#", "ip a", links)
 		for i := range p.rails {
-			name, addresses := want(i + 1)
+			name, addresses := fmt.Sprintf("%s%d", prefix, i+1), fmt.Sprintf("172.31.%d.x/24", i+1)
 			p.rails[i], err = readRail(name, addresses, devices, links, gids)
 			s.check(fmt.Sprintf("%s: %s, up, MTU 9000, %s, with an RDMA device and a RoCE v2 GID", p.name, name, addresses), err)
 		}

@@ -164,7 +164,7 @@ func (s *site) startNodes(ctx context.Context) error {
 	}
 	s.kubectl(ctx, "get nodes -o wide")
 	for i, n := range s.nodes {
-		s.shell("root@"+n.Name+":~#", "rdma system; "+hostState, s.rdmaSystem(ctx, n)+s.before[i])
+		s.shell(prompt(n), "rdma system; "+hostState, s.rdmaSystem(ctx, n)+s.before[i])
 	}
 	return nil
 }
@@ -192,6 +192,9 @@ func (s *site) rdmaSystem(ctx context.Context, n *cluster.Node) string {
 
 // workstation is the prompt of a shell that has the cluster's kubeconfig.
 const workstation = "root@aitest1:~/rdma#"
+
+// prompt is that of a node's own shell.
+func prompt(n *cluster.Node) string { return "root@" + n.Name + ":~#" }
 
 // apply applies what is typed behind `kubectl apply`, with its file in a folder, and
 // writes it down.
@@ -400,7 +403,7 @@ func (s *site) deletePods(ctx context.Context) error {
 			}
 			return err
 		})
-		s.shell("root@"+n.Name+":~#", hostState, have)
+		s.shell(prompt(n), hostState, have)
 		s.check("NICs and RDMA devices of "+n.Name+" are as they were", err)
 		s.checkOffer(ctx, n)
 	}
