@@ -34,7 +34,7 @@ var errNoAddress = errors.New("the IPAM plugin returned no address")
 const (
 	ipamAddTimeout  = 100 * time.Second
 	ipamFreeTimeout = 30 * time.Second
-	ipamTimeout     = 20 * time.Second // for all other commands
+	ipamTimeout     = 20 * time.Second // for all other commands, and for each NIC of a DEL without a record
 )
 
 // plugins runs IPAM plugins.

@@ -45,10 +45,10 @@ var (
 )
 
 // How long a DEL may take, whatever a pod does: a runtime gives it a minute or
-// two, and a node has many pods. Where a pod keeps the kernel busy, it is what
-// the DEL's own deadlines for NIC and IPAM come to: links that come and go hold
-// the rtnetlink lock for seconds each time on a busy machine, and a DEL needs it
-// more than ten times.
+// two, and a node has many pods. Where a pod keeps the kernel busy, it is less
+// than what the DEL's own deadlines for NIC and IPAM come to: links that come and
+// go hold the rtnetlink lock for seconds each time on a busy machine, and a DEL
+// needs it more than ten times.
 const (
 	delLimit       = 10 * time.Second
 	slowedDelLimit = 40 * time.Second
