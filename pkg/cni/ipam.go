@@ -25,16 +25,18 @@ const ipamInPod = "dhcp"
 // errNoAddress is an IPAM answer without an address.
 var errNoAddress = errors.New("the IPAM plugin returned no address")
 
-// Bounds of an IPAM plugin's answers, for all NICs of a call together. The kubelet
-// gives all networks of a pod some minutes (runtimeRequestTimeout, twice), and
-// runtimes give a DEL less (CRI-O a minute): a plugin that is slower than this
-// will be asked again. Whereabouts ends an ADD by itself after two minutes, most
-// of which it may wait for others (AddTimeLimit in pkg/types/types.go): to end it
-// early would have it begin that wait again.
+// Bounds of an IPAM plugin's answers, for one NIC and for all NICs of a call. The
+// kubelet gives all networks of a pod some minutes (runtimeRequestTimeout, twice),
+// one after another, and runtimes give a DEL less (CRI-O a minute): a plugin that
+// is slower than this will be asked again. Until it is, a NIC is in a pod that
+// does not start. Eight NICs of a call may wait longer, for each other: what is
+// ended early begins its wait again.
 const (
-	ipamAddTimeout  = 100 * time.Second
-	ipamFreeTimeout = 30 * time.Second
-	ipamTimeout     = 20 * time.Second // for all other commands, and for each NIC of a DEL without a record
+	ipamAddTimeout     = 35 * time.Second
+	ipamAddAllTimeout  = 100 * time.Second
+	ipamFreeTimeout    = 20 * time.Second
+	ipamFreeAllTimeout = 30 * time.Second
+	ipamTimeout        = 20 * time.Second // for all other commands, and for each NIC of a DEL without a record
 )
 
 // plugins runs IPAM plugins.

@@ -28,7 +28,7 @@ func TestAnAddressIsFreedWithAllThatItWasAskedForWith(t *testing.T) {
 	for key, value := range map[string]string{"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "running", "CNI_IFNAME": "net9", "CNI_NETNS": "/run/netns/running", "CNI_ARGS": "A=running", "CNI_PATH": "/nowhere"} {
 		t.Setenv(key, value)
 	}
-	o := &operation{Plugin: &Plugin{Log: slog.New(slog.DiscardHandler)}, ctx: t.Context(), args: &skel.CmdArgs{Path: "/nowhere:" + dir}, config: &netConf{}, frees: newIPAMQueue(time.Minute)}
+	o := &operation{Plugin: &Plugin{Log: slog.New(slog.DiscardHandler)}, ctx: t.Context(), args: &skel.CmdArgs{Path: "/nowhere:" + dir}, config: &netConf{}, frees: newIPAMQueue(time.Minute, time.Minute)}
 	o.config.IPAM.Type = "another"
 	r := &attachment.Record{ContainerID: "its", IfName: "net1", Netns: attachment.Namespace{Path: "/run/netns/its"}, Args: "A=its;B=2", Config: []byte(config)}
 	if err := o.freeAddress(t.Context(), r); err != nil {
@@ -53,11 +53,11 @@ func TestAnAddressIsFreedWithAllThatItWasAskedForWith(t *testing.T) {
 		}
 	}
 	r.Config = []byte(config)
-	o.frees = newIPAMQueue(0)
+	o.frees = newIPAMQueue(time.Minute, 0)
 	if o.freeFailed(r); r.Config == nil {
 		t.Error("the plugin was not asked, but nothing says that an address is to be freed")
 	}
-	o.frees = newIPAMQueue(time.Minute)
+	o.frees = newIPAMQueue(time.Minute, time.Minute)
 	if o.freeFailed(r); r.Config != nil {
 		t.Errorf("it is to be freed for ever: %s", r.Config)
 	}

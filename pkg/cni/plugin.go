@@ -86,7 +86,8 @@ func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 	}
 	return &operation{
 		Plugin: p, ctx: context.Background(), args: args, config: c, policy: rules, lawless: lawless, journal: journal, host: host, pod: podOf(args.Args),
-		adds: newIPAMQueue(ipamAddTimeout), frees: newIPAMQueue(ipamFreeTimeout),
+		adds:  newIPAMQueue(ipamAddTimeout, ipamAddAllTimeout),
+		frees: newIPAMQueue(ipamFreeTimeout, ipamFreeAllTimeout),
 	}, nil
 }
 

@@ -20,17 +20,18 @@ var errNoTimeToAsk = errors.New("not asked: with the call's other NICs it took a
 // An ipamQueue is how the NICs of one call ask their IPAM plugins for the same
 // command.
 type ipamQueue struct {
-	lanes chan struct{}
-	bound time.Duration
+	lanes     chan struct{}
+	turn, all time.Duration
 
 	mutex  sync.Mutex
 	asking int // those that wait for their turn, too
 	until  time.Time
 }
 
-// newIPAMQueue makes one that gives bound to all who ask at the same time.
-func newIPAMQueue(bound time.Duration) *ipamQueue {
-	return &ipamQueue{lanes: make(chan struct{}, lanes), bound: bound}
+// newIPAMQueue makes one that gives each NIC a turn of so long at most, and so
+// long to all who ask at the same time.
+func newIPAMQueue(turn, all time.Duration) *ipamQueue {
+	return &ipamQueue{lanes: make(chan struct{}, lanes), turn: turn, all: all}
 }
 
 // ask runs an IPAM plugin when it is the NIC's turn. The error is errNoTimeToAsk
@@ -46,7 +47,9 @@ func (q *ipamQueue) ask(ctx context.Context, ipam string, exec func(context.Cont
 	if !time.Now().Before(until) {
 		return errNoTimeToAsk
 	}
-	ctx, cancel := context.WithDeadline(ctx, until)
+	ctx, cancelAll := context.WithDeadline(ctx, until)
+	defer cancelAll()
+	ctx, cancel := context.WithTimeout(ctx, q.turn)
 	defer cancel()
 	return exec(ctx)
 }
@@ -55,7 +58,7 @@ func (q *ipamQueue) join() (until time.Time) {
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
 	if q.asking++; q.asking == 1 {
-		q.until = time.Now().Add(q.bound)
+		q.until = time.Now().Add(q.all)
 	}
 	return q.until
 }

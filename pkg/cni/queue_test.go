@@ -24,7 +24,7 @@ func TestAnIPAMPluginIsAskedForTwoNICsAtATimeAndDHCPForAll(t *testing.T) {
 	for ipam, want := range map[string]int{"host-local": 2, "whereabouts": 2, ipamInPod: 8} {
 		synctest.Test(t, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 8), make(chan struct{})
-			told := askedFor(t, newIPAMQueue(time.Minute), ipam, func(context.Context) error {
+			told := askedFor(t, newIPAMQueue(time.Minute, time.Minute), ipam, func(context.Context) error {
 				begun <- struct{}{}
 				<-ended
 				return nil
@@ -46,7 +46,7 @@ func TestAnIPAMPluginIsAskedForTwoNICsAtATimeAndDHCPForAll(t *testing.T) {
 
 func TestAnIPAMPluginThatHangsTakesItsTimeOnceForAllNICs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newIPAMQueue(time.Minute)
+		q := newIPAMQueue(25*time.Second, time.Minute)
 		for range 2 { // an ADD that is undone asks again, and has its time anew
 			begin, hung, late := time.Now(), 0, 0
 			told := askedFor(t, q, "hangs", func(ctx context.Context) error {
@@ -61,21 +61,23 @@ func TestAnIPAMPluginThatHangsTakesItsTimeOnceForAllNICs(t *testing.T) {
 					late++
 				}
 			}
-			if took := time.Since(begin); hung != 2 || late != 6 || took != time.Minute {
+			if took := time.Since(begin); hung != 6 || late != 2 || took != time.Minute {
 				t.Errorf("%d hung, %d came too late, %v", hung, late, took)
 			}
 		}
 	})
 }
 
-func TestASlowIPAMPluginMayTakeAllOfACallsTime(t *testing.T) {
+func TestASlowIPAMPluginMayTakeAllOfATurnAndOfACallsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newIPAMQueue(time.Minute)
 		for _, tt := range []struct {
-			answer time.Duration
-			late   int
-		}{{14 * time.Second, 0}, {21 * time.Second, 4}} {
-			late := 0
+			turn, answer time.Duration
+			late         int
+		}{
+			{time.Minute, 14 * time.Second, 0}, {time.Minute, 21 * time.Second, 4},
+			{15 * time.Second, 14 * time.Second, 0}, {15 * time.Second, 16 * time.Second, 8},
+		} {
+			q, late := newIPAMQueue(tt.turn, time.Minute), 0
 			told := askedFor(t, q, "slow", func(ctx context.Context) error {
 				select {
 				case <-time.After(tt.answer):
@@ -90,7 +92,7 @@ func TestASlowIPAMPluginMayTakeAllOfACallsTime(t *testing.T) {
 				}
 			}
 			if late != tt.late {
-				t.Errorf("with %v for an answer %d NICs have none, want %d", tt.answer, late, tt.late)
+				t.Errorf("with %v of %v for an answer %d NICs have none, want %d", tt.answer, tt.turn, late, tt.late)
 			}
 		}
 	})

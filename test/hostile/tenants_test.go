@@ -185,6 +185,19 @@ func TestAnIPAMPluginThatHangsKeepsNoNIC(t *testing.T) {
 			n.expectNextPod()
 		})
 	}
+	// Nobody kills it, and nobody asks for a DEL.
+	n.run("hangs, and the runtime waits", func(n *node) {
+		p := n.pod()
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		b, err := json.Marshal(n.config(rails[0], ipam("hangs")))
+		must(n, err)
+		if err := p.command(ctx, "roce-host-device", "ADD", "net1", b).Run(); err == nil || ctx.Err() != nil {
+			n.Errorf("ADD ended with %v, %v", err, ctx.Err())
+		}
+		n.expectAllAsBefore("an ADD that gave up")
+		n.expectNextPod()
+	})
 }
 
 // The state folder is root's. What others could put there is not believed, and
