@@ -28,17 +28,24 @@ type metric struct {
 	labels []string
 }
 
-// asked are the metrics of a query, with the labels that it selects by.
+// asked are the metrics of a query, with the labels that it selects by. A query
+// for one of several has their names in a label.
 func asked(e parser.Expr) (metrics []metric) {
 	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
 		if v, ok := n.(*parser.VectorSelector); ok {
-			m := metric{name: v.Name}
+			names, labels := v.Name, []string(nil)
 			for _, l := range v.LabelMatchers {
-				if l.Name != model.MetricNameLabel && l.Name != "instance" { // which Prometheus gives
-					m.labels = append(m.labels, l.Name)
+				switch l.Name {
+				case model.MetricNameLabel:
+					names = l.Value
+				case "instance": // which Prometheus gives
+				default:
+					labels = append(labels, l.Name)
 				}
 			}
-			metrics = append(metrics, m)
+			for name := range strings.SplitSeq(names, "|") {
+				metrics = append(metrics, metric{name, labels})
+			}
 		}
 		return nil
 	})
@@ -78,7 +85,7 @@ func TestEveryMetricThatIsAskedForExists(t *testing.T) {
 	for _, r := range rules(t) {
 		check(r.Alert, r.Expr)
 	}
-	d := theDashboard(t)
+	d, nodes := theDashboard(t), []metric(nil)
 	for _, p := range d.Panels {
 		if p.Type != "row" && len(p.Targets) == 0 {
 			t.Errorf("the panel %q asks for nothing", p.Title)
@@ -90,9 +97,18 @@ func TestEveryMetricThatIsAskedForExists(t *testing.T) {
 	for _, v := range d.Templating.List {
 		for _, match := range regexp.MustCompile(`label_values\((.*), (\w+)\)`).FindAllStringSubmatch(fmt.Sprint(v.Query), -1) {
 			check("the variable "+v.Name, ungrafana(match[1]))
+			if v.Name == "instance" {
+				nodes = asked(parse(t, v.Name, match[1]))
+			}
 			if l := match[2]; l != "instance" && !slices.Contains(there[asked(parse(t, v.Name, ungrafana(match[1])))[0].name], l) {
 				t.Errorf("the variable %s: no label %s", v.Name, l)
 			}
+		}
+	}
+	for name := range there {
+		isNode := func(m metric) bool { return m.name == name }
+		if strings.HasSuffix(name, "_build_info") && !slices.ContainsFunc(nodes, isNode) {
+			t.Errorf("a node that has only %s cannot be chosen", name)
 		}
 	}
 	if t.Failed() {
