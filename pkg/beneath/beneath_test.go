@@ -217,3 +217,48 @@ func TestARaceWithALinkLeadsNowhere(t *testing.T) {
 		t.Errorf("outside became\n%s", got)
 	}
 }
+
+func TestTheFoldersOfAFileAreOpenToAll(t *testing.T) {
+	defer unix.Umask(unix.Umask(0o022))
+	root := t.TempDir()
+	must(t, beneath.Write(root+"/made", root+"/made/a/b/file", []byte("x")))
+	if got, want := tree(t, root+"/made"), ". drwxr-xr-x\na drwxr-xr-x\na/b drwxr-xr-x\na/b/file -r--r--r-- \"x\"\n"; got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+func TestNothingStaysOpenWhateverBecomesOfAFile(t *testing.T) {
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(files)
+	}
+	const often = 100
+	dir, before := t.TempDir(), open()
+	must(t, os.Mkdir(dir+"/folder", 0o755))
+	must(t, os.Symlink("folder", dir+"/link"))
+	for range often {
+		must(t, beneath.Write(dir, dir+"/a/b/c", []byte("x")))
+		must(t, beneath.Remove(dir, dir+"/a/b/c"))
+		must(t, beneath.Remove(dir, dir+"/none/c"))
+		for _, path := range []string{"/folder", "/link/a", "/folder/" + strings.Repeat("n", 300)} {
+			if beneath.Write(dir, dir+path, nil) == nil || beneath.Remove(dir, dir+path) == nil {
+				t.Fatal(path)
+			}
+		}
+	}
+	if more := open() - before; more >= often {
+		t.Errorf("%d more files are open", more)
+	}
+}
+
+func TestAnUnfinishedFileThatIsAFolderIsNoneOfOurs(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(dir+"/a.new", 0o755))
+	if err := beneath.Remove(dir, dir+"/a"); err == nil || !strings.HasPrefix(err.Error(), dir+"/a.new is not a regular file") {
+		t.Errorf("%v", err)
+	}
+	if err := beneath.Write(dir, dir+"/a", nil); err == nil || !strings.HasPrefix(err.Error(), "write "+dir+"/a.new: ") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,7 +1,10 @@
 package endpoint_test
 
 import (
+	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,24 +14,44 @@ import (
 )
 
 func TestEachQuestionHasAConnectionOfItsOwnThatEndsWithTheAnswer(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	answering := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !r.Close {
 			t.Error("the connection is to stay open")
 		}
 		asked, _ := io.ReadAll(r.Body)
-		_, _ = io.WriteString(w, r.Method+" "+r.URL.Path+" "+string(asked))
-	}))
-	defer server.Close()
-	for _, path := range []string{"run", "/run"} {
-		answer, err := endpoint.TCP(server.Listener.Addr().String()).Ask(t.Context(), http.MethodPost, path, strings.NewReader("this"))
-		if err != nil {
-			t.Fatal(err)
+		_, _ = io.WriteString(w, r.Method+" "+r.URL.RequestURI()+" "+string(asked))
+	})
+	at, local := httptest.NewServer(answering), httptest.NewUnstartedServer(answering)
+	defer at.Close()
+	socket := t.TempDir() + "/a.sock"
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local.Listener.Close()
+	local.Listener = l
+	local.Start()
+	defer local.Close()
+	for _, e := range []endpoint.Endpoint{endpoint.TCP(at.Listener.Addr().String()), endpoint.Unix(socket)} {
+		for path, want := range map[string]string{"run": "/run", "/run": "/run", "run?node=a": "/run?node=a", "": "/"} {
+			answer, err := e.Ask(t.Context(), http.MethodPost, path, strings.NewReader("this"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if err != nil || string(text) != "POST "+want+" this" {
+				t.Errorf("%s of %v: %q, %v", path, e, text, err)
+			}
 		}
-		text, err := io.ReadAll(answer.Body)
-		answer.Body.Close()
-		if err != nil || string(text) != "POST /run this" {
-			t.Errorf("%s: %q, %v", path, text, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if answer, err := endpoint.Unix(socket).Ask(ctx, http.MethodGet, "run", nil); !errors.Is(err, context.Canceled) {
+		if err == nil {
+			answer.Body.Close()
 		}
+		t.Errorf("asked though nobody waits: %v", err)
 	}
 }
 

@@ -134,6 +134,7 @@ func TestWhatNetworkManagerIsNotToldIsSaid(t *testing.T) {
 		"one of the same name in /etc":     {map[string]string{lib + "a.conf": none, run + "a.conf": none, etc + "a.conf": ""}, []string{auto}},
 		"no file of that folder":           {map[string]string{etc + "rails.conf.bak": none}, []string{auto}},
 		"in another group":                 {map[string]string{etc + "rails.conf": "[device]\nno-auto-default=*\n"}, []string{auto}},
+		"among others, with blanks":        {map[string]string{etc + "rails.conf": "[main]\nno-auto-default=eth0 eth1\t*\n"}, nil},
 		"a comment":                        {map[string]string{etc + "rails.conf": "[main]\n#no-auto-default=*\n"}, []string{auto}},
 		"added to others":                  {map[string]string{etc + "a.conf": "[main]\nno-auto-default = eth0,eth1\n", etc + "b.conf": "[main]\nno-auto-default+=*\n"}, nil},
 		"and taken away by a further file": {map[string]string{etc + "a.conf": none, etc + "b.conf": "[main]\nno-auto-default-=*;eth0\n"}, []string{auto}},
@@ -167,4 +168,10 @@ func roots(t *testing.T, files map[string]string) Roots {
 		}
 	}
 	return Roots{filepath.Join(root, "run"), filepath.Join(root, "etc"), filepath.Join(root, "lib"), filepath.Join(root, "sys")}
+}
+
+func TestTheHostsFoldersAreWhereEveryHostHasThem(t *testing.T) {
+	if want := (Roots{Run: "/run", Etc: "/etc", Lib: "/usr/lib", Sys: "/sys"}); Host() != want {
+		t.Errorf("%+v, want %+v", Host(), want)
+	}
 }

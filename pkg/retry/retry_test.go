@@ -41,6 +41,9 @@ func TestUntilStopsAtAnError(t *testing.T) {
 	if !errors.Is(err, broken) || calls != 1 {
 		t.Errorf("%d calls, error %v; want one call and its error", calls, err)
 	}
+	if err := retry.Until(t.Context(), time.Microsecond, time.Millisecond, func() (bool, error) { return true, broken }); !errors.Is(err, broken) {
+		t.Errorf("done with an error: %v", err)
+	}
 }
 
 func TestUntilEndsWithItsContext(t *testing.T) {

@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -36,6 +37,13 @@ func TestAShellTakesAWordForOne(t *testing.T) {
 		out, err := exec.Command("sh", "-c", "printf '<%s>' "+Word(text)).CombinedOutput()
 		if err != nil || string(out) != "<"+want+">" {
 			t.Errorf("%q is %s, which a shell takes for %q (%v)", text, Word(text), out, err)
+		}
+	}
+	for c := rune(1); c < 0x250; c++ {
+		plain := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.ContainsRune("_.@:/*-", c)
+		text := "a" + string(c) + "b"
+		if IsWord(text) != plain || IsWord(string(c)) != plain || (Word(text) == text) != plain {
+			t.Errorf("%q becomes %s", text, Word(text))
 		}
 	}
 	if IsWord(";") || !IsWord("ens11np0/ecn/roce_*/enable/3") {

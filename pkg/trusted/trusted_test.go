@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,13 +107,88 @@ func TestAFolderInWhichOthersCouldPutFilesIsRefused(t *testing.T) {
 			must(t, os.Remove(p))
 			must(t, os.WriteFile(p, nil, 0o600))
 		}, "is not a folder"},
+		"below a file": {func(p string) {
+			must(t, os.Remove(p))
+			must(t, os.WriteFile(p, nil, 0o600))
+		}, "not a directory"},
 	} {
 		path := filepath.Join(t.TempDir(), "dir")
 		must(t, os.Mkdir(path, 0o755))
 		tt.make(path)
+		if name == "below a file" {
+			path = filepath.Join(path, "dir")
+		}
 		err := trusted.CheckDir(path)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
+	}
+}
+
+// Whoever is not root has files of its own.
+func TestAFileOfTheCallerIsReadAndOneOfAnotherUserIsNot(t *testing.T) {
+	needRoot(t)
+	const caller, other = 1000, 1001
+	path := file(t, 0o644)
+	must(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread stays that user's
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, caller, caller, 0); errno != 0 {
+			t.Error(errno)
+			return
+		}
+		for owner, want := range map[int]bool{0: true, caller: true, other: false} {
+			if err := chown(path, owner); err != nil {
+				t.Error(err)
+			}
+			if _, err := trusted.ReadFile(path, 4); (err == nil) != want {
+				t.Errorf("of user %d: %v", owner, err)
+			}
+		}
+	}()
+	<-done
+}
+
+// chown gives a file away, whoever the calling thread is.
+func chown(path string, owner int) error {
+	done := make(chan error)
+	go func() { done <- os.Chown(path, owner, 0) }()
+	return <-done
+}
+
+func TestAnErrorIsTransientWhereThereIsNoRoomToOpenTheFile(t *testing.T) {
+	for err, want := range map[error]bool{
+		syscall.EMFILE: true, syscall.ENFILE: true, syscall.ENOMEM: true,
+		syscall.ENOENT: false, syscall.EACCES: false, syscall.EIO: false, &trusted.Error{Path: "/a"}: false,
+	} {
+		if is := trusted.Transient(&fs.PathError{Op: "open", Path: "/a", Err: err}); is != want {
+			t.Errorf("%v: %v", err, is)
+		}
+	}
+	if trusted.Transient(nil) {
+		t.Error("no error is one")
+	}
+}
+
+func TestAFileThatWasReadIsClosed(t *testing.T) {
+	needRoot(t)
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(files)
+	}
+	const often = 100
+	good, bad, before := file(t, 0o600), file(t, 0o666), open()
+	for range often {
+		_, err := trusted.ReadFile(good, 4)
+		must(t, err)
+		if _, err := trusted.ReadFile(bad, 4); err == nil {
+			t.Fatal("it was read")
+		}
+	}
+	if more := open() - before; more >= often {
+		t.Errorf("%d more files are open", more)
 	}
 }
