@@ -187,7 +187,7 @@ func TestACallIsRepeatedWhenASignalInterruptedItAndNotOtherwise(t *testing.T) {
 	}{{[]error{nil}, 1}, {[]error{unix.EINTR, unix.EINTR, nil}, 3}, {[]error{unix.EINTR, unix.EIO, nil}, 2}} {
 		calls := 0
 		n, err := kernelfile.IgnoringEINTR(func() (int, error) { calls++; return 10 + calls, tt.errs[calls-1] })
-		if calls != tt.calls || n != 10+calls || err != tt.errs[calls-1] {
+		if calls != tt.calls || n != 10+calls || !errors.Is(err, tt.errs[calls-1]) {
 			t.Errorf("%v: %d calls, %d, %v", tt.errs, calls, n, err)
 		}
 	}
