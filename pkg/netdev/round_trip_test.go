@@ -36,22 +36,40 @@ func stateOf(t *testing.T, n *netdev.Namespace, name string) (link netlink.Link,
 	return link, s, string(b)
 }
 
+// shown is what others say of nic0, without what the kernel adds in its
+// own time. An address with a metric of its own comes back without, beside its
+// route.
+func shown(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("bash", "-ec", `ip -details -oneline link show nic0 | grep -oE '(mtu|group|qlen|alias|altname|promiscuity|allmulti|gso_max_size|gso_max_segs|gro_max_size|brd|link/ether) ("[^"]*"|[^ ]+)'
+ip -4 -oneline addr show dev nic0 | sed 's/metric 50 scope global/scope global noprefixroute/'; ip -6 -oneline addr show dev nic0 scope global
+ip route show table all dev nic0 | sed 's/ *linkdown//' | grep -Ev '^(fe80|local fe80|multicast|anycast)' || true
+ip neigh show nud permanent dev nic0; ip neigh show proxy dev nic0; tc qdisc show dev nic0 | sed 's/refcnt [0-9]*//'`).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
 // Whatever a pod does to a NIC, it comes back as it was, and nothing is said.
 func TestALinkComesBackAsItWasWhateverWasDoneToIt(t *testing.T) {
 	const busy = `ip link set nic0 up; ip link set nic0w up
 ip link set nic0 mtu 4200 address 02:00:00:00:00:07 alias "rail of nic0" promisc on allmulticast on txqueuelen 77
 ip link property add dev nic0 altname rail0 altname enp8s0
-ip addr add 192.0.2.1/24 dev nic0; ip addr add 198.51.100.1/24 dev nic0 noprefixroute; ip addr add 203.0.113.1 peer 203.0.113.2 dev nic0
+ip link set nic0 group 5 gso_max_segs 33 gso_max_size 50000 gro_max_size 40000
+ip addr add 192.0.2.1/24 dev nic0; ip addr add 192.0.2.3/24 dev nic0 label nic0:1 broadcast 192.0.2.200 preferred_lft 0; ip addr add 172.16.0.1/24 dev nic0 metric 50
+ip -6 addr add fd00:3::1/64 dev nic0 nodad home mngtmpaddr; ip addr add 198.51.100.1/24 dev nic0 noprefixroute; ip addr add 203.0.113.1 peer 203.0.113.2 dev nic0
 ip addr add fd00:1::1/64 dev nic0 nodad; ip addr add fd00:2::1/64 dev nic0 nodad noprefixroute
 ip route add 10.1.0.0/16 via 192.0.2.9 metric 7 mtu 4000 advmss 3000; ip route add 10.2.0.0/16 dev nic0 src 192.0.2.1 table 77; ip route add 10.3.0.0/16 via 192.168.9.9 dev nic0 onlink tos 8
-ip -6 route add fd01::/64 via fd00:1::9 metric 5
+ip -6 route add fd01::/64 via fd00:1::9 metric 5; ip route add 10.4.0.0/16 via inet6 fd00:1::9 dev nic0 proto static; ip -6 route add fd02::/64 from fd03::/64 dev nic0 table 78
+ip neigh add proxy 192.0.2.30 dev nic0; ip neigh add fd00:1::20 lladdr 02:00:00:00:00:21 router dev nic0 nud permanent
 ip neigh add 192.0.2.20 lladdr 02:00:00:00:00:20 dev nic0 nud permanent
 tc qdisc add dev nic0 root handle 5: pfifo limit 33; tc qdisc add dev nic0 clsact
 echo 1 >/proc/sys/net/ipv4/conf/nic0/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/nic0/rp_filter; echo 0 >/proc/sys/net/ipv6/conf/nic0/accept_ra`
 	for name, before := range map[string]string{"bare": ":", "down": "ip link set nic0 mtu 1400", "with everything": busy} {
 		for what, pod := range map[string]string{
 			"nothing": ":", "set down": "ip link set net1 down",
-			"everything": `ip link set net1 up mtu 1300 address 02:00:00:00:00:99 alias theirs promisc off allmulticast off txqueuelen 5; ip link property add dev net1 altname theirs0
+			"everything": `ip link set net1 up mtu 1300 address 02:00:00:00:00:99 alias theirs promisc off allmulticast off txqueuelen 5 group 0 gso_max_segs 44 gso_max_size 30000 gro_max_size 30000; ip link property add dev net1 altname theirs0
 ip addr add 192.0.2.77/24 dev net1; ip route add 10.9.0.0/16 via 192.0.2.9; tc qdisc replace dev net1 root handle 9: pfifo; ip neigh add 192.0.2.21 lladdr 02:00:00:00:00:21 dev net1 nud permanent
 echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf/net1/rp_filter; echo 1 >/proc/sys/net/ipv6/conf/net1/accept_ra; ip link add mv0 link net1 type macvlan`,
 		} {
@@ -60,6 +78,7 @@ echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf
 				node.AddNIC(t, host, "nic0")
 				shell(t, before)
 				link, s, want := stateOf(t, host, "nic0")
+				wantShown := shown(t)
 				handle := newPod(t, host)
 				must(t, netns.Set(handle))
 				place, err := netdev.OpenNamespace("/proc/thread-self/ns/net")
@@ -78,6 +97,9 @@ echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf
 				}
 				if _, _, got := stateOf(t, host, "nic0"); got != want {
 					t.Errorf("%s\nwas\n%s", got, want)
+				}
+				if got := shown(t); got != wantShown {
+					t.Errorf("ip and tc show\n%s\nand showed\n%s", got, wantShown)
 				}
 			})
 		}
