@@ -27,3 +27,47 @@ func TestSTATUSTellsANICThatIsInAPodFromOneWhoseHardwareIsGone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestSTATUSSaysWhyAnADDWouldFail(t *testing.T) {
+	h := sysfs.MLX5(0)
+	nic := h.Netdev
+	for name, tt := range map[string]struct {
+		before func(s *scene)
+		config string
+		want   string
+	}{
+		"nothing is wrong":              {},
+		"the network is wrong":          {config: network(nic, `, "mtu": 1`), want: "7 "},
+		"the policy is wrong":           {before: func(s *scene) { s.policy(`"virtuall": 1`) }, want: "50 "},
+		"no such NIC":                   {config: network("ens99np0", ""), want: `50 no NIC with device "ens99np0" on this node; compare with`},
+		"no NIC is named":               {config: network("", ""), want: "7 network configuration: nothing names the NIC"},
+		"the device plugin names one":   {config: network("", `, "capabilities": {"deviceID": true}`)},
+		"another capability":            {config: network("", `, "capabilities": {"mac": true}`), want: "7 network configuration: nothing names the NIC"},
+		"the second of several":         {config: severalNetwork("", nic, "ens99np0"), want: `50 no NIC with device "ens99np0" on this node`},
+		"several NICs":                  {config: severalNetwork("", nic)},
+		"no NIC matches":                {config: severalNetwork("", "eth*"), want: `50 no NIC of this node matches "eth*"`},
+		"a NIC that cannot move":        {config: network("lo", ""), want: "50 lo: "},
+		"no IPAM plugin":                {before: func(s *scene) { s.sh("rm " + s.Dir + "/bin/scripted") }, want: "50 ask IPAM plugin scripted: "},
+		"an IPAM plugin that cannot":    {before: func(s *scene) { s.ipamFails("STATUS", "no range") }, want: "50 ask IPAM plugin scripted: no range"},
+		"an IPAM plugin without STATUS": {before: func(s *scene) { s.ipamFails("STATUS", "unknown CNI_COMMAND: STATUS") }},
+		"no IPAM plugin is needed":      {config: `{"cniVersion": "1.1.0", "name": "n", "rdma": "none", "device": "` + nic + `"}`},
+		"no folder for the state yet":   {before: func(s *scene) { s.sh("rm -rf " + s.State()) }},
+		"a file where the state is":     {before: func(s *scene) { s.sh("rm -rf " + s.State() + "; touch " + s.State()) }, want: "107 open the journal: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, h)
+			if tt.before != nil {
+				tt.before(s)
+			}
+			config := tt.config
+			if config == "" {
+				config = network(nic, "")
+			}
+			s.Setenv("CNI_COMMAND", "STATUS")
+			err := s.status(&skel.CmdArgs{Path: s.Dir + "/bin", StdinData: []byte(config)})
+			if !strings.HasPrefix(told(err), tt.want) || tt.want == "" && err != nil {
+				t.Errorf("%s\nwant %s", told(err), tt.want)
+			}
+		})
+	}
+}

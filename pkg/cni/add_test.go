@@ -1,0 +1,295 @@
+package cni
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
+	h := sysfs.MLX5(0)
+	nic := h.Netdev
+	const withoutIPAM = `{"cniVersion": "1.1.0", "name": "roce", "type": "roce-host-device", "rdma": "none", "device": "`
+	for name, tt := range map[string]struct {
+		before func(s *scene, p *scenePod)
+		ifName string // net1
+		config string
+		want   string
+		asked  string
+	}{
+		"another name":                {config: network("ens99np0", ""), want: `100 no NIC with device "ens99np0" on this node; compare with `},
+		"the host's namespace":        {before: func(_ *scene, p *scenePod) { p.netns = "/proc/thread-self/ns/net" }, want: "8 CNI_NETNS /proc/thread-self/ns/net is the host's own network namespace; a pod with hostNetwork has the NIC already"},
+		"no namespace":                {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, want: "8 the pod: "},
+		"a name for all":              {ifName: "all", want: "4 CNI_IFNAME is all, which cannot name a single interface"},
+		"a name that the pod has":     {before: func(_ *scene, p *scenePod) { p.in("ip link add net1 type veth peer name net1w") }, want: "102 " + nic + ": the pod already has an interface net1 (veth)"},
+		"a name of an earlier plugin": {config: network(nic, `, "prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "net1", "sandbox": "NETNS"}]}`), want: "102 the pod already has an interface net1, from an earlier plugin of network roce"},
+		"claims without a cluster's":  {config: `{"cniVersion": "1.1.0", "name": "n", "claims": true}`, want: `7 network configuration: "claims" without prevResult; chain it behind the cluster's own network`},
+		"no NIC":                      {config: `{"cniVersion": "1.1.0", "name": "n"}`, want: "7 network configuration: nothing names the NIC"},
+		"a policy against it":         {before: func(s *scene, _ *scenePod) { s.policy(`"virtual": false`) }, want: "7 " + nic + ": "},
+		"a policy that is none":       {before: func(s *scene, _ *scenePod) { s.policy(`"virtuall": false`) }, want: "7 " + nic + ": "},
+		"a state folder of anybody's": {before: func(s *scene, _ *scenePod) { s.sh("mkdir -m 777 " + s.State()) }, want: "107 open the journal: the state folder: "},
+		"a pod that another try cannot help": {before: func(s *scene, p *scenePod) {
+			s.Must(s.Journal.Refuse(podOf(p.args("", "").Args), "numbers have changed"))
+		}, want: "106 an earlier ADD of this pod failed: numbers have changed; delete the pod and create it again"},
+		"a file that is none of Multus'": {config: network(nic, `, "runtimeConfig": {"CNIDeviceInfoFile": "/etc/passwd"}`), want: `7 network configuration: "CNIDeviceInfoFile" is "/etc/passwd"`},
+		"a default route": {before: func(s *scene, _ *scenePod) {
+			s.sh("ip addr add 192.0.2.1/24 dev " + nic + "; ip route add default via 192.0.2.9")
+		}, want: "112 " + nic + `: the host's default route goes through it; "force": true moves it all the same; nothing was changed`},
+		"a macvlan on it":                {before: func(s *scene, _ *scenePod) { s.sh("ip link add mv0 link " + nic + " type macvlan") }, want: "112 " + nic + ": macvlan mv0 is on top of it"},
+		"no address to keep":             {config: withoutIPAM + nic + `", "keepAddresses": true}`, want: "109 " + nic + ": keep its addresses: it has none on the host"},
+		"no IPAM plugin":                 {before: func(s *scene, _ *scenePod) { s.Must(os.Remove(filepath.Join(s.Dir, "bin/scripted"))) }, want: "108 " + nic + ": find IPAM plugin scripted: "},
+		"an IPAM plugin that fails":      {before: func(s *scene, _ *scenePod) { s.ipamFails("ADD", "all are taken") }, want: "108 " + nic + ": get an address from scripted: all are taken", asked: "ADD c1 net1, DEL c1 net1"},
+		"an IPAM plugin with no address": {before: func(s *scene, _ *scenePod) { s.Write("bin/answer", `{"cniVersion": "1.1.0"}`) }, want: "108 " + nic + ": get an address from scripted: the IPAM plugin returned no address", asked: "ADD c1 net1, DEL c1 net1"},
+		"an address of a group": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/8"}, {"address": "224.0.0.1/4"}]}`)
+		}, want: `108 ` + nic + `: get an address from scripted: the IPAM plugin returned "224.0.0.1/4", which is no address of an interface`, asked: "ADD c1 net1, DEL c1 net1"},
+		"an address that is none": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "0.0.0.0/8"}]}`)
+		}, want: `returned "0.0.0.0/8", which is no address of an interface`, asked: "ADD c1 net1, DEL c1 net1"},
+		"the gateway's address": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.1/24", "gateway": "172.31.1.1"}], "routes": [{"dst": "10.9.0.0/16"}]}`)
+		}, want: "113 " + nic + ": IPAM plugin scripted gave the pod 172.31.1.1, the address of the gateway that its routes go through; exclude it from the range, with Whereabouts by \"exclude\": [\"172.31.1.1/32\"]", asked: "ADD c1 net1, DEL c1 net1"},
+		"IPv6 on a short link": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "fd00:1::2/64"}]}`)
+		}, config: network(nic, `, "mtu": 1279`), want: "109 " + nic + ": IPv6 needs an MTU of 1280 bytes, but it has 1279", asked: "ADD c1 net1, DEL c1 net1"},
+		"a gateway that cannot be": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24", "gateway": "198.51.100.1"}], "routes": [{"dst": "10.9.0.0/16"}]}`)
+		}, want: "109 " + nic + ": configure its addresses in the pod: ", asked: "ADD c1 net1, DEL c1 net1"},
+		"a sysctl that is none": {config: network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), want: "109 " + nic + ": set its sysctls: ", asked: "ADD c1 net1, DEL c1 net1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, h)
+			p := s.pod("c1")
+			if tt.before != nil {
+				tt.before(s, p)
+			}
+			ifName, config := tt.ifName, tt.config
+			if ifName == "" {
+				ifName = "net1"
+			}
+			if config == "" {
+				config = network(nic, "")
+			}
+			before, links := s.sh("ip -d addr show "+nic+"; ip route show dev "+nic), p.in("ip link")
+			_, err := p.tryAdd(ifName, strings.ReplaceAll(config, "NETNS", p.netns))
+			if !strings.Contains(told(err), tt.want) {
+				t.Errorf("%s\nwant %s", told(err), tt.want)
+			}
+			if asked := s.asked(); asked != tt.asked {
+				t.Errorf("the IPAM plugin was asked for %s", asked)
+			}
+			if left := s.records(); left != "" {
+				t.Errorf("left in the journal: %s", left)
+			}
+			if after := s.sh("ip -d addr show " + nic + "; ip route show dev " + nic); after != before {
+				t.Errorf("the host was\n%s\nand is\n%s", before, after)
+			}
+			if after := p.in("ip link"); after != links {
+				t.Errorf("the pod had\n%s\nand has\n%s", links, after)
+			}
+		})
+	}
+}
+
+func TestANICGoesToThePodWithAllThatTheNetworkSays(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	nic := h.Netdev
+	s.sh("ip link property add dev " + nic + " altname net1 altname rail0")
+	p := s.pod("c1")
+	s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24", "gateway": "172.31.1.1"}, {"address": "fd00:1::2/64"}],
+		"routes": [{"dst": "10.9.0.0/16"}], "dns": {"nameservers": ["192.0.2.53"]}}`)
+	s.sh("mkdir " + s.Dir + "/devinfo")
+	info := filepath.Join(s.Dir, "devinfo", "default-net1.json")
+	config := network(nic, `, "mtu": 4200, "sourceRouting": {"table": 77, "priority": 88}, "sysctls": {"net.ipv4.conf.IFNAME.arp_notify": "1"},
+		"capabilities": {"mac": true}, "runtimeConfig": {"mac": "02:00:00:00:00:07", "CNIDeviceInfoFile": "`+info+`"}`)
+	result := p.add("net1", config)
+	want := "mtu 4200 up true 172.31.1.2/24 fd00:1::2/64"
+	if got := p.inPod("net1"); !strings.HasPrefix(got, want) {
+		t.Errorf("the pod has %s\nwant %s", got, want)
+	}
+	if nic := result.Interfaces[0]; len(result.Interfaces) != 1 || nic.Name != "net1" || nic.Mac != "02:00:00:00:00:07" || nic.Mtu != 4200 || nic.Sandbox != p.netns || nic.PciID != h.PCI {
+		t.Errorf("it prints %+v", nic)
+	}
+	for what, tt := range map[string]struct{ script, want string }{
+		"MAC address":                {"ip -o link show net1 | grep -o 02:00:00:00:00:07", "02:00:00:00:00:07\n"},
+		"sysctl of the network's":    {"cat /proc/sys/net/ipv4/conf/net1/arp_notify", "1\n"},
+		"sysctl of the routing's":    {"cat /proc/sys/net/ipv4/conf/net1/arp_ignore", "1\n"},
+		"IPv6 stays when it is down": {"cat /proc/sys/net/ipv6/conf/net1/keep_addr_on_down", "1\n"},
+		"rule":                       {"ip rule | grep 172", "88:\tfrom 172.31.1.2 lookup 77\n"},
+		"routes":                     {"ip route show table 77 | sort", "10.9.0.0/16 via 172.31.1.1 dev net1 \n172.31.1.0/24 dev net1 scope link src 172.31.1.2 \ndefault via 172.31.1.1 dev net1 \n"},
+	} {
+		if got := p.in(tt.script); got != tt.want {
+			t.Errorf("%s: %q, want %q", what, got, tt.want)
+		}
+	}
+	if b, err := os.ReadFile(info); err != nil || !strings.Contains(string(b), h.PCI) {
+		t.Errorf("Multus reads %s, %v", b, err)
+	}
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	s.Must(err)
+	recorded := fmt.Sprint(r.Step, r.Network, r.Pod, r.Pod.UID == uidOf("c1"), r.Netns.Path == p.netns, r.Netns.ID == p.ns.ID, r.Netns.Cookie == p.ns.Cookie, r.NIC.Bus, r.NIC.Address, r.Host.Name, r.Host.MTU, r.Addresses, r.DeviceInfoFile == info,
+		len(r.Rules), len(r.Routes) > 0, r.Call, r.Claim, r.Created.IsZero(), r.Args == p.args("", "").Args, r.NIC.Netdev.AwayIndex > 0)
+	if want := "attachedrocedefault/c1truetruetruetruepci" + h.PCI + nic + "9000[172.31.1.2/24 fd00:1::2/64]true2truefalsetruetrue"; strings.ReplaceAll(recorded, " ", "") != strings.ReplaceAll(want, " ", "") {
+		t.Errorf("the journal has\n%s\nwant\n%s", recorded, want)
+	}
+	if names := slices.Sorted(slices.Values(r.Host.AltNames)); !slices.Equal(names, []string{"net1", "rail0"}) {
+		t.Errorf("alternative names %v", names)
+	}
+	var given map[string]any
+	if err := json.Unmarshal(r.Config, &given); err != nil || given["mtu"] != 4200.0 {
+		t.Errorf("the journal's network is %s, %v", r.Config, err)
+	}
+	if err := p.check("net1", config, result); err != nil {
+		t.Errorf("CHECK: %s", told(err))
+	}
+	s.Must(p.del("net1", config))
+	if got := s.records() + p.inPod("net1") + p.in("ip rule | grep 172 || true"); got != "" || s.onHost() != nic {
+		t.Errorf("after DEL: %s, on the host %s", got, s.onHost())
+	}
+	if link, err := s.host.LinkNamed("net1"); err != nil || link == nil || link.Attrs().MTU != 9000 {
+		t.Errorf("the host has it back as %v, %v", link, err)
+	}
+	if _, err := os.Stat(info); err == nil {
+		t.Error("Multus still reads about it")
+	}
+	if asked := s.asked(); asked != "ADD c1 net1, CHECK c1 net1, DEL c1 net1" {
+		t.Errorf("the IPAM plugin was asked for %s", asked)
+	}
+}
+
+func TestWithForceTheHostsNICGoesAndItsUppersAreWrittenDown(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.sh("ip addr add 192.0.2.1/24 dev " + h.Netdev + "; ip route add default via 192.0.2.9; ip link add mv0 link " + h.Netdev + " type macvlan")
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, `, "force": true`))
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	s.Must(err)
+	if !slices.Equal(r.Host.Uppers, []string{"mv0"}) {
+		t.Errorf("uppers %q", r.Host.Uppers)
+	}
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	if got := s.sh("ip route show default") + s.onHost(); got != "default via 192.0.2.9 dev "+h.Netdev+" \n"+h.Netdev+" mv0" {
+		t.Errorf("after DEL: %s", got)
+	}
+}
+
+func TestKeptAddressesAreThoseOfTheHostAndInTheAnswer(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.sh("ip addr add 192.0.2.1/24 dev " + h.Netdev + "; ip route add 198.51.100.0/24 via 192.0.2.9")
+	p := s.pod("c1")
+	config := strings.Replace(network(h.Netdev, `, "keepAddresses": true`), `, "ipam": {"type": "scripted"}`, "", 1)
+	result := p.add("net1", config)
+	if got := p.inPod("net1"); got != "mtu 9000 up true 192.0.2.1/24 to 198.51.100.0/24 via 192.0.2.9" {
+		t.Errorf("the pod has %s", got)
+	}
+	if len(result.IPs) != 1 || result.IPs[0].Address.String() != "192.0.2.1/24" || len(result.Routes) != 1 || result.Routes[0].Dst.String() != "198.51.100.0/24" || result.Routes[0].GW.String() != "192.0.2.9" {
+		t.Errorf("it prints %+v", result)
+	}
+	if err := p.check("net1", config, result); err != nil {
+		t.Errorf("CHECK: %s", told(err))
+	}
+	s.Must(p.del("net1", config))
+	if asked := s.asked(); asked != "" {
+		t.Errorf("an IPAM plugin was asked for %s", asked)
+	}
+}
+
+func TestARouteThatAnotherNICOfThePodHasGetsAHigherMetricWhichTheAnswerSays(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	p := s.pod("c1")
+	p.add("net1", network(one.Netdev, ""))
+	s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.2.2/24", "gateway": "172.31.2.1"}], "routes": [{"dst": "10.9.0.0/16"}]}`)
+	result := p.add("net2", network(two.Netdev, ""))
+	if got := p.in("ip route show 10.9.0.0/16 dev net2"); got != "10.9.0.0/16 via 172.31.2.1 metric 1 \n" || result.Routes[0].Priority != 1 {
+		t.Errorf("the pod has %s, printed %+v", got, result.Routes[0])
+	}
+	if err := p.check("net2", network(two.Netdev, ""), result); err != nil {
+		t.Errorf("CHECK: %s", told(err))
+	}
+}
+
+func TestASecondADDOfACallEndsWhatTheFirstLeft(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	p.add("net1", network(h.Netdev, ""))
+	if asked, records := s.asked(), s.records(); asked != "ADD c1 net1, ADD c1 net1, DEL c1 net1" || records != "c1 net1 attached" {
+		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+}
+
+func TestANICIsInOnePodUntilThatHasLostIt(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	first, second := s.pod("c1"), s.pod("c2")
+	first.add("net1", network(h.Netdev, ""))
+	_, err := second.tryAdd("net1", network(h.Netdev, ""))
+	if want := "101 " + h.Netdev + ": held by pod default/c1 (container c1, interface net1); a NIC is in one pod at a time; nothing was changed"; told(err) != want {
+		t.Errorf("%s, want %s", told(err), want)
+	}
+	_, err = first.tryAdd("net2", network(h.Netdev, "")) // another network of the same pod
+	if !strings.HasPrefix(told(err), "101 ") {
+		t.Errorf("twice in a pod: %s", told(err))
+	}
+	if asked := s.asked(); asked != "ADD c1 net1" {
+		t.Errorf("asked for %s", asked)
+	}
+	// It comes back under the pod's name, as the kernel brings a real one.
+	first.Must(first.ns.Do(func() error {
+		link, err := netlink.LinkByName("net1")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetNsFd(link, int(s.host.NS))
+	}))
+	second.add("net1", network(h.Netdev, ""))
+	if asked, records := s.asked(), s.records(); asked != "ADD c2 net1, DEL c1 net1" || records != "c2 net1 attached" {
+		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+	// Its late DEL takes nothing from the other pod.
+	s.Must(first.del("net1", network(h.Netdev, "")))
+	if second.inPod("net1") == "" || s.records() != "c2 net1 attached" {
+		t.Errorf("the other pod has %q; records: %s", second.inPod("net1"), s.records())
+	}
+}
+
+func TestANamesakeOfANICIsNotTakenForTheOneThatAPodHas(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	first, second := s.pod("c1"), s.pod("c2")
+	first.add("net1", network(h.Netdev, ""))
+	s.sh("ip link add " + h.Netdev + " type veth peer name otherw")
+	second.add("net1", network(h.Netdev, ""))
+	if first.inPod("net1") == "" || s.records() != "c1 net1 attached, c2 net1 attached" {
+		t.Errorf("the first pod has %q; records: %s", first.inPod("net1"), s.records())
+	}
+}
+
+func TestAnAttachmentOfAnEarlierBootEndsWithTheNICsNextOne(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	first, other, next := s.pod("c1"), s.pod("c2"), s.pod("c3")
+	first.add("net1", network(one.Netdev, ""))
+	other.add("net1", network(two.Netdev, ""))
+	s.asked()
+	s.sh("ip link add " + one.Netdev + " type veth peer name anew")
+	s.Boot("22222222-0000-0000-0000-000000000000")
+	next.add("net1", network(one.Netdev, ""))
+	if asked, records := s.asked(), s.records(); asked != "ADD c3 net1, DEL c1 net1" || records != "c2 net1 attached, c3 net1 attached" {
+		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+}

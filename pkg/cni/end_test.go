@@ -1,0 +1,269 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+func TestADELWhoseAddressCannotBeFreedGivesTheNICBackAndIsMadeAgain(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p, next := s.pod("c1"), s.pod("c2")
+	config := network(h.Netdev, "")
+	p.add("net1", config)
+	s.ipamFails("DEL", "no answer")
+	err := p.del("net1", config)
+	if want := "108 " + h.Netdev + ": free its address: no answer; see the IPAM plugin's own documentation and log"; told(err) != want {
+		t.Errorf("%s\nwant %s", told(err), want)
+	}
+	if s.onHost() != h.Netdev || s.records() != "c1 net1 returned" {
+		t.Errorf("on the host %s; records: %s", s.onHost(), s.records())
+	}
+	s.asked()
+	s.ipamFails("DEL", "")
+	s.Must(p.del("net1", config))
+	if asked, records := s.asked(), s.records(); asked != "DEL c1 net1" || records != "" {
+		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+
+	// The NIC's next ADD frees the address of a DEL that never comes.
+	p.add("net1", config)
+	s.ipamFails("DEL", "no answer")
+	if err := p.del("net1", config); err == nil {
+		t.Error("freed")
+	}
+	s.asked()
+	s.ipamFails("DEL", "")
+	next.add("net1", config)
+	if asked, records := s.asked(), s.records(); asked != "ADD c2 net1, DEL c1 net1" || records != "c2 net1 attached" {
+		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+}
+
+func TestDHCPIsAskedWhileTheNICIsInThePodAndOthersFreeWhenItIsBack(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.Write("bin/host", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s.host.NS)))
+	p := s.pod("c1")
+	for ipam, want := range map[string]string{"scripted": "DEL on the host", "dhcp": "ADD away, DEL away"} {
+		config := strings.Replace(network(h.Netdev, ""), "scripted", ipam, 1)
+		p.add("net1", config)
+		s.Must(p.del("net1", config))
+		b, err := os.ReadFile(filepath.Join(s.Dir, "bin/seen"))
+		s.Must(err)
+		s.Must(os.Remove(filepath.Join(s.Dir, "bin/seen")))
+		var seen []string
+		for _, command := range []string{"ADD", "DEL"} {
+			_, links, _ := strings.Cut(string(b), command+"\n")
+			links, _, _ = strings.Cut(links, "DEL\n")
+			switch {
+			case ipam != ipamInPod && command == "ADD": // while the NIC moves
+			case strings.Contains(links, h.Netdev+"@"):
+				seen = append(seen, command+" on the host")
+			default:
+				seen = append(seen, command+" away")
+			}
+		}
+		if got := strings.Join(seen, ", "); got != want {
+			t.Errorf("%s: %s, want %s; it saw\n%s", ipam, got, want, b)
+		}
+	}
+}
+
+func TestADELWithoutARecordFreesTheAddressAndTouchesNoNIC(t *testing.T) {
+	h := sysfs.MLX5(0)
+	for name, tt := range map[string]struct {
+		before func(s *scene)
+		config string
+		want   string
+		asked  string
+	}{
+		"once more":                      {config: network(h.Netdev, ""), asked: "DEL c1 net1"},
+		"without a NIC's name":           {config: network("", ""), asked: "DEL c1 net1"},
+		"of a network that ADD refuses":  {config: network(h.Netdev, `, "mtu": 1, "unknown": 1`), asked: "DEL c1 net1"},
+		"with a key of another type":     {config: network(h.Netdev, `, "mtu": "x"`), asked: "DEL c1 net1"},
+		"of several NICs":                {config: network("", `, "devices": ["a", "b"]`), asked: "DEL c1 net1, DEL c1 net1-2"},
+		"without an IPAM plugin":         {config: `{"cniVersion": "1.1.0", "name": "n"}`},
+		"with one that is not there":     {config: strings.Replace(network(h.Netdev, ""), "scripted", "none-such", 1)},
+		"with one that fails":            {before: func(s *scene) { s.ipamFails("DEL", "no answer") }, config: network(h.Netdev, ""), want: "108 free the address: no answer", asked: "DEL c1 net1"},
+		"with one that cannot read that": {before: func(s *scene) { s.Write("bin/DEL.fails", `{"cniVersion": "1.1.0", "code": 7, "msg": "no range"}`) }, config: network(h.Netdev, ""), asked: "DEL c1 net1"},
+		"with one that fails, of two":    {before: func(s *scene) { s.ipamFails("DEL", "no answer") }, config: network(h.Netdev, `, "devices": ["a", "b"]`), want: "108 free the address: no answer", asked: "DEL c1 net1"},
+		"with a policy that is none":     {before: func(s *scene) { s.policy(`"virtuall": 1`) }, config: network(h.Netdev, ""), want: "110 net1: the node's policy may name another state folder, with the record of it: "},
+		"with a state folder of anybody": {before: func(s *scene) { s.sh("mkdir -m 777 " + s.State()) }, config: network(h.Netdev, ""), want: "107 open the journal: the state folder: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, h)
+			p := s.pod("c1")
+			p.in("ip link add net1 type veth peer name net1w") // another plugin's
+			if tt.before != nil {
+				tt.before(s)
+			}
+			if err := p.del("net1", tt.config); !strings.HasPrefix(told(err), tt.want) || err != nil && tt.want == "" {
+				t.Errorf("%s\nwant %s", told(err), tt.want)
+			}
+			if asked := s.asked(); asked != tt.asked {
+				t.Errorf("asked for %s, want %s", asked, tt.asked)
+			}
+			if p.inPod("net1") == "" || s.onHost() != h.Netdev {
+				t.Errorf("the pod has %q, the host %s", p.inPod("net1"), s.onHost())
+			}
+		})
+	}
+}
+
+func TestAPolicyThatIsNoneKeepsADELOnlyFromAPodThatHasTheInterface(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	s.policy(`"virtuall": 1`)
+	s.Must(p.del("net1", network(h.Netdev, ""))) // no such interface
+	p.end()
+	s.Must(p.del("net1", network(h.Netdev, ""))) // no such namespace
+	p.netns = ""
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	if asked := s.asked(); asked != "DEL c1 net1, DEL c1 net1, DEL c1 net1" {
+		t.Errorf("asked for %s", asked)
+	}
+}
+
+func TestADELFreesTheAddressOfAPodThatIsGone(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	s.asked()
+	p.end()
+	s.Must(p.del("net1", "{")) // the record has what counts
+	if asked, records := s.asked(), s.records(); asked != "DEL c1 net1" || records != "" {
+		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+}
+
+func TestADELEndsItsOwnCallAlone(t *testing.T) {
+	one, two, three := sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2)
+	s := newScene(t, one, two, three)
+	p, other := s.pod("c1"), s.pod("c2")
+	p.add("net1", network(one.Netdev, ""))
+	p.add("net2", network(two.Netdev, ""))
+	other.add("net1", network(three.Netdev, ""))
+	for _, id := range []string{"c1@net9", "c2@net9"} { // a crash left them
+		s.Write("state/attachments/"+id+".json.new", "{")
+	}
+	s.Must(p.del("net1", network(two.Netdev, ""))) // whatever the network says by now
+	if s.records() != "c1 net2 attached, c2 net1 attached" || s.onHost() != one.Netdev {
+		t.Errorf("records: %s; on the host %s", s.records(), s.onHost())
+	}
+	if left := s.sh("cd " + s.State() + "/attachments; ls *.new"); left != "c2@net9.json.new\n" {
+		t.Errorf("left over: %s", left)
+	}
+}
+
+// A record without the configuration is one whose IPAM plugin failed at both; see
+// freeFailed.
+func TestADELAsksAgainAfterAnIPAMPluginThatCouldDoNothing(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	s.Must(err)
+	r.Config = nil
+	s.Must(s.Journal.Update(r))
+	s.asked()
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	if asked, records := s.asked(), s.records(); asked != "DEL c1 net1" || records != "" {
+		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+}
+
+func TestABadFileOfTheJournalIsSetAsideAndStopsNothing(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.Write("state/attachments/c9@net1.json", "{")
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	if aside, err := s.Journal.Aside(); len(aside) != 1 || err != nil {
+		t.Errorf("%q, %v", aside, err)
+	}
+	if s.records() != "c1 net1 attached" {
+		t.Errorf("records: %s", s.records())
+	}
+}
+
+func TestGCEndsWhatTheRuntimeDoesNotKnowOfTheNetwork(t *testing.T) {
+	hcas := []sysfs.HCA{sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2), sysfs.MLX5(3)}
+	s := newScene(t, hcas...)
+	gc := func(config string) error {
+		s.Setenv("CNI_COMMAND", "GC")
+		return s.Plugin.gc(&skel.CmdArgs{Path: filepath.Join(s.Dir, "bin"), StdinData: []byte(config)})
+	}
+	attachAll := func() {
+		s.Must(os.RemoveAll(s.State()))
+		s.pod("c1").add("net1", network(hcas[0].Netdev, ""))
+		s.pod("c2").add("net1", network(hcas[1].Netdev, ""))
+		s.pod("c3").add("net1", strings.Replace(network(hcas[2].Netdev, ""), `"roce"`, `"other"`, 1))
+		s.Write("state/attachments/c4@net1.json.new", "{") // a crash left it
+		s.asked()
+	}
+	attachAll()
+	for config, want := range map[string]string{
+		network("", ""): "7 network configuration: GC without cni.dev/valid-attachments; the runtime must say which attachments are valid; nothing was changed",
+		"{":             "6 read the network configuration: ",
+	} {
+		if err := gc(config); !strings.HasPrefix(told(err), want) {
+			t.Errorf("%s: %s", config, told(err))
+		}
+	}
+	if s.records() != "c1 net1 attached, c2 net1 attached, c3 net1 attached" {
+		t.Errorf("records: %s", s.records())
+	}
+	const valid = `, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "net1"}, {"containerID": "c2", "ifname": "net2"}]`
+	s.Must(gc(network("", valid)))
+	if asked, records := s.asked(), s.records(); asked != "DEL c2 net1, GC" || records != "c1 net1 attached, c3 net1 attached" {
+		t.Errorf("asked for %q; records: %s", asked, records)
+	}
+	if s.onHost() != hcas[1].Netdev+" "+hcas[3].Netdev {
+		t.Errorf("on the host %s", s.onHost())
+	}
+	if left, err := filepath.Glob(s.State() + "/attachments/*.new"); len(left) > 0 || err != nil {
+		t.Errorf("left over: %s, %v", left, err)
+	}
+	// It is told of what fails, and goes on; null is an empty list.
+	s.ipamFails("DEL", "no answer")
+	s.ipamFails("GC", "no idea")
+	err := gc(network("", `, "cni.dev/valid-attachments": null`))
+	for _, part := range []string{"108 ", hcas[0].Netdev + ": free its address: no answer", "have scripted collect its garbage: no idea"} {
+		if !strings.Contains(told(err), part) {
+			t.Errorf("%s, want %s", told(err), part)
+		}
+	}
+	if s.records() != "c1 net1 returned, c3 net1 attached" {
+		t.Errorf("records: %s", s.records())
+	}
+	s.ipamFails("DEL", "")
+	s.ipamFails("GC", "unknown CNI_COMMAND: GC") // it is older
+	s.Must(gc(network("", `, "cni.dev/valid-attachments": []`)))
+	if s.records() != "c3 net1 attached" {
+		t.Errorf("records: %s", s.records())
+	}
+}
+
+func TestAnIPAMPluginThatDoesNotKnowACommandIsOlder(t *testing.T) {
+	for text, want := range map[string]bool{
+		"unknown CNI_COMMAND: GC": true, "config version does not allow GC": true, "incompatible CNI versions": true,
+		"unknown CNI_COMMAND: STATUS": false, "config version does not allow STATUS": false, "no idea": false,
+	} {
+		if lacks := lacksCommand(errors.New(text), "GC"); lacks != want {
+			t.Errorf("%s: %v", text, lacks)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package cni
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/claim"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
+)
+
+// severalNetwork is network for NICs that "devices" lists.
+func severalNetwork(more string, devices ...string) string {
+	b, _ := json.Marshal(devices)
+	return strings.Replace(network("", more), `"device": ""`, `"devices": `+string(b), 1)
+}
+
+func TestSeveralNICsGoAndComeTogether(t *testing.T) {
+	one, two, three := sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2)
+	s := newScene(t, one, two, three)
+	p, before := s.pod("c1"), s.onHost()
+	for i, ifName := range []string{"net1", "net1-2", "net1-3"} {
+		s.Write("bin/answer."+ifName, fmt.Sprintf(`{"cniVersion": "1.1.0", "ips": [{"address": "172.31.%d.2/24"}]}`, i+1))
+	}
+	config := severalNetwork("", two.Netdev, "ens*", three.PCI)
+	_, err := p.tryAdd("net1", config)
+	if want := fmt.Sprintf("7 network configuration: device %q and device %q are the same NIC; keep one; nothing was changed", two.Netdev, two.Netdev); told(err) != want {
+		t.Errorf("%s\nwant %s", told(err), want)
+	}
+	config = severalNetwork("", two.Netdev, one.Netdev, three.PCI)
+	result := p.add("net1", config)
+	for i, want := range []string{"net1 " + two.PCI + " 172.31.1.2/24", "net1-2 " + one.PCI + " 172.31.2.2/24", "net1-3 " + three.PCI + " 172.31.3.2/24"} {
+		nic := result.Interfaces[i]
+		if got := nic.Name + " " + nic.PciID + " " + result.IPs[i].Address.String(); got != want || *result.IPs[i].Interface != i {
+			t.Errorf("%d: %s, want %s", i, got, want)
+		}
+	}
+	if err := p.check("net1", config, result); err != nil {
+		t.Errorf("CHECK: %s", told(err))
+	}
+	p.in("ip link set net1-3 down")
+	if err := p.check("net1", config, result); !strings.Contains(told(err), "net1-3 is down") {
+		t.Errorf("CHECK of one that is down: %s", told(err))
+	}
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1-2"})
+	s.Must(err)
+	if r.Call != "net1" {
+		t.Errorf("its call is %q", r.Call)
+	}
+	s.asked()
+	s.Must(p.del("net1", config))
+	if asked := s.asked(); asked != "DEL c1 net1, DEL c1 net1-2, DEL c1 net1-3" || s.records() != "" || s.onHost() != before {
+		t.Errorf("asked for %s; records: %s; on the host %s", asked, s.records(), s.onHost())
+	}
+}
+
+func TestOfSeveralNICsNoneGoesIfOneCannot(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	p, other := s.pod("c1"), s.pod("c2")
+	before := s.onHost()
+	s.Write("bin/answer.net1-2", `{"cniVersion": "1.1.0"}`)
+	_, err := p.tryAdd("net1", severalNetwork("", one.Netdev, two.Netdev))
+	if want := "108 " + two.Netdev + ": get an address from scripted: the IPAM plugin returned no address"; !strings.HasPrefix(told(err), want) {
+		t.Errorf("one has no address: %s", told(err))
+	}
+	if asked := s.asked(); asked != "ADD c1 net1, ADD c1 net1-2, DEL c1 net1, DEL c1 net1-2" || s.records() != "" || s.onHost() != before {
+		t.Errorf("one has no address: asked for %s; records: %s; on the host %s", asked, s.records(), s.onHost())
+	}
+	other.add("net1", network(two.Netdev, ""))
+	s.asked()
+	_, err = p.tryAdd("net1", severalNetwork("", one.Netdev, "ens*"))
+	if !strings.HasPrefix(told(err), "7 ") {
+		t.Errorf("twice the same: %s", told(err))
+	}
+	_, err = p.tryAdd("net1", severalNetwork("", "ens*"))
+	if !strings.HasPrefix(told(err), "101 "+two.Netdev+": held by pod default/c2") {
+		t.Errorf("one is held: %s", told(err))
+	}
+	_, err = p.tryAdd("net1", severalNetwork("", "eth*"))
+	if want := `100 no NIC of this node matches "eth*"; compare with `; !strings.HasPrefix(told(err), want) {
+		t.Errorf("none matches: %s", told(err))
+	}
+	_, err = p.tryAdd("fourteenletter", severalNetwork("", one.Netdev, "x"))
+	if want := "4 NIC 2 of 2 would be fourteenletter-2 in the pod, which is longer than the 15 characters that the kernel takes"; !strings.HasPrefix(told(err), want) {
+		t.Errorf("a long name: %s", told(err))
+	}
+	if asked := s.asked(); asked != "" || s.records() != "c2 net1 attached" {
+		t.Errorf("asked for %s; records: %s", asked, s.records())
+	}
+}
+
+func TestAPatternMeansNICsInTheOrderOfTheirPCIAddresses(t *testing.T) {
+	hcas := []sysfs.HCA{sysfs.MLX5(1), sysfs.MLX5(0)}
+	hcas[0].Netdev, hcas[1].Netdev = "roce-a", "roce-b"
+	s := newScene(t, hcas...)
+	p := s.pod("c1")
+	result := p.add("net1", severalNetwork(`, "sourceRouting": true`, "roce-?"))
+	if len(result.Interfaces) != 2 || result.Interfaces[0].PciID != hcas[1].PCI || result.Interfaces[1].PciID != hcas[0].PCI {
+		t.Errorf("%v", result.Interfaces)
+	}
+	s.sh("ip link property add dev roce-aw altname rail-1")
+	o, err := s.begin(p.args("net1", "{}"), &netConf{})
+	s.Must(err)
+	defer o.end()
+	for pattern, want := range map[string]string{"roce-[ab]": "roce-b roce-a", "roce-a*": "roce-aw roce-a", "rail-*": "roce-aw"} {
+		if names, err := o.expand([]string{pattern}); strings.Join(names, " ") != want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", pattern, names, err, want)
+		}
+	}
+}
+
+// clusterNetwork is that of a cluster, with its own plugin's result.
+func clusterNetwork(more string) string {
+	return `{"cniVersion": "1.1.0", "name": "pods", "type": "roce-host-device", "claims": true` + more + `}`
+}
+
+const clusterResult = `{"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/n"}], "ips": [{"address": "10.0.0.7/24", "interface": 0}], "dns": {"nameservers": ["192.0.2.1"]}}`
+
+func TestAPodGetsWhatItsClaimsAllotAndOnePodWithoutClaimsWhatItHad(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	p := s.pod("c1")
+	config := clusterNetwork(`, "prevResult": ` + clusterResult)
+	printed, err := s.printed("ADD", func() error { return p.Plugin.add(p.args("eth0", config)) })
+	if printed != clusterResult || err != nil {
+		t.Errorf("without claims: %s, %v", printed, err)
+	}
+	s.Must(p.del("eth0", config))
+	const uid = "11111111-2222-3333-4444-555555555555"
+	allotted := claim.Claim{
+		Version: 1, UID: uid, Namespace: "default", Name: "two", Pod: attachment.Pod{Namespace: "default", Name: "c1", UID: uidOf("c1")},
+		Devices: []claim.Device{
+			{Request: "nics", Name: "b", Bus: "pci", Address: two.PCI, Rail: 1, Network: json.RawMessage(`{"rdma": "none", "mtu": 4200}`)},
+			{Request: "nics", Name: "a", Bus: "pci", Address: one.PCI, Rail: 0, Network: json.RawMessage(`{"rdma": "none", "ipam": {"type": "scripted"}, "dns": {"nameservers": ["192.0.2.2"]}}`)},
+		},
+	}
+	s.Must(claim.Write(s.State(), allotted))
+	result := p.add("eth0", config)
+	if len(result.Interfaces) != 3 || result.Interfaces[0].Name != "eth0" || result.Interfaces[1].Name != "rail1" || result.Interfaces[1].PciID != one.PCI || result.Interfaces[2].Name != "rail2" || result.Interfaces[2].Mtu != 4200 || result.DNS.Nameservers[0] != "192.0.2.1" {
+		t.Errorf("%+v", result)
+	}
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "rail2"})
+	s.Must(err)
+	if r.Claim != uid || r.Call != "eth0" || r.NIC.Address != two.PCI {
+		t.Errorf("%+v", r)
+	}
+	if err := p.check("eth0", clusterNetwork(""), result); err != nil {
+		t.Errorf("CHECK: %s", told(err))
+	}
+	if other := s.pod("c2"); other.check("eth0", clusterNetwork(""), result) != nil {
+		t.Error("CHECK of a pod without claims")
+	}
+	// A network of the pod takes one of its NICs over, and that of another pod does not.
+	_, err = s.pod("c2").tryAdd("net1", network(two.Netdev, ""))
+	if !strings.HasPrefix(told(err), "101 "+two.Netdev+": held by pod default/c1") {
+		t.Errorf("another pod: %s", told(err))
+	}
+	p.add("net1", network(two.Netdev, ""))
+	if s.records() != "c1 net1 attached, c1 rail1 attached" || p.inPod("rail2") != "" {
+		t.Errorf("records: %s; rail2 is %s", s.records(), p.inPod("rail2"))
+	}
+	if err := p.check("eth0", clusterNetwork(""), result); err != nil {
+		t.Errorf("CHECK of a NIC that a network took over: %s", told(err))
+	}
+	p.Must(p.del("net1", network(two.Netdev, "")))
+	if err := p.check("eth0", clusterNetwork(""), result); !strings.HasPrefix(told(err), "111 rail2: the journal has no such attachment") {
+		t.Errorf("CHECK of a NIC that nobody has: %s", told(err))
+	}
+	s.Must(claim.Remove(s.State(), uid))
+	s.asked()
+	s.Must(p.del("eth0", config))
+	if asked := s.asked(); asked != "DEL c1 rail1" || s.records() != "" {
+		t.Errorf("asked for %s; records: %s", asked, s.records())
+	}
+}
+
+func TestADELOfClaimsWithoutRecordsFreesTheirAddresses(t *testing.T) {
+	one := sysfs.MLX5(0)
+	s := newScene(t, one)
+	p := s.pod("c1")
+	s.Must(claim.Write(s.State(), claim.Claim{
+		Version: 1, UID: "11111111-2222-3333-4444-555555555555", Namespace: "default", Name: "one", Pod: attachment.Pod{Namespace: "default", Name: "c1", UID: uidOf("c1")},
+		Devices: []claim.Device{{Request: "nics", Name: "a", Bus: "pci", Address: one.PCI, Network: json.RawMessage(`{"rdma": "none", "ipam": {"type": "scripted"}}`)}},
+	}))
+	s.Must(p.del("eth0", clusterNetwork("")))
+	if asked := s.asked(); asked != "DEL c1 rail1" {
+		t.Errorf("asked for %s", asked)
+	}
+	// A runtime that does not say the pod's UID.
+	args := p.args("eth0", clusterNetwork(`, "prevResult": `+clusterResult))
+	args.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=c1"
+	if err := p.Plugin.add(args); !strings.HasPrefix(told(err), "107 read what is allotted to the pod: claim default/one is for pod default/c1, but the runtime does not say K8S_POD_UID in CNI_ARGS: ") {
+		t.Errorf("without a UID: %s", told(err))
+	}
+	args.Args = "K8S_POD_NAMESPACE=other;K8S_POD_NAME=c1"
+	printed, err := s.printed("ADD", func() error { return p.Plugin.add(args) })
+	if printed != clusterResult || err != nil {
+		t.Errorf("another namespace's pod: %s, %v", printed, err)
+	}
+	if err := s.status(p.args("", clusterNetwork(""))); err != nil {
+		t.Errorf("STATUS: %s", told(err))
+	}
+	s.Must(p.del("eth0", clusterNetwork("")))
+	s.sh("cd " + s.State() + "; mv claims claims.was; touch claims")
+	if err := s.status(p.args("", clusterNetwork(""))); !strings.HasPrefix(told(err), "50 ") {
+		t.Errorf("STATUS: %s", told(err))
+	}
+}
