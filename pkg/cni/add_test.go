@@ -2,16 +2,19 @@ package cni
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -44,7 +47,14 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"a default route": {before: func(s *scene, _ *scenePod) {
 			s.sh("ip addr add 192.0.2.1/24 dev " + nic + "; ip route add default via 192.0.2.9")
 		}, want: "112 " + nic + `: the host's default route goes through it; "force": true moves it all the same; nothing was changed`},
-		"a macvlan on it":                {before: func(s *scene, _ *scenePod) { s.sh("ip link add mv0 link " + nic + " type macvlan") }, want: "112 " + nic + ": macvlan mv0 is on top of it"},
+		"a macvlan on it": {before: func(s *scene, _ *scenePod) { s.sh("ip link add mv0 link " + nic + " type macvlan") }, want: "112 " + nic + ": macvlan mv0 is on top of it"},
+		"the peer of one of the pod's": {before: func(s *scene, p *scenePod) {
+			peer, err := s.host.LinkNamed(nic + "w")
+			s.Must(err)
+			s.Must(netlink.LinkSetNsFd(peer, int(p.ns.NS)))
+		}, want: "112 " + nic + ": it is the peer of an interface of this pod; name another link; nothing was changed"},
+		"a MAC address for one that is known by it": {before: func(s *scene, _ *scenePod) { s.sh("ip link add mv0 link " + nic + " type macvlan") },
+			config: network("mv0", `, "runtimeConfig": {"mac": "02:00:00:00:00:07"}`), want: `7 network configuration: "runtimeConfig.mac" is "02:00:00:00:00:07", and mv0 is a macvlan; such a link is identified by its MAC address`},
 		"no address to keep":             {config: withoutIPAM + nic + `", "keepAddresses": true}`, want: "109 " + nic + ": keep its addresses: it has none on the host"},
 		"no IPAM plugin":                 {before: func(s *scene, _ *scenePod) { s.Must(os.Remove(filepath.Join(s.Dir, "bin/scripted"))) }, want: "108 " + nic + ": find IPAM plugin scripted: "},
 		"an IPAM plugin that fails":      {before: func(s *scene, _ *scenePod) { s.ipamFails("ADD", "all are taken") }, want: "108 " + nic + ": get an address from scripted: all are taken", asked: "ADD c1 net1, DEL c1 net1"},
@@ -291,5 +301,108 @@ func TestAnAttachmentOfAnEarlierBootEndsWithTheNICsNextOne(t *testing.T) {
 	next.add("net1", network(one.Netdev, ""))
 	if asked, records := s.asked(), s.records(); asked != "ADD c3 net1, DEL c1 net1" || records != "c2 net1 attached, c3 net1 attached" {
 		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+}
+
+func TestANICDoesNotMoveThatCannotBeWrittenDown(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod(strings.Repeat("c", 250)) // no file has such a name
+	_, err := p.tryAdd("net1", network(h.Netdev, ""))
+	if want := "107 " + h.Netdev + ": write down what is about to be moved: "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s\nwant %s", told(err), want)
+	}
+	if asked := s.asked(); asked != "" || s.onHost() != h.Netdev {
+		t.Errorf("asked for %s; on the host %s", asked, s.onHost())
+	}
+}
+
+func TestAnAnswerThatNobodyReadsIsNoAttachment(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	before := os.Stdout
+	closed, err := os.CreateTemp(s.Dir, "closed")
+	s.Must(err)
+	s.Must(closed.Close())
+	os.Stdout = closed
+	err = p.Plugin.add(p.args("net1", network(h.Netdev, "")))
+	os.Stdout = before
+	if want := "5 print the result: "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s, want %s", told(err), want)
+	}
+	if asked := s.asked(); asked != "ADD c1 net1, DEL c1 net1" || s.onHost() != h.Netdev || s.records() != "" {
+		t.Errorf("asked for %s; on the host %s; records: %s", asked, s.onHost(), s.records())
+	}
+}
+
+func TestAnUndoThatFailsIsToldAndLeftToTheNext(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	s.ipamFails("DEL", "no answer")
+	_, err := p.tryAdd("net1", network(h.Netdev, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`))
+	if got := told(err); !strings.HasPrefix(got, "109 "+h.Netdev+": set its sysctls: ") || !strings.Contains(got, "; undoing it failed, too: "+h.Netdev+": free its address: no answer") {
+		t.Errorf("%s", got)
+	}
+	if s.records() != "c1 net1 returned" || s.onHost() != h.Netdev {
+		t.Errorf("records: %s; on the host %s", s.records(), s.onHost())
+	}
+}
+
+func TestAddressesOfIPv6StayWhenTheLinkIsSetDownUnlessTheNetworkSaysOtherwise(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "fd00:1::2/64"}]}`)
+	p := s.pod("c1")
+	for more, want := range map[string]string{`, "mtu": 1280`: "1\n", `, "sysctls": {"net.ipv6.conf.IFNAME.keep_addr_on_down": "0"}`: "0\n"} {
+		p.add("net1", network(h.Netdev, more))
+		if got := p.in("cat /proc/sys/net/ipv6/conf/net1/keep_addr_on_down"); got != want {
+			t.Errorf("%s: %s", more, got)
+		}
+		s.Must(p.del("net1", network(h.Netdev, "")))
+	}
+}
+
+func TestACallHasItsBoundsForIPAMPlugins(t *testing.T) {
+	s := newScene(t)
+	o, err := s.begin(s.pod("c1").args("net1", "{}"), &netConf{})
+	s.Must(err)
+	defer o.end()
+	for _, q := range []struct {
+		what      string
+		of        *ipamQueue
+		turn, all time.Duration
+	}{{"to add", o.adds, 35 * time.Second, 100 * time.Second}, {"to free", o.frees, 20 * time.Second, 30 * time.Second}} {
+		if q.of.turn != q.turn || q.of.all != q.all {
+			t.Errorf("%s %v and %v, want %v and %v", q.what, q.of.turn, q.of.all, q.turn, q.all)
+		}
+	}
+}
+
+func TestWithoutAnRDMASubsystemANetworkMayHaveToDoWithoutOne(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	if subsystem, err := rdma.Open(s.host.NS); !errors.Is(err, rdma.ErrNoSubsystem) {
+		subsystem.Close()
+		t.Skip("this kernel has one")
+	}
+	p := s.pod("c1")
+	for more, want := range map[string]string{
+		"":                     "103 " + h.Netdev + `: find its RDMA device: `,
+		`, "rdma": "required"`: "103 " + h.Netdev + `: find its RDMA device: `,
+		`, "rdma": "optional"`: "",
+		`, "rdma": "optional", "rdmaMode": "shared"`: "103 " + h.Netdev + `: find its RDMA device: `,
+	} {
+		config := strings.Replace(network(h.Netdev, more), `, "rdma": "none"`, "", 1)
+		_, err := p.tryAdd("net1", config)
+		if !strings.HasPrefix(told(err), want) || err != nil && want == "" {
+			t.Errorf("%s: %s, want %s", more, told(err), want)
+		}
+		s.Must(p.del("net1", config))
+		err = s.status(p.args("", config))
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(told(err), "50 "+strings.TrimPrefix(want, "103 ")) {
+			t.Errorf("%s: STATUS says %s", more, told(err))
+		}
 	}
 }

@@ -267,3 +267,21 @@ func TestAnIPAMPluginThatDoesNotKnowACommandIsOlder(t *testing.T) {
 		}
 	}
 }
+
+func TestADELTakesNoNICThatAnotherAttachmentHas(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	s.Must(err)
+	r.ContainerID = "c0"
+	s.Must(s.Journal.Write(r))
+	s.asked()
+	other := *p
+	other.id = "c0"
+	s.Must(other.del("net1", network(h.Netdev, "")))
+	if asked := s.asked(); asked != "DEL c0 net1" || p.inPod("net1") == "" || s.records() != "c1 net1 attached" {
+		t.Errorf("asked for %s; the pod has %q; records: %s", asked, p.inPod("net1"), s.records())
+	}
+}

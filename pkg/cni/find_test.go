@@ -53,6 +53,14 @@ func TestANICIsFoundByTheFunctionThatCarriesIt(t *testing.T) {
 			t.Errorf("%s %s: %q, %v, want %q", tt.key, tt.value, name, err, tt.want)
 		}
 	}
+	burnt, err := host.LinkNamed(card.Netdev)
+	n.Must(err)
+	for mac, want := range map[string]string{strings.ToUpper(burnt.Attrs().HardwareAddr.String()): card.Netdev, "02:00:00:00:00:99": ""} {
+		link, err := selector{"hwaddr", mac}.find(t.Context(), host, n.RDMA())
+		if (link != nil) != (want != "") || link != nil && link.Attrs().Name != want || err != nil {
+			t.Errorf("hwaddr %s: %v, %v, want %q", mac, link, err, want)
+		}
+	}
 	link, err := selector{"pciBusID", dual.PCI}.find(t.Context(), host, n.RDMA())
 	if err == nil || !strings.Contains(err.Error(), "several netdevs are below ") || !strings.Contains(err.Error(), dual.Netdev) || !strings.Contains(err.Error(), second.Netdev) {
 		t.Errorf("of two ports: %v, %v", link, err)
@@ -101,6 +109,42 @@ func TestTheAdviceOnTheRDMAModeIsTheKernelsNumber(t *testing.T) {
 	for mode, want := range map[rdma.Mode]int{rdma.Shared: 1, rdma.Exclusive: 0} {
 		if number := mode.Parameter(); number != want {
 			t.Errorf("%s: netns_mode=%d", mode, number)
+		}
+	}
+}
+
+func TestANetworkNamesItsNICByTheFirstKeyThatIsSet(t *testing.T) {
+	const pci, other, third, sf = "0000:08:00.0", "0000:09:00.0", "0000:0a:00.0", "mlx5_core.sf.2"
+	for config, want := range map[string]string{ // "key value", or the error
+		`"device": "a", "hwaddr": "02:00:00:00:00:01", "kernelpath": "/sys/devices/x", "deviceID": "` + pci + `"`: "device a",
+		`"hwaddr": "02:00:00:00:00:01", "kernelpath": "/sys/devices/x", "deviceID": "` + pci + `"`:                "hwaddr 02:00:00:00:00:01",
+		`"kernelpath": "/sys/devices/x", "deviceID": "` + pci + `"`:                                               "kernelpath /sys/devices/x",
+		`"runtimeConfig": {"deviceID": "` + pci + `"}, "pciBusID": "` + other + `", "deviceID": "` + third + `"`:  "runtimeConfig.deviceID " + pci,
+		`"pciBusID": "` + other + `", "deviceID": "` + third + `"`:                                                "pciBusID " + other,
+		`"deviceID": "` + sf + `"`:                          "deviceID " + sf,
+		`"pciBusID": "3", "deviceID": "` + third + `"`:      "deviceID " + third,
+		`"device": "a", "runtimeConfig": {"deviceID": "3"}`: "device a",
+		`"pciBusID": "3", "deviceID": "4"`:                  `pciBusID "3" and deviceID "4" is neither a PCI nor an auxiliary address, and nothing else names the NIC; name it with "device", or use a resource whose device IDs are PCI addresses ("mode": "perDevice" of the device plugin)`,
+		`"hwaddr": "x"`:                                     `hwaddr "x" is not a MAC address; write it as "94:6d:ae:c6:93:9a"`,
+		`"kernelpath": "/sys/class/net/x"`:                  `kernelpath "/sys/class/net/x" is not below /sys/devices; use the path that ` + "`readlink -f /sys/class/net/<name>/device` prints",
+		`"kernelpath": "/sys/devices/../class/x"`:           `kernelpath "/sys/devices/../class/x" is not below /sys/devices; use the path that ` + "`readlink -f /sys/class/net/<name>/device` prints",
+		`"kernelpath": "/sys/devices/pci*"`:                 `kernelpath "/sys/devices/pci*" is a pattern; use the path of one device`,
+		`"mtu": 9000`:                                       `nothing names the NIC; set "device" (or "hwaddr", "kernelpath", "pciBusID")`,
+	} {
+		c, err := parseConfig([]byte(`{"cniVersion": "1.1.0", "name": "n", ` + config + "}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.selector()
+		got := s.key + " " + s.value
+		if err != nil {
+			got = refusal(err)
+		}
+		if got != want {
+			t.Errorf("%s: %s\nwant %s", config, got, want)
+		}
+		if none := !strings.Contains(config, `"device`) && !strings.Contains(config, "pciBusID") && !strings.Contains(config, "hwaddr") && !strings.Contains(config, "kernelpath"); c.namesNoNIC() != none {
+			t.Errorf("%s: names no NIC: %v", config, c.namesNoNIC())
 		}
 	}
 }

@@ -18,8 +18,8 @@ func severalNetwork(more string, devices ...string) string {
 }
 
 func TestSeveralNICsGoAndComeTogether(t *testing.T) {
-	one, two, three := sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2)
-	s := newScene(t, one, two, three)
+	one, two, three, four := sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2), sysfs.MLX5(3)
+	s := newScene(t, one, two, three, four)
 	p, before := s.pod("c1"), s.onHost()
 	for i, ifName := range []string{"net1", "net1-2", "net1-3"} {
 		s.Write("bin/answer."+ifName, fmt.Sprintf(`{"cniVersion": "1.1.0", "ips": [{"address": "172.31.%d.2/24"}]}`, i+1))
@@ -49,7 +49,17 @@ func TestSeveralNICsGoAndComeTogether(t *testing.T) {
 	if r.Call != "net1" {
 		t.Errorf("its call is %q", r.Call)
 	}
+	// A call has the names of its NICs, and a runtime knows them by it.
+	fourth := network(four.Netdev, "")
+	if _, err := p.tryAdd("net1-2", fourth); !strings.HasPrefix(told(err), "102 "+four.Netdev+": another network of the pod has the interface name net1-2") {
+		t.Errorf("a name of another call: %s", told(err))
+	}
 	s.asked()
+	s.Must(p.del("net1-2", fourth))
+	s.Must(s.gc(p.args("", network("", `, "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "net1"}]`))))
+	if asked := s.asked(); asked != "GC" || s.records() != "c1 net1-2 attached, c1 net1-3 attached, c1 net1 attached" {
+		t.Errorf("asked for %s; records: %s", asked, s.records())
+	}
 	s.Must(p.del("net1", config))
 	if asked := s.asked(); asked != "DEL c1 net1, DEL c1 net1-2, DEL c1 net1-3" || s.records() != "" || s.onHost() != before {
 		t.Errorf("asked for %s; records: %s; on the host %s", asked, s.records(), s.onHost())
@@ -82,6 +92,18 @@ func TestOfSeveralNICsNoneGoesIfOneCannot(t *testing.T) {
 	_, err = p.tryAdd("net1", severalNetwork("", "eth*"))
 	if want := `100 no NIC of this node matches "eth*"; compare with `; !strings.HasPrefix(told(err), want) {
 		t.Errorf("none matches: %s", told(err))
+	}
+	var many []string
+	for i := range mostNICs + 1 {
+		many = append(many, fmt.Sprint("x", i))
+	}
+	_, err = p.tryAdd("net1", severalNetwork("", many...))
+	if want := `7 network configuration: "devices" means 65 NICs of this node; name at most 64; nothing was changed`; told(err) != want {
+		t.Errorf("65: %s", told(err))
+	}
+	_, err = p.tryAdd("net1", severalNetwork("", many[1:]...))
+	if want := `100 no NIC with device "x1" on this node`; !strings.HasPrefix(told(err), want) {
+		t.Errorf("64: %s", told(err))
 	}
 	_, err = p.tryAdd("fourteenletter", severalNetwork("", one.Netdev, "x"))
 	if want := "4 NIC 2 of 2 would be fourteenletter-2 in the pod, which is longer than the 15 characters that the kernel takes"; !strings.HasPrefix(told(err), want) {
@@ -169,7 +191,7 @@ func TestAPodGetsWhatItsClaimsAllotAndOnePodWithoutClaimsWhatItHad(t *testing.T)
 	if err := p.check("eth0", clusterNetwork(""), result); !strings.HasPrefix(told(err), "111 rail2: the journal has no such attachment") {
 		t.Errorf("CHECK of a NIC that nobody has: %s", told(err))
 	}
-	s.Must(claim.Remove(s.State(), uid))
+	s.sh("cd " + s.State() + "; mv claims claims.was; touch claims") // the journal says what ends
 	s.asked()
 	s.Must(p.del("eth0", config))
 	if asked := s.asked(); asked != "DEL c1 rail1" || s.records() != "" {
