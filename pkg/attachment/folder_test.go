@@ -2,6 +2,7 @@ package attachment_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -246,5 +247,43 @@ func TestARefusalRemovesThoseOfEarlierBootsOnly(t *testing.T) {
 		if reason, err := now.Refused(pod(uid)); reason != want || err != nil {
 			t.Errorf("%q: %q, %v", uid, reason, err)
 		}
+	}
+}
+
+func TestWhoDoesNotWaitForALockIsToldWhoHasIt(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	first, err := j.TryContainer("c1", "an ADD")
+	must(t, err)
+	defer first.Unlock()
+	if _, err := j.TryContainer("c1", "a DEL"); err == nil || err.Error() != "the network of container c1 is being changed by an ADD" {
+		t.Errorf("%v", err)
+	}
+	nic, err := j.TryNIC("0000:08:00.0", "ens12np0", "")
+	must(t, err)
+	defer nic.Unlock()
+	if _, err := j.TryNIC("0000:08:00.0", "ens12np0", "a DEL"); err == nil || err.Error() != "NIC ens12np0 is being changed by another process" {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAJournalNeedsToKnowTheBoot(t *testing.T) {
+	if _, err := attachment.Open(t.TempDir(), t.TempDir()); err == nil || !strings.HasPrefix(err.Error(), "read the boot ID: ") {
+		t.Errorf("%v", err)
+	}
+	if id := open(t, t.TempDir(), "boot-1").BootID(); id != "boot-1" {
+		t.Errorf("boot %q", id)
+	}
+}
+
+func TestABadFileIsNamedWithWhatIsWrongWithIt(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	must(t, j.Write(record("c1")))
+	path := filepath.Join(j.RecordsDir(), "c1@net1.json")
+	must(t, os.Rename(path, filepath.Join(j.RecordsDir(), "c2@net1.json")))
+	_, bad, err := j.Read(attachment.ID{ContainerID: "c2", IfName: "net1"})
+	must(t, err)
+	want := "journal file " + filepath.Join(j.RecordsDir(), "c2@net1.json") + ": it belongs to container c1, interface net1"
+	if len(bad) != 1 || bad[0].Error() != want || errors.Unwrap(bad[0]) == nil {
+		t.Errorf("%v, want %s", bad, want)
 	}
 }
