@@ -1,7 +1,10 @@
 package bundle
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"crypto/rand"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/test/fixtures/archive"
 )
@@ -48,14 +53,53 @@ func TestABundleHasEachPartAndSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-// A fullDisk takes nothing.
-type fullDisk struct{}
+func TestABundleIsOfTheTimeThatItIsGivenAndOfNothingMissingSaysNothing(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var out bytes.Buffer
+	if err := Write(&out, "node-1", at, []Part{{"one.txt", text("first\n")}, {"empty.txt", text("")}}); err != nil {
+		t.Fatal(err)
+	}
+	zip, err := gzip.NewReader(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := tar.NewReader(zip)
+	header, err := archive.Next()
+	if err != nil || header.Name != "node-1/one.txt" || !header.ModTime.Equal(at) {
+		t.Errorf("%+v, %v", header, err)
+	}
+	if next, err := archive.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("and %+v, %v", next, err)
+	}
+}
 
-func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+// A fullDisk takes so many bytes.
+type fullDisk struct{ left int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if d.left -= len(p); d.left < 0 {
+		return 0, errors.New("no space left on device")
+	}
+	return len(p), nil
+}
 
 func TestABundleThatCannotBeWrittenIsAnError(t *testing.T) {
-	if err := Write(fullDisk{}, "node-1", time.Now(), nil); err == nil {
-		t.Error("no error")
+	noise := make([]byte, 1<<20)
+	if _, err := rand.Read(noise); err != nil { // it does not get shorter
+		t.Fatal(err)
+	}
+	for name, parts := range map[string][]Part{
+		"nothing":      nil,
+		"a long part":  {{"noise", text(string(noise))}},
+		"a long error": {{"none", func(io.Writer) error { return errors.New(string(noise)) }}},
+	} {
+		asked := false
+		if err := Write(&fullDisk{}, "node-1", time.Now(), append(parts, Part{"next", func(io.Writer) error { asked = true; return nil }})); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if name == "a long part" && asked {
+			t.Errorf("%s: and it goes on", name)
+		}
 	}
 }
 
@@ -64,6 +108,11 @@ func TestSecretsAreLeftOut(t *testing.T) {
 		"JSON":             {`{"type": "whereabouts", "etcd_password": "hush", "range": "10.0.0.0/24"}`, `{"type": "whereabouts", "etcd_password": "(left out)", "range": "10.0.0.0/24"}`},
 		"JSON in JSON":     {`{"config": "{\"token\": \"hush\"}"}`, `{"config": "{\"token\": "(left out)"}"}`},
 		"YAML":             {"clientSecret: hush\nmtu: 9000", "clientSecret: \"(left out)\"\nmtu: 9000"},
+		"a short name":     {"passwd=hush", "passwd=\"(left out)\""},
+		"a key by name":    {"privateKey: hush, private_key=hush", "privateKey: \"(left out)\", private_key=\"(left out)\""},
+		"credentials":      {"aws-credentials: hush", "aws-credentials: \"(left out)\""},
+		"a basic header":   {"Authorization: Basic dXNlcjpodXNo", "Authorization: Basic (left out)"},
+		"several":          {"token=a token=b", "token=\"(left out)\" token=\"(left out)\""},
 		"a quoted word":    {`level=INFO password='hush hush' nic=ens12np0`, `level=INFO password="(left out)" nic=ens12np0`},
 		"a command line":   {"--bearer-token=hush --mtu=9000", `--bearer-token="(left out)" --mtu=9000`},
 		"a header":         {"Authorization: Bearer abcdefgh.ijk", "Authorization: Bearer (left out)"},
@@ -94,8 +143,20 @@ func TestATailIsWholeLines(t *testing.T) {
 	}
 }
 
+// Such a file has no size.
+func TestOfAFileOfProcNoMoreIsReadThanIsAskedFor(t *testing.T) {
+	var got strings.Builder
+	if err := Tail("/proc/version", 5)(&got); err != nil || got.String() != "Linux" {
+		t.Errorf("%q, %v", got.String(), err)
+	}
+}
+
 func TestWhatIsNoFileIsNotRead(t *testing.T) {
-	for _, path := range []string{t.TempDir(), "/dev/zero", filepath.Join(t.TempDir(), "absent")} {
+	fifo := filepath.Join(t.TempDir(), "fifo") // nobody writes to it
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{t.TempDir(), "/dev/zero", filepath.Join(t.TempDir(), "absent"), fifo} {
 		if err := Tail(path, 10)(io.Discard); err == nil {
 			t.Errorf("%s was read", path)
 		}

@@ -395,6 +395,41 @@ func TestTheLastInstallerTakesThePluginOut(t *testing.T) {
 	}
 }
 
+// The folder of the plugins may be gone by then, and with it whatever another
+// installer would put into the list.
+func TestWithoutAFolderOfPluginsAnInstallerIsTheLast(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeChained})
+	n.Plugins = filepath.Join(t.TempDir(), "absent")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	n.Run(ended)
+	if got := n.read("10-pods.conflist"); got != bridge || !strings.Contains(n.log.String(), "took the plugin out of the list") {
+		t.Errorf("the list is\n%s\n%s", got, n.log)
+	}
+}
+
+func TestWhatTheLastInstallerCannotTakeOutIsSaid(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeChained, "20-broken.conflist": "{"})
+	ended, end := context.WithCancel(t.Context())
+	end()
+	n.Run(ended)
+	if got := n.read("10-pods.conflist"); got != bridge || !strings.Contains(n.log.String(), "the plugin stays in the list") || !strings.Contains(n.log.String(), "20-broken.conflist is no JSON") {
+		t.Errorf("the list is\n%s\n%s", got, n.log)
+	}
+}
+
+func TestAFolderThatIsNotThereIsAnErrorForAll(t *testing.T) {
+	n := newNode(t, nil)
+	n.Dir = filepath.Join(t.TempDir(), "absent")
+	_, put := n.Put()
+	_, removed := n.Remove()
+	for what, err := range map[string]error{"put": put, "remove": removed, "check": Check(n.Dir)} {
+		if err == nil {
+			t.Errorf("%s: no error", what)
+		}
+	}
+}
+
 func TestTheListIsFollowed(t *testing.T) {
 	n := newNode(t, nil)
 	n.follow()

@@ -341,6 +341,10 @@ func TestFailure(t *testing.T) {
 		{"log", "printf 'a\\nb\\n' >&2; exit 1", `plugin hangs failed (exit status 1): "a\nb"`},
 		{"garbage", "echo garbage; echo log >&2; exit 1", `plugin hangs failed (exit status 1) and gave no reason but "garbage"`},
 		{"a result", "echo '{}'; exit 1", `plugin hangs failed (exit status 1) and gave no reason but "{}"`},
+		{"a long log", "head -c 5000 /dev/zero | tr '\\0' x >&2; exit 1", `plugin hangs failed (exit status 1): "` + strings.Repeat("x", maxLog) + `" (cut off)`},
+		{"long garbage", "head -c 5000 /dev/zero | tr '\\0' x; exit 1", `plugin hangs failed (exit status 1) and gave no reason but "` + strings.Repeat("x", maxLog) + `" (cut off)`},
+		{"garbage as long as it may be", "head -c 4096 /dev/zero | tr '\\0' x; exit 1", `plugin hangs failed (exit status 1) and gave no reason but "` + strings.Repeat("x", maxLog) + `"`},
+		{"details in lines", `printf %s '{"code":42,"msg":"no","details":"a\nb"}'; exit 1`, "no; a; b"},
 		{"signal", "kill -KILL $$", "plugin hangs failed without a message: signal: killed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

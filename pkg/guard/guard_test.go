@@ -1,13 +1,17 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -126,5 +130,63 @@ func TestWhoHasTimeAsksForConnectionsAndOtherNamespacesToo(t *testing.T) {
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", elsewhere).Run() })
 	if why, err := g.Any(t.Context(), link, rdma.Device{}); why != "macvlan up0 in another namespace is on top of it" || err != nil {
 		t.Errorf("with a macvlan elsewhere: %q, %v", why, err)
+	}
+}
+
+func TestWhoHasTimeAsksForTheDeviceAndForWhatTheKernelKeepsToo(t *testing.T) {
+	host := node.NewHost(t)
+	link := node.AddNIC(t, host, "nic0")
+	loopback, err := host.LinkNamed("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func() (*rdma.Namespace, error) { return nil, rdma.ErrNoSubsystem }
+	broken := func() (*rdma.Namespace, error) { return nil, os.ErrPermission }
+	for name, tt := range map[string]struct {
+		link   netlink.Link
+		device rdma.Device
+		rdma   func() (*rdma.Namespace, error)
+		want   string
+		err    error
+	}{
+		"nothing":                {link, rdma.Device{Name: "mlx5_0", Netdevs: []string{"nic0"}}, none, "", nil},
+		"a device of two":        {link, rdma.Device{Name: "mlx5_0", Netdevs: []string{"nic0", "nic1"}}, none, "its RDMA device mlx5_0 serves nic1 as well", nil},
+		"a subsystem that fails": {link, rdma.Device{Name: "mlx5_0"}, broken, "", os.ErrPermission},
+		"what cannot move":       {loopback, rdma.Device{}, none, netdev.Unfit(loopback), nil},
+	} {
+		g := Guard{Host: host, Node: rdma.Node{Sys: t.TempDir()}, RDMA: tt.rdma}
+		if why, err := g.Any(t.Context(), tt.link, tt.device); why != tt.want || !errors.Is(err, tt.err) {
+			t.Errorf("%s: %q, %v; want %q", name, why, err, tt.want)
+		}
+	}
+}
+
+func TestWhatWasReadOfALinkIsNotReadAgain(t *testing.T) {
+	host := node.NewHost(t)
+	link := node.AddNIC(t, host, "nic0")
+	run := func(commands string) {
+		t.Helper()
+		if out, err := exec.Command("bash", "-ec", commands).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	run("ip link set nic0w up; ip link set nic0 up; ip addr add 192.0.2.1/24 dev nic0")
+	before, err := host.Tables(t.Context(), link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run("ip route add default via 192.0.2.9")
+	for want, tables := range map[string]*netdev.Tables{"": before[0], "the host's default route goes through it": nil} {
+		if why, err := (Guard{Host: host, Node: rdma.Node{Sys: t.TempDir()}, Tables: tables}).Netdev(t.Context(), link); why != want || err != nil {
+			t.Errorf("%q, %v; want %q", why, err, want)
+		}
+	}
+}
+
+func TestAllGlobalAddressesAreADefault(t *testing.T) {
+	for prefix, want := range map[string]bool{"0.0.0.0/0": true, "::/0": true, "128.0.0.0/1": true, "8000::/1": true, "2000::/3": true, "2000::/4": false, "4000::/3": false, "64.0.0.0/2": false} {
+		if is := isDefault(netip.MustParsePrefix(prefix)); is != want {
+			t.Errorf("%s: %v", prefix, is)
+		}
 	}
 }

@@ -21,6 +21,10 @@ func TestAMistakeIsNamedOnceInTheOrderOfTheFile(t *testing.T) {
 		"{\n  \"nics\": [\n\n\n":                   `2:12: malformed JSON here or just before: unexpected end of JSON input`,
 		`{"sysctls": ["net.ipv4.conf.*."]}`:        `1:14: "sysctls" has "net.ipv4.conf.*."; use a pattern of five parts, such as "net.ipv4.conf.IFNAME.arp_*"; each * stands for one part or less`,
 		`{"sysctls": ["net.ipv4.conf.IFNAME.[a"]}`: `1:14: "sysctls" has "net.ipv4.conf.IFNAME.[a"; use a pattern of five parts, such as "net.ipv4.conf.IFNAME.arp_*"; each * stands for one part or less`,
+		`{"nics": [{"drivers": "x"}]}`:             `1:23: "drivers" must be a list, not a string; leave it out to allow all, write [] to allow none`,
+		`{"nics": [{"drivers": [1]}]}`:             `1:24: an entry of "drivers" must be a string, not a number`,
+		`{"nics": [{"drivers": []}]}`:              `1:23: "drivers" is empty; leave it out, or write "nics": [] to allow none`,
+		`{"namespaces": {"A": {"mtu": 1}}}`:        `1:17: "A" is neither a Kubernetes namespace nor a pattern such as "team-*"; use lower case letters, digits, "-", and *, ?, [a-z]`,
 		// The namespaces are read last, wherever they stand.
 		"{\"namespaces\": {\"a\": {\"x\": 1}},\n \"force\": 7}":                                           `1:23: unknown key "x" in namespace "a": use one of force, ipam, mtu, nics, priorities, sysctls, tables, virtual` + "\n" + `2:11: "force" must be true or false, not a number`,
 		`{"namespaces": {"a": {"x": 1}}, "force": 7}`:                                                     `1:23: unknown key "x" in namespace "a": use one of force, ipam, mtu, nics, priorities, sysctls, tables, virtual` + "\n" + `1:42: "force" must be true or false, not a number`,
