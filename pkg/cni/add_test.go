@@ -44,6 +44,8 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 			s.Must(s.Journal.Refuse(podOf(p.args("", "").Args), "numbers have changed"))
 		}, want: "106 an earlier ADD of this pod failed: numbers have changed; delete the pod and create it again"},
 		"a file that is none of Multus'": {config: network(nic, `, "runtimeConfig": {"CNIDeviceInfoFile": "/etc/passwd"}`), want: `7 network configuration: "CNIDeviceInfoFile" is "/etc/passwd"`},
+		"a file where Multus' are":       {before: func(s *scene, _ *scenePod) { s.Write("devinfo", "") }, config: network(nic, `, "runtimeConfig": {"CNIDeviceInfoFile": "INFO/x.json"}`), want: "109 " + nic + ": tell Multus about it: ", asked: "ADD c1 net1, DEL c1 net1"},
+		"what is no NIC":                 {config: network("lo", ""), want: "112 lo: "},
 		"a default route": {before: func(s *scene, _ *scenePod) {
 			s.sh("ip addr add 192.0.2.1/24 dev " + nic + "; ip route add default via 192.0.2.9")
 		}, want: "112 " + nic + `: the host's default route goes through it; "force": true moves it all the same; nothing was changed`},
@@ -89,8 +91,9 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 			if config == "" {
 				config = network(nic, "")
 			}
-			before, links := s.sh("ip -d addr show "+nic+"; ip route show dev "+nic), p.in("ip link")
-			_, err := p.tryAdd(ifName, strings.ReplaceAll(config, "NETNS", p.netns))
+			look := "ip -d link show " + nic + "; ip -4 addr show " + nic + "; ip route show dev " + nic
+			before, links := s.sh(look), p.in("ip link")
+			_, err := p.tryAdd(ifName, strings.NewReplacer("NETNS", p.netns, "INFO", filepath.Join(s.Dir, "devinfo")).Replace(config))
 			if !strings.Contains(told(err), tt.want) {
 				t.Errorf("%s\nwant %s", told(err), tt.want)
 			}
@@ -100,7 +103,7 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 			if left := s.records(); left != "" {
 				t.Errorf("left in the journal: %s", left)
 			}
-			if after := s.sh("ip -d addr show " + nic + "; ip route show dev " + nic); after != before {
+			if after := s.sh(look); after != before {
 				t.Errorf("the host was\n%s\nand is\n%s", before, after)
 			}
 			if after := p.in("ip link"); after != links {
@@ -228,6 +231,68 @@ func TestARouteThatAnotherNICOfThePodHasGetsAHigherMetricWhichTheAnswerSays(t *t
 	}
 	if err := p.check("net2", network(two.Netdev, ""), result); err != nil {
 		t.Errorf("CHECK: %s", told(err))
+	}
+}
+
+func TestARouteOfIPv6ThatAnotherNICHasComesAfterIt(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	p := s.pod("c1")
+	for i, nic := range []string{one.Netdev, two.Netdev} {
+		s.Write("bin/answer", fmt.Sprintf(`{"cniVersion": "1.1.0", "ips": [{"address": "fd00:%d::2/64"}], "routes": [{"dst": "fd99::/64", "scope": 253}, {"dst": "fd99::/64", "scope": 253}]}`, i+1))
+		result := p.add(fmt.Sprintf("net%d", i+1), network(nic, ""))
+		if want := []int{0, 1025}[i]; result.Routes[0].Priority != want {
+			t.Errorf("the route by NIC %d has metric %d, want %d", i+1, result.Routes[0].Priority, want)
+		}
+	}
+	if got := p.in("ip -6 route show fd99::/64 | sort | grep -o 'dev net. metric [0-9]*'"); got != "dev net1 metric 1024\ndev net2 metric 1025\n" {
+		t.Errorf("the pod has\n%s", got)
+	}
+}
+
+func TestTheWayToAGatewayMayComeAfterTheRouteThroughIt(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}], "routes": [{"dst": "10.9.0.0/16", "gw": "172.20.0.9"}, {"dst": "172.20.0.0/24", "scope": 253}]}`)
+	p.add("net1", network(h.Netdev, ""))
+	if got := p.in("ip route show 10.9.0.0/16"); got != "10.9.0.0/16 via 172.20.0.9 dev net1 \n" {
+		t.Errorf("the pod has %s", got)
+	}
+}
+
+func TestAnIPAMPluginIsAskedAboutTheNICAsARuntimeAsks(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	p := s.pod("c1")
+	s.Write("bin/answer.net1-2", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.2.2/24"}]}`)
+	config := network(one.Netdev, `, "mtu": 4200`)
+	result := p.add("net1", config)
+	s.Must(p.check("net1", config, result))
+	s.Must(p.del("net1", config))
+	s.Must(os.Remove(filepath.Join(s.Dir, "bin/env.DEL")))
+	s.Must(p.del("net1", config)) // without a record
+	args := p.args("net1", config)
+	for _, command := range []string{"ADD", "CHECK", "DEL"} {
+		want := fmt.Sprintf("CNI_ARGS=%s\nCNI_COMMAND=%s\nCNI_CONTAINERID=c1\nCNI_IFNAME=net1\nCNI_NETNS=%s\nCNI_PATH=%s\n", args.Args, command, p.netns, args.Path)
+		if b, err := os.ReadFile(filepath.Join(s.Dir, "bin/env."+command)); string(b) != want || err != nil {
+			t.Errorf("%s: %s\nwant %s; %v", command, b, want, err)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(s.Dir, "bin/config.net1")); string(b) != config || err != nil {
+		t.Errorf("its configuration is %s, %v", b, err)
+	}
+	p.add("net1", severalNetwork("", one.Netdev, two.Netdev))
+	var alone struct {
+		Device  string
+		Devices []string
+		IPAM    struct{ Type string }
+	}
+	b, err := os.ReadFile(filepath.Join(s.Dir, "bin/config.net1-2"))
+	s.Must(err)
+	s.Must(json.Unmarshal(b, &alone))
+	if alone.Device != two.Netdev || alone.Devices != nil || alone.IPAM.Type != "scripted" {
+		t.Errorf("the second NIC's configuration is %s", b)
 	}
 }
 

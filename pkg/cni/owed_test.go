@@ -82,12 +82,17 @@ func TestANICThatItsManagerHasYetToConfigureKeepsWhatItHad(t *testing.T) {
 	s.Must(err)
 	s.Write(fmt.Sprintf("run/NetworkManager/devices/%d", link.Attrs().Index), "[device]\nconnection-uuid=1\n")
 	p.add("net1", network(h.Netdev, ""))
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+	s.Must(err)
+	if strings.Join(r.ManagerLacks, ", ") != "no-auto-default=*" || !strings.Contains(s.Logs.String(), "network manager lacks settings") {
+		t.Errorf("it lacks %v; logged\n%s", r.ManagerLacks, s.Logs)
+	}
 	s.Must(p.del("net1", network(h.Netdev, "")))
 	if got := s.sh("ip -o -4 addr show dev " + h.Netdev); got != "" {
 		t.Errorf("it came back with %s", got)
 	}
 	next.add("net1", network(h.Netdev, ""))
-	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c2", IfName: "net1"})
+	r, _, err = s.Journal.Read(attachment.ID{ContainerID: "c2", IfName: "net1"})
 	s.Must(err)
 	if len(r.Host.Addresses) != 1 || r.Manager != "NetworkManager" {
 		t.Errorf("the journal has %v of %q", r.Host.Addresses, r.Manager)

@@ -57,6 +57,7 @@ func newScene(t *testing.T, hcas ...sysfs.HCA) *scene {
 d=$(dirname "$0")
 echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME" >>$d/calls
 cat >$d/config.$CNI_IFNAME
+env | grep ^CNI_ | sort >$d/env.$CNI_COMMAND
 [ ! -e $d/host ] || { echo "$CNI_COMMAND"; nsenter --net=$(cat $d/host) ip -br link; } >>$d/seen
 if [ -e $d/$CNI_COMMAND.fails ]; then cat $d/$CNI_COMMAND.fails; exit 1; fi
 [ $CNI_COMMAND != ADD ] || cat $d/answer.$CNI_IFNAME 2>/dev/null || cat $d/answer
