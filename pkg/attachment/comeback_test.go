@@ -37,7 +37,7 @@ type journey struct {
 func depart(t *testing.T) *journey {
 	t.Helper()
 	j := &journey{T: t, host: node.NewHost(t), journal: open(t, t.TempDir(), "boot-1"), record: record("c1")}
-	nic := node.AddNIC(t, j.host, "ens12np0")
+	node.AddNIC(t, j.host, "ens12np0")
 	j.sh("ip link set ens12np0w up; ip link set ens12np0 up mtu 9000; ip addr add 192.0.2.1/24 dev ens12np0; ip route add 198.51.100.0/24 via 192.0.2.9")
 	nic, err := j.host.LinkNamed("ens12np0")
 	must(t, err)

@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -258,7 +257,7 @@ func (p *scenePod) inPod(name string) string {
 		return ""
 	}
 	a := link.Attrs()
-	state, err := p.ns.State(context.Background(), link)
+	state, err := p.ns.State(p.Ctx, link)
 	p.Must(err)
 	text := fmt.Sprintf("mtu %d up %v", a.MTU, a.Flags&net.FlagUp != 0)
 	for _, address := range state.Addresses {
