@@ -24,12 +24,14 @@ func TestCountersAreReadWithThePortsThatTheyAreOf(t *testing.T) {
 	must(t, tree.SetCounter(h, "../../hw_counters/of_the_device", "5"))
 	must(t, tree.SetPort(h, "INIT", "Polling"))
 	must(t, tree.SetCounter(h, "rate", "2.5 Gb/sec (1X SDR)"))
+	must(t, tree.SetCounter(h, "../../hca_type", "MT4129"))
+	must(t, tree.SetCounter(h, "../../board_id", "MT_0000000838"))
 	node := rdma.Node{Sys: tree.Sys(), Dev: tree.Dev()}
 	reader := rdma.NewCounterReader()
 	got, err := reader.Read(node, "mlx5_0")
 	must(t, err)
 	want := rdma.Counts{
-		Firmware: "28.39.1002", Counters: []netdev.Counter{{Name: "of_the_device", Value: 5}},
+		HCAType: "MT4129", Firmware: "28.39.1002", Board: "MT_0000000838", Counters: []netdev.Counter{{Name: "of_the_device", Value: 5}},
 		Ports: []rdma.PortCounts{{
 			Number: 1, LinkLayer: "Ethernet", State: "INIT", StateNumber: 2, PhysState: "Polling", Rate: 2.5e9,
 			Counters: []netdev.Counter{{Name: "out_of_sequence", Value: 1<<64 - 1}, {Name: "port_rcv_data_bytes", Value: 8000}, {Name: "port_xmit_data_bytes", Value: 4000}},

@@ -149,3 +149,32 @@ func TestANetdevIsAnnouncedAgainByItsUevent(t *testing.T) {
 		t.Errorf("of none: %v", err)
 	}
 }
+
+func TestADeviceIsRoCEByAnyOfItsPorts(t *testing.T) {
+	ethernet, infiniband := Port{LinkLayer: "Ethernet"}, Port{LinkLayer: "InfiniBand"}
+	for _, tt := range []struct {
+		ports []Port
+		want  bool
+	}{{nil, false}, {[]Port{infiniband}, false}, {[]Port{ethernet}, true}, {[]Port{infiniband, ethernet}, true}, {[]Port{ethernet, infiniband}, true}, {[]Port{{}}, false}} {
+		if is := (Device{Ports: tt.ports}).IsRoCE(); is != tt.want {
+			t.Errorf("%+v: %v", tt.ports, is)
+		}
+	}
+}
+
+func TestADeviceIsCalledByItsNameAndItsAddress(t *testing.T) {
+	for want, d := range map[string]Device{"mlx5_0 (0000:08:00.0)": {Name: "mlx5_0", Address: "0000:08:00.0"}, "rxe0": {Name: "rxe0"}} {
+		if d.String() != want {
+			t.Errorf("%s, want %s", d, want)
+		}
+	}
+}
+
+// As ib_core's parameter has it: whether namespaces share devices.
+func TestTheParameterOfAModeIsWhetherDevicesAreShared(t *testing.T) {
+	for mode, want := range map[Mode]int{Shared: 1, Exclusive: 0} {
+		if mode.Parameter() != want {
+			t.Errorf("%s: %d", mode, mode.Parameter())
+		}
+	}
+}

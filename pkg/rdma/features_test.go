@@ -2,6 +2,7 @@ package rdma
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,11 @@ func TestAKernelHasWhatItsVersionBrought(t *testing.T) {
 		}
 		if f.Cost == "" {
 			t.Errorf("%s: what it costs to be without is not said", f.Name)
+		}
+	}
+	for _, name := range []string{"fsopen(2)", "the exclusive RDMA mode"} { // beside those of netdevs
+		if !slices.ContainsFunc(features, func(f netdev.Feature) bool { return f.Name == name }) {
+			t.Errorf("nobody asks for %s", name)
 		}
 	}
 	missing, err := Missing(t.Context(), host)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -182,12 +183,12 @@ func TestANetdevThatOnlyBearsTheNameIsNotTheParent(t *testing.T) {
 }
 
 func TestBusAddresses(t *testing.T) {
-	for s, want := range map[string]bool{"0000:08:00.0": true, "10000:e1:00.7": true, "08:00.0": false, "0000:08:00.8": false, "3": false, "": false} {
+	for s, want := range map[string]bool{"0000:08:00.0": true, "10000:e1:00.7": true, "08:00.0": false, "0000:08:00.8": false, "0000:08:0g.0": false, "0000:0g:00.0": false, "3": false, "": false} {
 		if rdma.IsPCIAddress(s) != want {
 			t.Errorf("IsPCIAddress(%q) is %v", s, !want)
 		}
 	}
-	for s, want := range map[string]bool{"mlx5_core.sf.2": true, "mlx5_core.sf": false, "3": false, "a.b.c": false, "": false} {
+	for s, want := range map[string]bool{"mlx5_core.sf.2": true, "mlx5_core.sf": false, "3": false, "a.b.c": false, "/a.b.1": false, ".b.1": false, "a..1": false, "": false} {
 		if rdma.IsAuxiliaryAddress(s) != want {
 			t.Errorf("IsAuxiliaryAddress(%q) is %v", s, !want)
 		}
@@ -337,5 +338,65 @@ func TestOfTwoDevicesWithUverbsTheFirstIsTheMainOne(t *testing.T) {
 		if want := d.Name == later.RDMA; d.Beside != want {
 			t.Errorf("%s: beside %v", d.Name, d.Beside)
 		}
+	}
+}
+
+// Nobody could open it: the container's device folder lacks it, or it is a class's
+// plain file.
+func TestACharacterDeviceWithoutANodeIsLeftOut(t *testing.T) {
+	hca, nic := sysfs.MLX5(0), sysfs.NIC(3)
+	node, _ := simulate(t, hca, nic, sysfs.RXE(1, nic))
+	inventory := node.Inventory()
+	var before []rdma.Device
+	for range 3 { // the kernel leaves gaps in what it says of a folder: they have to become the same
+		var err error
+		before, err = inventory.Devices()
+		must(t, err)
+	}
+	if len(before) != 2 || len(before[0].CharDevices) != 3 || len(before[1].CharDevices) != 3 {
+		t.Fatalf("%+v", before)
+	}
+	must(t, os.Remove(filepath.Join(node.Dev, "infiniband/umad0"))) // no device came or went
+	must(t, os.Remove(filepath.Join(node.Dev, "infiniband/umad1")))
+	devices, err := inventory.Devices()
+	must(t, err)
+	want := map[string][]string{"mlx5_0": {"issm0", "uverbs0"}, "rxe1": {"issm1", "uverbs1"}}
+	for _, d := range devices {
+		alone, err := node.CharDevicesOf(d)
+		must(t, err)
+		for what, paths := range map[string][]string{"with the others": d.CharDevices, "asked for alone": alone} {
+			var names []string
+			for _, path := range paths {
+				names = append(names, filepath.Base(path))
+			}
+			if !slices.Equal(names, want[d.Name]) {
+				t.Errorf("%s, %s: %q", d.Name, what, names)
+			}
+		}
+	}
+	if len(devices) != len(want) {
+		t.Errorf("%v", devices)
+	}
+}
+
+func TestTheConnectionManagerIsThereIfItsNodeIs(t *testing.T) {
+	node, tree := simulate(t, sysfs.MLX5(0))
+	want := filepath.Join(node.Dev, "infiniband/rdma_cm")
+	if path, ok := node.ConnectionManager(); path != want || !ok {
+		t.Errorf("%s, %v", path, ok)
+	}
+	must(t, tree.RemoveConnectionManager())
+	if path, ok := node.ConnectionManager(); path != want || ok {
+		t.Errorf("without it: %s, %v", path, ok)
+	}
+}
+
+func TestAnInventoryFailsIfADeviceCannotBeRead(t *testing.T) {
+	node, tree := simulate(t, sysfs.MLX5(0), sysfs.MLX5(1))
+	file := filepath.Join(tree.Sys(), "class/infiniband/mlx5_1/node_guid")
+	must(t, os.Remove(file))
+	must(t, os.Mkdir(file, 0o755))
+	if devices, err := node.Devices(); err == nil || !strings.Contains(err.Error(), "RDMA device mlx5_1: ") {
+		t.Errorf("%v, %v", devices, err)
 	}
 }

@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -22,6 +23,31 @@ func TestADeviceThatOneListLacksIsNotMissing(t *testing.T) {
 	}
 	if !slices.Equal(seen, []Link{first, third, second}) || asked != 3 {
 		t.Errorf("seen %v in %d lists", seen, asked)
+	}
+}
+
+func TestAListThatFailsIsAnErrorAndNotAnEmptyOne(t *testing.T) {
+	lists := 0
+	var seen []error
+	for _, err := range inTwoLists(func() ([]Link, error) { lists++; return nil, unix.EPERM }) {
+		seen = append(seen, err)
+	}
+	if len(seen) != 1 || !errors.Is(seen[0], unix.EPERM) || lists != 1 {
+		t.Errorf("%v in %d lists", seen, lists)
+	}
+}
+
+func TestAKernelWithoutRDMAIsToldFromOneThatRefuses(t *testing.T) {
+	for err, none := range map[error]bool{unix.EPROTONOSUPPORT: true, unix.ECONNREFUSED: true, unix.EPERM: false} {
+		if got := explained(err); errors.Is(got, ErrNoSubsystem) != none || !none && !errors.Is(got, err) {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
+
+func TestToRenameADeviceAsItIsCalledAsksNobody(t *testing.T) {
+	if err := (&Namespace{}).Rename(Link{Index: 1, Name: "mlx5_0"}, "mlx5_0"); err != nil { // which has no socket
+		t.Error(err)
 	}
 }
 

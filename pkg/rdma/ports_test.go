@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,5 +84,43 @@ func TestASoftwareDeviceIsOnTheNetdevWhoseAddressItHas(t *testing.T) {
 		if got := n.softKind(filepath.Join(sys, device)); got != want {
 			t.Errorf("%s is of kind %q, want %q", device, got, want)
 		}
+	}
+}
+
+// The GID is there on the second port.
+func TestAPortHasGIDsAndARateOfItsOwn(t *testing.T) {
+	const none, linkLocal, ipv4 = "0000:0000:0000:0000:0000:0000:0000:0000", "fe80:0000:0000:0000:966d:aeff:fe00:0001", "0000:0000:0000:0000:0000:ffff:ac1f:0101"
+	const ports = "class/infiniband/mlx5_0/ports/"
+	n := Node{Sys: tree(t, map[string]string{
+		ports + "1/rate": "100 Gb/sec (2X HDR)", ports + "2/rate": "400 Gb/sec (4X NDR)",
+		ports + "1/gids/0": ipv4, ports + "1/gid_attrs/types/0": "IB/RoCE v1",
+		ports + "1/gids/1": none, ports + "1/gid_attrs/types/1": "RoCE v2", // not in use
+		ports + "2/gids/0": linkLocal, ports + "2/gid_attrs/types/0": "RoCE v2",
+		ports + "2/gids/1": ipv4, ports + "2/gid_attrs/types/1": "RoCE v2",
+	})}
+	if port, index, ok := n.GIDIndex("mlx5_0", netip.MustParseAddr("172.31.1.1")); port != 2 || index != 1 || !ok {
+		t.Errorf("port %d, index %d, %v", port, index, ok)
+	}
+	for port, want := range map[int]float64{1: 100e9, 2: 400e9, 3: 0} {
+		if got := n.PortRate("mlx5_0", port); got != want {
+			t.Errorf("port %d: %v", port, got)
+		}
+	}
+	for number, want := range map[int]struct {
+		v2   bool
+		ipv4 int // index, -1 for none
+		size int
+	}{1: {false, -1, 2}, 2: {true, 1, 2}, 3: {false, -1, 0}} {
+		d := Device{Name: "mlx5_0", Ports: []Port{{Number: number}}}
+		index, ok := n.IPv4GIDIndex(d)
+		if !ok {
+			index = -1
+		}
+		if v2, size := n.HasRoCEv2(d), n.GIDTableSize(d); v2 != want.v2 || index != want.ipv4 || size != want.size {
+			t.Errorf("port %d: RoCE v2 %v, IPv4 at %d, %d GIDs", number, v2, index, size)
+		}
+	}
+	if n.HasRoCEv2(Device{Name: "mlx5_0"}) {
+		t.Error("a device without a port has RoCE v2")
 	}
 }

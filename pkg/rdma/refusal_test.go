@@ -3,7 +3,10 @@ package rdma
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +26,70 @@ func TestOnlyADriverThatIsThereRefusesACounter(t *testing.T) {
 	} {
 		if got := refuses(tt.err); got != tt.want {
 			t.Errorf("%v: %v", tt.err, got)
+		}
+	}
+}
+
+// A driver writes each refusal to the kernel's log.
+func TestACounterThatWasRefusedRestsForAWhileOfItsPortAlone(t *testing.T) {
+	r := NewCounterReader()
+	rests := func(subject, folder, file string) bool {
+		name, rests := r.look(subject, folder, []byte(file))
+		if name != file {
+			t.Errorf("%s is called %s", file, name)
+		}
+		return rests
+	}
+	if rests("mlx5_0/1", "counters", "link_downed") {
+		t.Error("rests though nobody has refused it")
+	}
+	r.leave("mlx5_0/1", "counters", "link_downed")
+	if !rests("mlx5_0/1", "counters", "link_downed") {
+		t.Error("is read again at once")
+	}
+	for _, other := range [][3]string{{"mlx5_0/2", "counters", "link_downed"}, {"mlx5_0", "counters", "link_downed"}, {"mlx5_0/1", "hw_counters", "link_downed"}, {"mlx5_0/1", "counters", "symbol_error"}} {
+		if rests(other[0], other[1], other[2]) {
+			t.Errorf("%q rests as well", other)
+		}
+	}
+	r.leave("mlx5_0/1", "counters", "symbol_error")
+	for key := range r.refused {
+		if key == "mlx5_0/1/counters/link_downed" {
+			r.refused[key] = time.Now().Add(-notAgain)
+		} else {
+			r.refused[key] = time.Now().Add(-notAgain / 2)
+		}
+	}
+	if rests("mlx5_0/1", "counters", "link_downed") || len(r.refused) != 1 {
+		t.Errorf("rests longer than it should, or is still known: %v", r.refused)
+	}
+	if !rests("mlx5_0/1", "counters", "symbol_error") {
+		t.Error("rests for less than it should")
+	}
+}
+
+// What the kernel does not read is a folder here.
+func TestACounterThatTheDriverDoesNotReadIsLeftAlone(t *testing.T) {
+	const port = "class/infiniband/mlx5_0/ports/1/"
+	sys := tree(t, map[string]string{port + "link_layer": "Ethernet", port + "counters/link_downed": "7"})
+	refused := filepath.Join(sys, port, "counters/symbol_error")
+	if err := os.Mkdir(refused, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := NewCounterReader()
+	for _, step := range []struct {
+		change func() error
+		want   int // counters
+	}{
+		{func() error { return nil }, 1},
+		{func() error { return errors.Join(os.Remove(refused), os.WriteFile(refused, []byte("1\n"), 0o600)) }, 1},
+		{func() error { clear(r.refused); return nil }, 2},
+	} {
+		if err := step.change(); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := r.Read(Node{Sys: sys}, "mlx5_0"); err != nil || len(c.Ports) != 1 || len(c.Ports[0].Counters) != step.want {
+			t.Errorf("%+v, %v, want %d counters", c, err, step.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -144,5 +145,45 @@ func TestAFunctionIsPartOfThePhysicalOneThatHasTheLinkToTheMachine(t *testing.T)
 		if got := (Node{Sys: sys}).PhysicalFunctionOf(tt.device); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
+	}
+}
+
+func TestOfAFunctionItsDriverAndItsPhysicalOneAreSeen(t *testing.T) {
+	const root = "devices/pci0000:00/0000:00:01.0/"
+	sys := tree(t, map[string]string{root + "0000:08:00.0/vendor": "0x15b3", root + "0000:08:00.2/vendor": "0x15b3", root + "0000:08:00.0/mlx5_core.sf.2/sfnum": "88",
+		"bus/pci/drivers/mlx5_core/new_id": ""})
+	for at, to := range map[string]string{
+		"bus/pci/devices/0000:08:00.0": "../../../" + root + "0000:08:00.0", root + "0000:08:00.0/driver": "../../../../bus/pci/drivers/mlx5_core",
+		root + "0000:08:00.2/physfn": "../0000:08:00.0",
+	} {
+		for _, err := range []error{os.MkdirAll(filepath.Join(sys, filepath.Dir(at)), 0o755), os.Symlink(to, filepath.Join(sys, at))} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n := Node{Sys: sys}
+	for address, want := range map[string]string{"0000:08:00.0": "mlx5_core", "0000:09:00.0": ""} {
+		if got := n.DriverOf(BusPCI, address); got != want {
+			t.Errorf("driver of %s: %q", address, got)
+		}
+	}
+	for function, want := range map[string]string{"0000:08:00.2": root + "0000:08:00.0", "0000:08:00.0": ""} {
+		if got := n.physicalFunction(filepath.Join(sys, root, function)); got != want {
+			t.Errorf("physical function of %s: %q, want %q", function, got, want)
+		}
+	}
+	for below, want := range map[string]bool{root + "0000:08:00.0": true, root + "0000:08:00.0/vendor": false, root + "0000:09:00.0": false} {
+		if n.HasFolder(below) != want {
+			t.Errorf("folder %s: %v", below, !want)
+		}
+	}
+}
+
+func TestADomainOfMoreDigitsComesLast(t *testing.T) {
+	addresses := []string{"10000:e1:00.0", "fffe:01:00.0", "0000:f0:00.0", "0000:08:00.1", "", "0000:08:00.0"}
+	slices.SortFunc(addresses, ComparePCI)
+	if want := []string{"", "0000:08:00.0", "0000:08:00.1", "0000:f0:00.0", "fffe:01:00.0", "10000:e1:00.0"}; !slices.Equal(addresses, want) {
+		t.Errorf("%q", addresses)
 	}
 }

@@ -51,6 +51,12 @@ func TestFunctionsAndTheirNetdevs(t *testing.T) {
 			t.Errorf("%s is below %q, not %q", d, got, want)
 		}
 	}
+	for netdev, want := range map[string]string{hca.Netdev: "mlx5_core, pci " + hca.PCI, sf.Netdev: "mlx5_core.sf, auxiliary " + sf.Auxiliary, nic.Netdev: ", pci " + nic.PCI, "veth20": ",  ", "none": ",  "} {
+		bus, address := node.NetdevAddress(netdev)
+		if got := node.NetdevDriver(netdev) + ", " + bus + " " + address; got != want {
+			t.Errorf("%s: %s, want %s", netdev, got, want)
+		}
+	}
 	if !node.HasFunction("pci", hca.PCI) || !node.HasFunction("auxiliary", sf.Auxiliary) {
 		t.Error("a function is not there")
 	}
