@@ -71,16 +71,15 @@ func ailments() []ailment {
 			n.Attach(rdma.Exclusive, first)
 			n.Must(n.Unplug(first))
 		}},
-		{"port", nic, "port 1 of mlx5_0 is DOWN (Polling)", func(n *fakeNode) { n.Must(n.SetPort(first, "DOWN", "Polling")) }},
+		{"port", nic, "port 1 of mlx5_0 is DOWN (Polling)", func(n *fakeNode) {
+			n.Must(n.SetPort(first, "DOWN", "Polling"))
+			n.withoutRoCEv2() // as the kernel has it of such a port
+		}},
 		{"down", nic, "is set down", func(n *fakeNode) {
 			n.Must(n.SetPort(first, "DOWN", "Disabled"))
 			n.Write("sys/class/net/ens11np0/flags", "0x1002\n")
 		}},
-		{"gid", nic, "no RoCE v2 GID", func(n *fakeNode) {
-			for i := range 4 {
-				n.Write(fmt.Sprintf("sys/class/infiniband/mlx5_0/ports/1/gid_attrs/types/%d", i), "IB/RoCE v1\n")
-			}
-		}},
+		{"gid", nic, "no RoCE v2 GID", (*fakeNode).withoutRoCEv2},
 		{"mtu", nic, "MTU 1500: RoCE packets of 1024 bytes", write("sys/class/net/ens11np0/mtu", "1500")},
 		{"pcie", nic, "x8 at 32 GT/s, and could do x16 at 32 GT/s", write("sys/bus/pci/devices/"+function+"/current_link_width", "8")},
 		{"pcie", nic, "x16 at 16 GT/s, and could do x16 at 32 GT/s", write("sys/bus/pci/devices/"+function+"/current_link_speed", "16.0 GT/s PCIe")},
@@ -139,6 +138,40 @@ func ailments() []ailment {
 				NIC: attachment.NIC{Netdev: netdev.Identity{ParentBus: "pci", Parent: function, Index: 10, PermanentMAC: first.MAC}}, Host: netdev.State{Name: nic},
 			}))
 		}},
+		{"cni-plugin", "opt/cni/bin/fake-ipam", "is no program", func(n *fakeNode) {
+			n.Must(os.Remove(filepath.Join(n.Dir, "opt/cni/bin/fake-ipam")))
+			n.Must(os.Mkdir(filepath.Join(n.Dir, "opt/cni/bin/fake-ipam"), 0o755))
+		}},
+		{"ecn", nic, "ECN is off for priority 3 (roce_np)", write("sys/class/net/ens11np0/ecn/roce_np/enable/3", "0")},
+		{"ecn", nic, "ECN is off for priority 4 (roce_np, roce_rp)", func(n *fakeNode) {
+			everywhere(func(d *netdev.DCB) { d.PFC, d.DSCP = &[8]bool{4: true}, map[uint16]uint8{26: 4} })(n)
+			for _, file := range []string{"np/enable/3", "np/enable/4", "rp/enable/4"} {
+				n.Write("sys/class/net/ens11np0/ecn/roce_"+file, "0\n")
+			}
+		}},
+		{"memlock", "crio (process 4242)", "may lock 65536 bytes", func(n *fakeNode) {
+			n.files(map[string]string{"proc/4242/comm": "crio", "proc/4242/limits": limits("65536")})
+		}},
+		{"memlock", "dockerd (process 4242)", "may lock 65536 bytes", func(n *fakeNode) {
+			n.files(map[string]string{"proc/4242/comm": "dockerd", "proc/4242/limits": limits("65536")})
+		}},
+		{"modules", "ib_uverbs", "is not loaded", func(n *fakeNode) {
+			n.Must(errors.Join(os.RemoveAll(filepath.Join(n.Sys(), "module/ib_uverbs")), os.RemoveAll(filepath.Join(n.Sys(), "class/infiniband_verbs"))))
+		}},
+		{"rdma-mode-boot", "/run/modprobe.d/fake-run.conf", "sets mode shared", write("run/modprobe.d/fake-run.conf", "options ib_core netns_mode=on")},
+		{"iommu", "GPU 0000:f1:00.0", "DMA", func(n *fakeNode) {
+			driver := filepath.Join(n.Sys(), "bus/pci/devices/0000:f1:00.0/driver")
+			n.Must(errors.Join(os.Remove(driver), os.Symlink("../../../bus/pci/drivers/amdgpu", driver)))
+			n.Write("sys/bus/pci/devices/0000:f1:00.0/iommu_group/type", "DMA\n")
+		}},
+	}
+}
+
+// withoutRoCEv2 leaves the first rail GIDs of RoCE v1 alone.
+func (n *fakeNode) withoutRoCEv2() {
+	n.Helper()
+	for i := range 4 {
+		n.Write(fmt.Sprintf("sys/class/infiniband/mlx5_0/ports/1/gid_attrs/types/%d", i), "IB/RoCE v1\n")
 	}
 }
 
@@ -308,6 +341,7 @@ func TestCountersAreComparedWithTheRunBeforeInTheSameBoot(t *testing.T) {
 // What a pod has is as its network says; its hardware is the node's all the same.
 func TestOfANICInAPodItsHardwareIsLookedAt(t *testing.T) {
 	n := newFakeNode(t)
+	n.Must(n.SetPort(sysfs.MLX5(0), "DOWN", "Polling")) // its pod may have a link
 	n.Attach(rdma.Exclusive, sysfs.MLX5(0))
 	n.Write("sys/bus/pci/devices/"+function+"/current_link_width", "8\n")
 	r := n.examine()
@@ -424,6 +458,10 @@ func TestTheFeaturesAreAsNodeFeatureDiscoveryReadsThem(t *testing.T) {
 		if b, err := os.ReadFile(path); err != nil || string(b) != want {
 			t.Errorf("%q, %v", b, err)
 		}
+	}
+	n.Must((&Report{Rails: []string{}, Verdict: VerdictBroken}).WriteFeatures(path)) // no RDMA
+	if b, err := os.ReadFile(path); err != nil || string(b) != "roce.nics=0\nroce.mode=none\nroce.rails-ok=false\n" {
+		t.Errorf("%q, %v", b, err)
 	}
 	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
 		t.Errorf("%v, %v", files, err)
