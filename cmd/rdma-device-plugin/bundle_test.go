@@ -32,6 +32,7 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 		"host/etc/cni/roce-host-device.json":                 `{"force": false}`,
 		"host/var/log/pods/kube-system_roce-k8s-x_1/a/0.log": "the plugin's last words\n",
 		"host/var/log/pods/default_other_1/a/0.log":          "not ours\n",
+		"config.json": `{"configList": [{"resourceName": "rails", "rdmaHcaMax": 1, "devices": ["ens11np0"]}]}`,
 	} {
 		file := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o600)); err != nil {
@@ -39,7 +40,7 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, "bundle.tar.gz")
-	status, table, stderr := doctorOf(t, "--bundle="+file, "--host-root="+dir+"/host", "--state-dir="+dir+"/state", "--metrics-address=127.0.0.1:1")
+	status, table, stderr := doctorOf(t, "--bundle="+file, "--host-root="+dir+"/host", "--state-dir="+dir+"/state", "--config-file="+dir+"/config.json", "--metrics-address=127.0.0.1:1")
 	if status != 1 || !strings.Contains(table, "ip link set ens11np0 mtu 9000") {
 		t.Fatalf("status %d, %s%s", status, table, stderr)
 	}
@@ -63,10 +64,14 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 		"roce-host-device.json":             "force",
 		"kube-system_roce-k8s-x_1/a/0.log":  "last words",
 		"missing.txt":                       "metrics.txt: ",
+		"config":                            `"rails"`,
 	} {
 		if !strings.Contains(files[name], want) {
 			t.Errorf("%s lacks %q: %s", name, want, files[name])
 		}
+	}
+	if files["kernel.log"] == "" && !strings.Contains(files["missing.txt"], "kernel.log: ") {
+		t.Errorf("nothing is said of the kernel's log: %s", files["missing.txt"])
 	}
 	for name, content := range files {
 		if strings.Contains(content, "hush") || strings.Contains(content, "not ours") {

@@ -101,6 +101,10 @@ func TestThePluginIsWhatItsMetricsAndItsReadinessSay(t *testing.T) {
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("%+v\nwant\n%+v", got, tt.want)
 			}
+			text, err := AskMetrics(t.Context(), "nobody:1", socket)
+			if found := tt.code == http.StatusOK; found && text != tt.metrics || (err == nil) != found {
+				t.Errorf("the metrics are %q, %v", text, err)
+			}
 		})
 	}
 }
