@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 
 // standIn finds in the node's folder what is to happen: the file "fail DEVICE" for a
 // failure, "hang DEVICE" for a client that does not end. A NIC that is in two tests
-// at once leaves the file "twice DEVICE".
+// at once leaves the file "twice DEVICE", one that is in a test at the same time as
+// another "beside DEVICE".
 func standIn(name, folder string, args []string) int {
 	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
 	device, port := value("-d"), value("-p")
@@ -44,6 +45,13 @@ func standIn(name, folder string, args []string) int {
 	}
 	_ = os.WriteFile(busy, []byte(strconv.Itoa(os.Getpid())), 0o600)
 	defer os.Remove(busy)
+	others, _ := filepath.Glob(filepath.Join(folder, "busy *"))
+	for _, other := range others {
+		pid, _ := os.ReadFile(other)
+		if _, err := os.Stat("/proc/" + string(pid)); other != busy && len(pid) > 0 && err == nil {
+			_ = os.WriteFile(filepath.Join(folder, "beside "+device), nil, 0o600)
+		}
+	}
 	there := func(what string) bool {
 		_, err := os.Stat(filepath.Join(folder, what+" "+device))
 		return err == nil
@@ -518,6 +526,7 @@ func TestANodeRunsOnlyTests(t *testing.T) {
 		"there is no rail 1":  {Program: writeLatency, Load: load, Server: "10.0.0.1", Rail: 1},
 		"there is no rail -1": {Program: writeLatency, Load: load, Server: "10.0.0.1", Rail: -1},
 		"no port 0":           {Program: writeLatency, Load: load, Server: "10.0.0.1"},
+		"no port 65536":       {Program: writeLatency, Load: load, Server: "10.0.0.1", Port: 65536},
 		"is no iterations":    {Program: writeLatency, Server: "10.0.0.1", Port: 1},
 	} {
 		var m Measurement

@@ -83,6 +83,63 @@ func TestThePageHasEachThingThatIsWrongAndWhy(t *testing.T) {
 	}
 }
 
+func TestThePageHasAMatrixOfEachRailAndOneOfTheCanaries(t *testing.T) {
+	p := drawn(3, 2, func(r *Report) {
+		plain(ailing)(r)
+		r.Nodes[1].Rails[1].Netdev = "eth2"
+	}).page()
+	var got []string
+	for _, m := range p.Matrices {
+		got = append(got, fmt.Sprintf("%s, %s, %s: %s", m.ID, m.Title, m.Netdevs, m.Sum))
+		for _, row := range m.Rows {
+			line := fmt.Sprintf("%d %s:", row.Rank, row.Name)
+			for _, c := range row.Cells {
+				line += fmt.Sprintf(" [%s %s %s %s]", c.Class, c.Sign, c.Text, c.Small)
+			}
+			got = append(got, line)
+		}
+	}
+	for _, row := range p.NICs {
+		line := fmt.Sprintf("%d %s:", row.Rank, row.Name)
+		for _, c := range row.Cells {
+			line += fmt.Sprintf(" [%s %s %s %s]", c.Class, c.Sign, c.Text, c.Small)
+		}
+		got = append(got, line)
+	}
+	const want = `
+rail-0, Rail 0, net1: 2 failed, 1 slow
+0 gpu-node-00: [self   ] [failed ✕ failed ] [slow ▲ 100 2.00 µs]
+1 gpu-node-01: [failed ✕ failed ] [self   ] [failed ✕ failed ]
+2 gpu-node-02: [slow ▲ 100 2.00 µs] [failed ✕ failed ] [self   ]
+rail-1, Rail 1, net2, eth2: 2 slow, 1 passed
+0 gpu-node-00: [self   ] [passed ✓ 390 2.00 µs] [slow ▲ 390 2.00 µs]
+1 gpu-node-01: [passed ✓ 390 2.00 µs] [self   ] [slow ▲ 390 2.00 µs]
+2 gpu-node-02: [slow ▲ 390 2.00 µs] [slow ▲ 390 2.00 µs] [self   ]
+canaries, Between rails, : 1 apart, 2 passed
+0 gpu-node-00: [self   ] [apart – apart ] [passed ✓ 2.00 µs ]
+1 gpu-node-01: [apart – apart ] [self   ] [passed ✓ 2.00 µs ]
+2 gpu-node-02: [passed ✓ 2.00 µs ] [passed ✓ 2.00 µs ] [self   ]
+0 gpu-node-00: [slow ▲ 100 slow net1] [passed ✓ 390 net2]
+1 gpu-node-01: [failed ✕ failed net1] [passed ✓ 390 eth2]
+2 gpu-node-02: [slow ▲ 100 slow net1] [slow ▲ 390 slow net2]
+`
+	if strings.Join(got, "\n") != strings.TrimSpace(want) || len(p.RailCount) != 2 {
+		t.Errorf("%s", strings.Join(got, "\n"))
+	}
+	const title = "gpu-node-00 rail 0 (net1): mlx5_0, 10.0.0.1, GID index 3, MTU 9000, packets of 4096 bytes; 2.00 µs"
+	if got := p.NICs[0].Cells[0].Title; got != title {
+		t.Errorf("%s", got)
+	}
+	for nodes, numbers := range map[int]bool{numbersUpTo: true, numbersUpTo + 1: false} {
+		if drawn(nodes, 1, func(*Report) {}).page().Numbers != numbers {
+			t.Errorf("%d nodes have numbers in their cells: %v", nodes, !numbers)
+		}
+	}
+	if one := drawn(2, 1, func(*Report) {}).page(); len(one.Matrices) != 1 { // which has no canary
+		t.Errorf("%+v", one.Matrices)
+	}
+}
+
 func TestThePageHasBothHalvesOfAMatrix(t *testing.T) {
 	text := page(t, drawn(3, 1, oneApart))
 	if have := strings.Count(text, "390 Gbit/s, 2.30 µs"); have != 2 {
@@ -143,6 +200,14 @@ func TestTheReportIsReadAsItsSchemaSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	test := have["tests"].([]any)[0].(map[string]any)
+	for field, want := range map[string]string{
+		"program": `"test"`, "started": `"2026-11-27T03:00:00Z"`, "load": `{"iterations":1000,"qpTimeout":14,"readLatency":false,"seconds":3,"size":1048576,"trafficClass":104}`,
+		"limits": `{"bandwidth":{"percent":80},"crossRail":"told","latency":20}`,
+	} {
+		if text, err := json.Marshal(have[field]); err != nil || string(text) != want {
+			t.Errorf("%s is %s, %v", field, text, err)
+		}
+	}
 	if have["schema"] != Schema || have["verdict"] != "failed" || test["error"] != "a: b" || test["verdict"] != "failed" {
 		t.Errorf("%s", b.String())
 	}

@@ -69,7 +69,9 @@ func TestWhatPerftestSaidLastIsWhyItFailed(t *testing.T) {
 	for said, want := range map[string]string{
 		table + "Failed to modify QP 17 to RTR\n Unable to Connect the HCA's through the link\n":               "Failed to modify QP 17 to RTR; Unable to Connect the HCA's through the link",
 		"Couldn't connect to 10.0.0.7:18515\nUnable to open file descriptor\n Unable to init the connection\n": "Couldn't connect to 10.0.0.7:18515; Unable to open file descriptor; Unable to init the connection",
-		"": "exit status 1",
+		"one\ntwo\nthree\nfour\nfive\n":       "three; four; five",
+		"-----\n* a remark\nCannot connect\n": "Cannot connect",
+		"":                                    "exit status 1",
 	} {
 		if have := lastWords(said, errors.New("exit status 1")); have != want {
 			t.Errorf("have %q\nwant %q", have, want)

@@ -5,12 +5,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
 func TestRailsAreThoseWithAnAddressInTheOrderOfTheirNumbers(t *testing.T) {
 	s := newSite(t, 2, 11)
-	delete(s.netdevs[0], "net4")             // in another namespace
-	s.netdevs[0]["net6"] = Netdev{MTU: 9000} // not configured
+	delete(s.netdevs[0], "net4")                  // in another namespace
+	s.must(s.trees[0].Add(sysfs.SMI(hca(0), 30))) // for the management of the first one's card
+	s.netdevs[0]["net6"] = Netdev{MTU: 9000}      // not configured
 	rails, err := s.nodes[0].Place.Rails(nil)
 	s.must(err)
 	var names []string
@@ -19,6 +22,9 @@ func TestRailsAreThoseWithAnAddressInTheOrderOfTheirNumbers(t *testing.T) {
 	}
 	if want := strings.Fields("net1 net2 net3 net5 net7 net8 net9 net10 net11"); !slices.Equal(names, want) {
 		t.Errorf("%q", names)
+	}
+	if rails[0].Device != "mlx5_0" {
+		t.Errorf("net1 is tested over %s", rails[0].Device)
 	}
 }
 
