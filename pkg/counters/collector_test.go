@@ -13,12 +13,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -204,11 +206,102 @@ func TestWhatIsNotVisibleComesFromWhoeverReadsThere(t *testing.T) {
 	if got := scraped.of("rdma_out_of_sequence_total", `device="mlx5_0"`, "} 7"); len(got) != 1 {
 		t.Errorf("%q", got)
 	}
-	err = errors.New("no such socket")
+	for said := range 2 { // with an answer between the two
+		err = errors.New("no such socket")
+		f.scrape()
+		f.scrape()
+		if n := strings.Count(f.log.String(), "no such socket"); n != said+1 {
+			t.Errorf("said %d times:\n%s", n, &f.log)
+		}
+		err = nil
+		f.scrape()
+	}
+}
+
+// Prometheus does not wait for long, and drivers can.
+func TestWhoeverIsAskedDuringAScrapeHasABound(t *testing.T) {
+	f := newFakeNode(t, sysfs.MLX5(0))
+	asked := map[string]bool{}
+	bounded := func(ctx context.Context, who string) {
+		_, asked[who] = ctx.Deadline()
+	}
+	f.Collector.options.Elsewhere = func(ctx context.Context) (Readings, error) {
+		bounded(ctx, "whoever reads in pods")
+		return nil, nil
+	}
+	f.Collector.options.Statistics = func(ctx context.Context, _ []NIC) Statistics {
+		bounded(ctx, "whoever reads statistics")
+		return nil
+	}
 	f.scrape()
-	f.scrape()
-	if n := strings.Count(f.log.String(), "no such socket"); n != 1 {
-		t.Errorf("said %d times:\n%s", n, &f.log)
+	for _, who := range []string{"whoever reads in pods", "whoever reads statistics"} {
+		if !asked[who] {
+			t.Errorf("%s has all the time in the world", who)
+		}
+	}
+}
+
+func TestASubjectThatOthersLeftNoTimeIsNotSaidToBeSilent(t *testing.T) {
+	f := newFakeNode(t, sysfs.MLX5(0))
+	f.Collector.silent = logging.NewSeldom(0)
+	f.report("a", "a", errNoTime)
+	if f.log.Len() > 0 {
+		t.Errorf("logged:\n%s", &f.log)
+	}
+	f.report("a", "the subject", errSilent)
+	f.report("a", "the subject", errNoTime) // which is no sign that all is well
+	f.report("a", "the subject", errSilent)
+	if said := f.log.String(); strings.Count(said, "does not answer in time") != 1 || !strings.Contains(said, `of="the subject"`) {
+		t.Errorf("logged:\n%s", said)
+	}
+}
+
+// Whoever ends a collector closes what it reads from.
+func TestTheEndOfACollectorWaitsForWhatIsBeingRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewCollector(Options{})
+		hang := make(chan struct{})
+		go func() { _, _ = try(t.Context(), c.patience, "a", func() int { <-hang; return 0 }) }()
+		synctest.Wait()
+		ended := make(chan struct{})
+		go func() { c.End(); close(ended) }()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("it did not wait")
+		default:
+		}
+		close(hang)
+		<-ended
+	})
+}
+
+// A virtual function has no PCIe link of its own.
+func TestThePCIeLinkIsThatOfThePhysicalFunction(t *testing.T) {
+	pf := sysfs.MLX5(0)
+	vf, sf := sysfs.VF(pf, 1, 10), sysfs.SF(pf, 2, 11)
+	f := newFakeNode(t, pf, vf, sf)
+	f.must(f.SetPCI(vf, "current_link_speed", "Unknown"))
+	f.must(f.SetPCI(vf, "current_link_width", "0"))
+	f.must(f.SetPCI(pf, "current_link_width", "4"))
+	scraped := f.scrape()
+	for _, h := range []sysfs.HCA{pf, vf, sf} {
+		if got := scraped.of("rdma_pcie_width_lanes", `device="`+h.RDMA+`"`, "} 4"); len(got) != 1 {
+			t.Errorf("%s: %q", h.RDMA, scraped.of("rdma_pcie_width_lanes"))
+		}
+	}
+}
+
+func TestAPortThatIsDownSaysSo(t *testing.T) {
+	h := sysfs.MLX5(0)
+	f := newFakeNode(t, h)
+	f.must(f.SetPort(h, "DOWN", "Disabled"))
+	scraped := f.scrape()
+	if got := scraped.of("rdma_port_state", "} 1"); len(got) != 1 {
+		t.Errorf("%q", scraped.of("rdma_port_state"))
+	}
+	if got := scraped.of("rdma_port_info", `state="DOWN"`, `phys_state="Disabled"`); len(got) != 1 {
+		t.Errorf("%q", scraped.of("rdma_port_info"))
 	}
 }
 

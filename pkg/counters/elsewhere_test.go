@@ -2,6 +2,8 @@ package counters
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -90,5 +92,17 @@ func TestOnlyWhatTellsOfCongestionIsTakenOfADriversStatistics(t *testing.T) {
 		if tellsOfCongestion(name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
+	}
+}
+
+func TestTheAnswerOfALargeNodeIsReadToItsEnd(t *testing.T) {
+	all := Readings{}
+	for i := range 256 {
+		counts := &rdma.Counts{Ports: []rdma.PortCounts{{Number: 1, Counters: make([]netdev.Counter, 50)}}}
+		all[fmt.Sprint("pci/", i)] = Reading{Counts: counts}
+	}
+	h := func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(all) }
+	if got, err := AskEntrant(serve(t, http.HandlerFunc(h)))(t.Context()); err != nil || len(got) != len(all) {
+		t.Errorf("%d devices of %d, %v", len(got), len(all), err)
 	}
 }

@@ -1,11 +1,19 @@
 package counters
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -72,5 +80,72 @@ func TestAnEntrantEntersThePodsThatHaveANICWithAnRDMADevice(t *testing.T) {
 	got := NewEntrant(n.RDMA(), n.Journal, nil, n.Log()).attached()
 	if len(got) != 1 || got[0].ContainerID != "attached" {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestAnEntrantSaysWhoIsSilentAndNothingOfWhoHadNoTime(t *testing.T) {
+	host := node.NewHost(t)
+	n := node.NewHere(t, sysfs.MLX5(0), sysfs.MLX5(1))
+	n.Must(os.Symlink("../../devices/nowhere", filepath.Join(n.Sys(), "class/infiniband/mlx5_9"))) // it has just left
+	e := NewEntrant(n.RDMA(), n.Journal, host, n.Log())
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if got := e.Read(ended); len(got) != 0 || n.Logs.String() != "" {
+		t.Errorf("without time: %v, logged:\n%s", got, n.Logs)
+	}
+	// Whoever hangs up has not made a driver hang.
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, httptest.NewRequestWithContext(ended, http.MethodGet, "/", nil))
+	if got := w.Body.String(); !strings.Contains(got, sysfs.MLX5(0).PCI) || !strings.Contains(got, sysfs.MLX5(1).PCI) || n.Logs.String() != "" {
+		t.Errorf("to one who has gone: %s, logged:\n%s", got, n.Logs)
+	}
+	e.patience.leave("mlx5_1") // and does not return
+	if got := e.Read(t.Context()); len(got) != 1 {
+		t.Errorf("with one that hangs: %v", got)
+	}
+	if said := n.Logs.String(); strings.Count(said, "cannot read counters") != 1 || !strings.Contains(said, "of=mlx5_1 err=\"the kernel does not answer in time\"") {
+		t.Errorf("logged:\n%s", said)
+	}
+}
+
+// An open namespace keeps its NICs when the pod has ended.
+func TestAnEntrantLeavesNoNamespaceOpen(t *testing.T) {
+	host := node.NewHost(t)
+	pod, err := netns.New()
+	if err := errors.Join(err, netns.Set(host.NS)); err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	var stat unix.Stat_t
+	n := node.NewHere(t, sysfs.MLX5(0))
+	n.Must(unix.Fstat(int(pod), &stat))
+	n.Must(n.Journal.Write(&attachment.Record{
+		Step: attachment.Attached, ContainerID: "c1", IfName: "net1", Host: netdev.State{Name: "ens11np0"},
+		Netns: attachment.Namespace{Path: fmt.Sprintf("/proc/self/fd/%d", pod), ID: stat.Ino},
+		NIC:   attachment.NIC{Netdev: netdev.Identity{Index: 7}, RDMA: &rdma.Device{Bus: "pci", Address: sysfs.MLX5(0).PCI}},
+	}))
+	records := NewEntrant(n.RDMA(), n.Journal, host, n.Log()).attached()
+	if ns, err := records[0].OpenPod(); ns == nil {
+		t.Fatalf("the pod is not there: %v", err)
+	} else {
+		ns.Close()
+	}
+	open := func() (found []string) {
+		files, err := os.ReadDir("/proc/self/fd")
+		n.Must(err)
+		for _, f := range files {
+			to, _ := os.Readlink("/proc/self/fd/" + f.Name())
+			if to == fmt.Sprintf("net:[%d]", stat.Ino) || to == "/" {
+				found = append(found, to)
+			}
+		}
+		return found
+	}
+	before := open()
+	for range 3 {
+		NewEntrant(n.RDMA(), n.Journal, host, n.Log()).Read(t.Context())
+	}
+	if after := open(); len(after) != len(before) {
+		t.Errorf("open are %q, there were %q; logged:\n%s", after, before, n.Logs)
 	}
 }

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
@@ -28,6 +29,11 @@ func TestADeviceThatARecordHoldsIsWhatItWasOnTheHost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCollection(tt.visible)
+			second := "" // netdev of the device
+			if tt.rdma != nil {
+				second = " ens13np0"
+				tt.rdma.Netdevs = append(tt.rdma.Netdevs, "ens13np0")
+			}
 			r := &attachment.Record{IfName: "net1", Host: netdev.State{Name: "ens12np0", AltNames: []string{"rail1"}},
 				NIC: attachment.NIC{Bus: rdma.BusPCI, Address: "0000:08:00.0", RDMA: tt.rdma, RDMAMoved: tt.moved}}
 			c.hold(r)
@@ -38,7 +44,7 @@ func TestADeviceThatARecordHoldsIsWhatItWasOnTheHost(t *testing.T) {
 				return
 			}
 			d := c.devices[0]
-			if d.Place != InPod || d.Holder != r || d.Visible != (tt.visible != nil) || !slices.Equal(d.Netdevs, []string{"ens12np0"}) || !slices.Equal(d.AltNames, []string{"rail1"}) {
+			if d.Place != InPod || d.Holder != r || d.Visible != (tt.visible != nil) || strings.Join(d.Netdevs, " ") != "ens12np0"+second || !slices.Equal(d.AltNames, []string{"rail1"}) {
 				t.Errorf("%+v", d)
 			}
 		})
@@ -67,12 +73,16 @@ func TestWhatIsRememberedOfADeviceFillsInWhatTheJournalDoesNotKnow(t *testing.T)
 		for _, d := range tt.now {
 			c.add(d)
 		}
+		tt.remembered.MTU, tt.remembered.Rate = 4200, 4e11
 		c.recall(tt.remembered)
 		if len(c.devices) != 1 {
 			t.Errorf("%s: %+v", name, c.devices)
 			continue
 		}
 		d := c.devices[0]
+		if d.MTU != 4200 || d.Rate != 4e11 {
+			t.Errorf("%s: MTU %d, %g bits per second", name, d.MTU, d.Rate)
+		}
 		if d.Place != tt.place || !slices.Equal(d.Netdevs, tt.netdevs) || !slices.Equal(d.AltNames, tt.altNames) || !slices.Equal(d.Masters, tt.masters) {
 			t.Errorf("%s: %s, netdevs %v, also called %v, in %v", name, d.Place, d.Netdevs, d.AltNames, d.Masters)
 		}

@@ -47,8 +47,14 @@ func TestADeviceIsDescribedByAllOfItsNetdevsOnTheHost(t *testing.T) {
 		"of a bridge":          {[]netlink.Link{link(1, "p0", 9, false), master(&netlink.Bridge{}, 9, "br0", true)}, nil, []string{"br0"}, true}, // its other ports are not the device's
 		"with its own carrier": {[]netlink.Link{link(1, "p0", 9, true), master(&netlink.Bond{}, 9, "bond0", false)}, nil, []string{"bond0"}, false},
 	} {
+		for i, l := range tt.links {
+			l.Attrs().MTU = 9000 - 100*i
+		}
 		d := Device{Device: rdma.Device{Netdevs: []string{"p0", "p1"}}}
 		d.describeNetdevs(newLinks(tt.links))
+		if d.MTU != 9000 && name != "none on the host" {
+			t.Errorf("%s: MTU %d", name, d.MTU)
+		}
 		if !slices.Equal(d.AltNames, tt.altNames) || !slices.Equal(d.Masters, tt.masters) || d.NoCarrier != tt.noCarrier {
 			t.Errorf("%s: also called %v, in %v, no carrier %v", name, d.AltNames, d.Masters, d.NoCarrier)
 		}
@@ -114,5 +120,15 @@ func TestNothingIsLeftBehindByAMemoryThatCannotBeWritten(t *testing.T) {
 	entries, err := os.ReadDir(n.State())
 	if err != nil || len(entries) != 1 {
 		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+func TestADeviceIsCalledByItsNetdevIfItHasOne(t *testing.T) {
+	d := Device{Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}}
+	if got := d.String(); got != "mlx5_0 (0000:08:00.0)" {
+		t.Errorf("without one: %s", got)
+	}
+	if d.Netdevs = []string{"ens12np0", "ens13np0"}; d.String() != "ens12np0/mlx5_0 (0000:08:00.0)" {
+		t.Errorf("with two: %s", d)
 	}
 }

@@ -2,8 +2,11 @@ package inventory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -74,5 +77,34 @@ func TestUeventsAreNoticedIfTheyAreAboutRDMA(t *testing.T) {
 		if got := isRDMAEvent([]byte(message)); got != want {
 			t.Errorf("%q: %v", message, got)
 		}
+	}
+}
+
+func TestASourceThatEndsIsClosedAndSaysSo(t *testing.T) {
+	n := newTestNode(t)
+	r, w, err := os.Pipe()
+	n.Must(err)
+	n.Must(w.Close())
+	kernelSources()[0].follow(n.Ctx, r, n.Log(), func() { t.Error("a change") })
+	if err := r.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("it is still open: %v", err)
+	}
+	if !strings.Contains(n.Logs.String(), `msg="kernel notifications ended" source=links`) {
+		t.Errorf("logged:\n%s", n.Logs)
+	}
+}
+
+// The kernel puts what is about the device before the name of its subsystem.
+func TestALongUeventIsReadToItsEnd(t *testing.T) {
+	n := newTestNode(t)
+	r, w, err := os.Pipe()
+	n.Must(err)
+	_, err = w.WriteString("add@/devices/" + strings.Repeat("p", 1000) + "\x00SUBSYSTEM=pci\x00")
+	n.Must(err)
+	n.Must(w.Close())
+	noticed := false
+	kernelSource{name: "uevents", relevant: isRDMAEvent}.follow(n.Ctx, r, n.Log(), func() { noticed = true })
+	if !noticed {
+		t.Error("not noticed")
 	}
 }

@@ -203,6 +203,11 @@ func TestABadJournalFileIsLoggedOnceAndHidesNothing(t *testing.T) {
 	if lines := strings.Count(n.Logs.String(), "\n"); lines != 2 {
 		t.Errorf("logged:\n%s", n.Logs)
 	}
+	n.Write("state/attachments/bad@net1.json", "[]")
+	byName(t, i)
+	if lines := strings.Count(n.Logs.String(), "\n"); lines != 3 {
+		t.Errorf("logged:\n%s", n.Logs)
+	}
 }
 
 func TestAnUnreadableJournalDoesNotHideWhatIsThere(t *testing.T) {

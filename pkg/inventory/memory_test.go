@@ -106,10 +106,10 @@ func TestMemoryHasTheNamesByWhichADeviceWasAlsoCalled(t *testing.T) {
 	n := newTestNode(t)
 	n.Must(os.MkdirAll(n.State(), 0o700))
 	openMemory(n.State(), boot, n.Log()).keep([]Device{{
-		Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}, AltNames: []string{"rail1"}, Masters: []string{"bond0"},
+		Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}, AltNames: []string{"rail1"}, Masters: []string{"bond0"}, MTU: 4200, Rate: 4e11,
 	}})
 	kept := openMemory(n.State(), boot, n.Log()).all()
-	if len(kept) != 1 || !slices.Equal(kept[0].AltNames, []string{"rail1"}) || !slices.Equal(kept[0].Masters, []string{"bond0"}) {
+	if len(kept) != 1 || !slices.Equal(kept[0].AltNames, []string{"rail1"}) || !slices.Equal(kept[0].Masters, []string{"bond0"}) || kept[0].MTU != 4200 || kept[0].Rate != 4e11 {
 		t.Errorf("%+v", kept)
 	}
 }
@@ -133,6 +133,9 @@ func TestWhatALinkWasLikeIsKnownWhileItIsDownOrAway(t *testing.T) {
 				t.Errorf("%s, %s: %g bits per second, MTU %d", when, d, d.Rate, d.MTU)
 			}
 		}
+	}
+	if d := byName(t, n.inventory())[away.RDMA]; d.Rate != 0 {
+		t.Errorf("the firmware was asked, for nobody: %g bits per second", d.Rate)
 	}
 	check("at first")
 	n.Must(n.SetPort(down, "DOWN", "Disabled"))

@@ -6,12 +6,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -42,7 +47,8 @@ func TestAnAbandonedReadLeavesNothingBehind(t *testing.T) {
 }
 
 func TestTheJournalIsWatched(t *testing.T) {
-	n := newTestNode(t, sysfs.MLX5(0))
+	n := newTestNode(t, sysfs.MLX5(0), sysfs.MLX5(1))
+	n.Attach(rdma.Shared, sysfs.MLX5(1)) // the folder is there
 	ctx, stop := context.WithCancel(n.Ctx)
 	changed, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -65,4 +71,70 @@ func TestTheJournalIsWatched(t *testing.T) {
 	}
 	stop()
 	<-done
+}
+
+func TestDevicesAreSortedByTheirNamesWherever(t *testing.T) {
+	hcas := node.Eight()
+	n := newTestNode(t, hcas...)
+	n.look(n.inventory())
+	n.Attach(rdma.Exclusive, hcas[2])
+	n.Must(n.Unplug(hcas[0]))
+	var names []string
+	for _, d := range n.look(n.inventory()) {
+		names = append(names, d.Name)
+	}
+	if len(names) != 8 || !slices.IsSorted(names) {
+		t.Errorf("%q", names)
+	}
+}
+
+func TestLinksThatCannotBeListedCostTheirOwnAttributesOnly(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	i := n.inventory()
+	i.links = func(context.Context) ([]netlink.Link, error) { return nil, errors.New("permission denied") }
+	if devices := byName(t, i); len(devices) != 8 || devices["mlx5_0"].NoCarrier || devices["mlx5_0"].MTU != 0 {
+		t.Errorf("%v", devices)
+	}
+	if !strings.Contains(n.Logs.String(), "cannot list the host's links") {
+		t.Errorf("logged:\n%s", n.Logs)
+	}
+	// Whoever asks for nothing but these has no answer.
+	if s, err := i.Held(n.Ctx); err == nil || !strings.Contains(err.Error(), "list the host's links: permission denied") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestANICThatIsAmongTheHostsLinksAndHeldIsStranded(t *testing.T) {
+	back, away := sysfs.MLX5(0), sysfs.MLX5(1)
+	n := newTestNode(t, back, away)
+	for container, h := range map[string]sysfs.HCA{"back": back, "away": away} {
+		n.Must(n.Journal.Write(&attachment.Record{
+			Step: attachment.Attached, ContainerID: container, IfName: "net1", Host: netdev.State{Name: h.Netdev},
+			NIC: attachment.NIC{Bus: rdma.BusPCI, Address: h.PCI, Netdev: netdev.Identity{Index: 7, ParentBus: "pci", Parent: h.PCI, Alone: true}},
+		}))
+	}
+	i := n.inventory()
+	i.links = node.Links(netlink.LinkAttrs{Index: 7, Name: "net1", ParentDevBus: "pci", ParentDev: back.PCI})
+	held, err := i.Held(n.Ctx)
+	n.Must(err)
+	seen, err := i.Read(n.Ctx)
+	n.Must(err)
+	for what, s := range map[string]Snapshot{"who asks for these": held, "who looks": seen} {
+		if found := s.Stranded(); len(s.Held) != 2 || len(found) != 1 || found[0].ContainerID != "back" {
+			t.Errorf("%s: held %v, stranded %v", what, s.Held, found)
+		}
+	}
+	// In a pod it is not described by the link of its name on the host.
+	i.links = node.Links(netlink.LinkAttrs{Index: 8, Name: away.Netdev, AltNames: []string{"anothers"}, MTU: 1})
+	if d := byName(t, i)[away.RDMA]; d.Place != InPod || len(d.AltNames) > 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestAMemoryThatCannotBeWrittenIsAnErrorForWhoHasADeviceForgotten(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	n.Write("state", "a file where the folder should be")
+	if err := n.inventory().Forget(Device{}); err == nil || !strings.Contains(err.Error(), "write the record of devices") {
+		t.Errorf("%v", err)
+	}
 }

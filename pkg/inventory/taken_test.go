@@ -29,6 +29,7 @@ func TestWhatWasTakenAwayOnPurposeLeavesAndWhatDiedStays(t *testing.T) {
 		"a NIC gets another driver":         {func(n testNode) error { return n.Bind(nic, "vfio-pci") }, 0},
 		"a NIC is pulled":                   {func(n testNode) error { return n.Unplug(nic) }, 1},
 		"a Soft-RoCE device is elsewhere":   {func(n testNode) error { return n.Unplug(soft) }, 1},
+		"Soft-RoCE and its NIC are gone":    {func(n testNode) error { _ = n.Unplug(soft); return n.Unplug(carrier) }, 1},
 		"a NIC loses its driver":            {func(n testNode) error { return n.Unbind(nic) }, 1},
 		"a driver makes no device any more": {func(n testNode) error { return n.Bind(nic, nic.Driver) }, 1},
 	} {
@@ -119,6 +120,13 @@ func TestNetdevsThatWereNotFoundAreNotSoughtAtEveryLook(t *testing.T) {
 	}
 	if searches != 1 {
 		t.Errorf("%d searches in three looks", searches)
+	}
+	infiniband := sysfs.MLX5(2) // which has no netdev, as a rule
+	infiniband.LinkLayer = "InfiniBand"
+	n.Must(n.Add(infiniband))
+	n.Must(n.TakeNetdev(infiniband))
+	if n.look(i); searches != 1 {
+		t.Errorf("%d searches after an InfiniBand device came", searches)
 	}
 	other := sysfs.MLX5(1)
 	n.Must(n.Add(other))

@@ -11,6 +11,7 @@ func TestLogsAreWhatTheFlagsSay(t *testing.T) {
 	for _, test := range []struct{ level, format, want string }{
 		{"info", "text", `level=WARN msg=hello`},
 		{"error", "json", ``},
+		{"error", "text", ``},
 		{"DEBUG", "json", `"level":"WARN","msg":"hello"`},
 		{"loud", "text", "error: log level \"loud\": use debug, info, warn or error"},
 		{"info", "xml", "error: log format \"xml\": use text or json"},

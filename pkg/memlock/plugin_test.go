@@ -255,17 +255,26 @@ func TestThePluginSaysHowItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := New(Options{})
+	if now := p.now(); now != (Report{Why: "it has just started"}) {
+		t.Errorf("at first %+v", now)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", p)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
-	p.tell(func(r *Report) { *r = Report{Connected: true, Raised: 3, Kept: 1} })
-	if r, err := Ask(t.Context(), socket); err != nil || r != (Report{Connected: true, Raised: 3, Kept: 1}) {
-		t.Errorf("%+v, %v", r, err)
+	for _, want := range []Report{{Connected: true, Raised: 3, Kept: 1}, {Why: "no such file", Raised: 4}} {
+		p.tell(func(r *Report) { *r = want })
+		if r, err := Ask(t.Context(), socket); err != nil || r != want {
+			t.Errorf("%+v, %v; want %+v", r, err, want)
+		}
 	}
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	if _, err := Ask(t.Context(), socket); err == nil || !strings.Contains(err.Error(), "no memlock plugin") {
 		t.Errorf("%v", err)
+	}
+	mux.HandleFunc("GET /{$}", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }) // it hangs
+	if r, err := Ask(t.Context(), socket); err == nil {
+		t.Errorf("%+v", r)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -213,5 +214,60 @@ func TestTheEndOfAWatchLeavesNothingOpen(t *testing.T) {
 	}
 	if err := made[0].Add(f.Dir); !errors.Is(err, fsnotify.ErrClosed) {
 		t.Errorf("it is still open: %v", err)
+	}
+}
+
+// The node's containers may have used up what the kernel has of notifications.
+func TestWithoutNotificationsAFolderWithoutAPauseIsLookedAtEveryHalfMinute(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		f := Folder{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil)), NewWatcher: func() (*fsnotify.Watcher, error) { return nil, unix.EMFILE }}
+		ctx, stop := context.WithCancel(t.Context())
+		looks := make(chan struct{}, 100)
+		done := make(chan struct{})
+		go func() { f.Run(ctx, func() { looks <- struct{}{} }); close(done) }()
+		time.Sleep(5*time.Minute + time.Second) // of the test's own clock
+		stop()
+		<-done
+		if len(looks) != 10 || strings.Count(log.String(), "no file notifications") != 1 || !strings.Contains(log.String(), "every=30s") {
+			t.Errorf("%d looks, logged:\n%s", len(looks), log.String())
+		}
+	})
+}
+
+// As kubelets mount a ConfigMap.
+func TestAFileIsKnownByWhatItsLinkLeadsTo(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"first", "second"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	link := filepath.Join(dir, "link")
+	for _, name := range []string{"first", "second"} {
+		_ = os.Remove(link)
+		must(t, os.Symlink(name, link))
+		if Identify(link) != Identify(filepath.Join(dir, name)) {
+			t.Errorf("the link to %s is another file", name)
+		}
+	}
+}
+
+// The descriptors of a watch are the node's: what is not watched any more is let go.
+func TestOnlyTheNearestFolderIsWatched(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	w := follower{dir: dir}
+	defer w.close()
+	for _, want := range []string{filepath.Dir(dir), dir, filepath.Dir(dir)} {
+		if moved, err := w.follow(); !moved || err != nil {
+			t.Fatal(moved, err)
+		}
+		if list := w.watcher.WatchList(); len(list) != 1 || list[0] != want {
+			t.Errorf("watched are %q, want %s", list, want)
+		}
+		if want == dir {
+			must(t, os.Remove(dir))
+		} else {
+			must(t, os.MkdirAll(dir, 0o755))
+		}
 	}
 }
