@@ -189,6 +189,9 @@ func TestAddressingIsCheckedAndGivesWhatItSays(t *testing.T) {
 		"host bits":            {Addressing{IPAM: Whereabouts, Range: "172.31.0.N/24"}, "--range 172.31.0.N/24: 172.31.0.1/24 has host bits; do you mean 172.31.0.0/24?"},
 		"a gateway outside":    {Addressing{IPAM: Whereabouts, Range: GuideRange, Gateway: "172.31.1.1"}, "--gateway 172.31.1.1: 172.31.1.1 is not in 172.31.2.0/24"},
 		"a gateway of no kind": {Addressing{IPAM: Whereabouts, Range: GuideRange, Gateway: "last"}, "--gateway last: use first, none, or an address"},
+		"the smallest MTU":     {Addressing{IPAM: DHCP, MTU: 68}, `"device": "ens13np0", "mtu": 68, "ipam"`},
+		"the largest MTU":      {Addressing{IPAM: DHCP, MTU: 65535}, `"device": "ens13np0", "mtu": 65535, "ipam"`},
+		"a larger one":         {Addressing{IPAM: DHCP, MTU: 65536}, `--mtu 65536: use a number from 68 to 65535`},
 		"a small MTU":          {Addressing{IPAM: DHCP, MTU: 9}, "--mtu 9: use a number from 68 to 65535"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,6 +262,11 @@ func TestAMergeSaysWhereNodesDifferAndFindsWhatTheyHaveInCommon(t *testing.T) {
 			}
 			if got := printed(t, f, Networks, guide()); !strings.Contains(got, "ens1f0np0 (mlx5_8, 0000:f1:00.0) on node-a, node-b: the host's") {
 				t.Errorf("not left out in\n%s", got)
+			}
+			for _, d := range f.Differences {
+				if got := printed(t, f, Networks, guide()); !strings.Contains(got, "#\n# Look at:\n") || !strings.Contains(got, "\n#   "+d+"\n") {
+					t.Errorf("no %q in\n%s", d, got)
+				}
 			}
 			if got := printed(t, f, Networks, guide()); !strings.Contains(got, test.device) || strings.Count(got, "\nkind:") != 8 {
 				t.Errorf("no %s in\n%s", test.device, got)

@@ -1,9 +1,14 @@
 package discovery
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
@@ -76,5 +81,89 @@ func TestTheModeIsTheOneThatAllNodesHave(t *testing.T) {
 	}
 	if text := printed(t, Merge([]*Node{describeFake(t)}), Networks, guide()); strings.Contains(text, "rdmaMode") {
 		t.Errorf("networks of a shared node:\n%s", text)
+	}
+}
+
+func TestOnlyWhatCanBePrintedIsTaken(t *testing.T) {
+	for _, output := range []string{All, ConfigMap, Networks, Values, Pod, JSON} {
+		if err := CheckOutput(output); err != nil {
+			t.Errorf("%s: %v", output, err)
+		}
+	}
+	for _, output := range []string{"", "yaml", "Pod"} {
+		var input *InputError
+		if err := CheckOutput(output); !errors.As(err, &input) || !strings.Contains(err.Error(), "use configmap, networks, values, pod or json") {
+			t.Errorf("%q: %v", output, err)
+		}
+	}
+}
+
+func TestNodesAreReadFromSeveralFilesAndSeveralFromOne(t *testing.T) {
+	a := describeFake(t)
+	b := again(t, a, func(n *Node) { n.Name = "node-b" })
+	c := again(t, a, func(n *Node) { n.Name = "node-c" })
+	dir := t.TempDir()
+	write := func(name string, nodes ...*Node) string {
+		file := filepath.Join(dir, name)
+		text := ""
+		for _, n := range nodes {
+			text += printed(t, Merge([]*Node{n}), JSON, guide())
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	two, one := write("two", a, b), write("one", c)
+	nodes, err := ReadNodes([]string{two, one})
+	names := ""
+	for _, n := range nodes {
+		names += n.Name + " "
+	}
+	if names != "node-a node-b node-c " || err != nil {
+		t.Errorf("%s, %v", names, err)
+	}
+	for want, files := range map[string][]string{
+		"usage: discover merge FILE": nil, dir + "/none": {one, dir + "/none"}, "node node-b is there twice": {two, write("again", b)},
+	} {
+		var input *InputError
+		if nodes, err := ReadNodes(files); !errors.As(err, &input) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %v", files, nodes, err)
+		}
+	}
+	// Of several the JSON has their differences, too.
+	if got := printed(t, Merge(nodes), JSON, guide()); !strings.Contains(got, `"differences": []`) || strings.Count(got, `"node":`) != 3 {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestANetdevThatTwoRailsAreCalledByIsSelectedOnce(t *testing.T) {
+	a := describeFake(t)
+	b := again(t, a, func(n *Node) {
+		n.Name, n.Rails[0].Netdev, n.Rails[1].Netdev = "node-b", n.Rails[1].Netdev, n.Rails[0].Netdev
+	})
+	if names := Merge([]*Node{a, b}).netdevs(); len(names) != 8 {
+		t.Errorf("%q", names)
+	}
+}
+
+// Whoever named a NIC may have put anything into the name.
+func TestANameWithAQuoteStaysInItsManifest(t *testing.T) {
+	n := again(t, describeFake(t), func(n *Node) { n.Rails[0].Netdev = "rail'0" })
+	first, _, _ := strings.Cut(printed(t, Merge([]*Node{n}), Networks, guide()), "---\n")
+	var manifest struct{ Spec struct{ Config string } }
+	if err := yaml.Unmarshal([]byte(first), &manifest); err != nil || !strings.Contains(manifest.Spec.Config, `"device": "rail'0"`) {
+		t.Errorf("%v in\n%s", err, first)
+	}
+}
+
+func TestANICIsCalledByAllThatIsKnownOfIt(t *testing.T) {
+	for want, n := range map[string]NIC{
+		"eth0 (mlx5_0, 0000:08:00.0)": {"eth0", "mlx5_0", "0000:08:00.0"}, "eth0 (mlx5_0)": {"eth0", "mlx5_0", ""},
+		"eth0": {"eth0", "", ""}, "mlx5_0, 0000:08:00.0": {"", "mlx5_0", "0000:08:00.0"}, "": {},
+	} {
+		if got := n.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
