@@ -107,18 +107,18 @@ func appendOpen(fd int, path, name string, call func(fd int, free []byte) (int, 
 	}
 }
 
-// Entries goes through the names in an answer of getdents64(2), with their inode
-// numbers. A name is in the answer.
-func Entries(answer []byte) iter.Seq2[[]byte, uint64] {
-	const inodeAt, sizeAt, nameAt = 0, 16, 19 // in struct linux_dirent64
-	return func(yield func(name []byte, inode uint64) bool) {
+// Entries goes through the names in an answer of getdents64(2), which they are
+// parts of.
+func Entries(answer []byte) iter.Seq[[]byte] {
+	const sizeAt, nameAt = 16, 19 // in struct linux_dirent64
+	return func(yield func(name []byte) bool) {
 		for b := answer; len(b) > nameAt; {
 			size := int(binary.NativeEndian.Uint16(b[sizeAt:]))
 			if size <= nameAt || size > len(b) {
 				return
 			}
 			name, _, _ := bytes.Cut(b[nameAt:size], []byte{0})
-			if string(name) != "." && string(name) != ".." && !yield(name, binary.NativeEndian.Uint64(b[inodeAt:])) {
+			if string(name) != "." && string(name) != ".." && !yield(name) {
 				return
 			}
 			b = b[size:]

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -96,10 +95,9 @@ func TestAFolderAndAFileAreReadWholeWhateverTheirLength(t *testing.T) {
 	if !ok {
 		t.Error("what was there before is gone")
 	}
-	for name, inode := range kernelfile.Entries(answer) {
-		info, err := os.Stat(filepath.Join(dir, string(name)))
-		if err != nil || !want[string(name)] || inode != info.Sys().(*syscall.Stat_t).Ino {
-			t.Errorf("%s, inode %d, %v", name, inode, err)
+	for name := range kernelfile.Entries(answer) {
+		if !want[string(name)] {
+			t.Errorf("there is no %s, or it comes twice", name)
 		}
 		delete(want, string(name))
 	}
@@ -204,10 +202,10 @@ func TestADamagedListOfAFolderEnds(t *testing.T) {
 		"nothing": nil, "cut off": whole[:18], "of no length": entry(0, "b\x00\x00\x00\x00"), "longer than the list": entry(25, "b\x00\x00\x00\x00"), "without a name": entry(19, "b\x00"),
 	} {
 		names := ""
-		for name, inode := range kernelfile.Entries(append(bytes.Clone(whole), damaged...)) {
-			names += fmt.Sprintf("%s %d ", name, inode)
+		for name := range kernelfile.Entries(append(bytes.Clone(whole), damaged...)) {
+			names += string(name) + " "
 		}
-		if names != "a 7 " {
+		if names != "a " {
 			t.Errorf("%s: %s", what, names)
 		}
 	}

@@ -88,21 +88,21 @@ func (i *Inventory) charDevices() (*charIndex, error) {
 		return i.chars, nil
 	}
 	present := map[string]bool{}
-	for _, o := range i.nodes.objects {
-		present[o.name] = true
+	for _, name := range i.nodes.names {
+		present[name] = true
 	}
 	index, complete := &charIndex{paths: map[charKey][]string{}, main: map[string]string{}}, true
 	for _, class := range []folder{i.verbs, i.mad} {
-		for _, o := range class.objects {
-			if !present[o.name] {
+		for _, name := range class.names {
+			if !present[name] {
 				continue // also abi_version, a plain file of these folders
 			}
-			key, err := readCharKey(class, o)
+			key, err := readCharKey(class, name)
 			if err != nil {
 				complete = false // gone since it was listed
 				continue
 			}
-			index.paths[key] = append(index.paths[key], filepath.Join(i.nodes.path, o.name))
+			index.paths[key] = append(index.paths[key], filepath.Join(i.nodes.path, name))
 		}
 	}
 	index.finish()
@@ -113,8 +113,8 @@ func (i *Inventory) charDevices() (*charIndex, error) {
 }
 
 // readCharKey tells whose a character device is.
-func readCharKey(class folder, o object) (charKey, error) {
-	path := filepath.Join(class.path, o.name)
+func readCharKey(class folder, name string) (charKey, error) {
+	path := filepath.Join(class.path, name)
 	target, err := os.Readlink(path)
 	if err != nil {
 		return charKey{}, err

@@ -5,25 +5,17 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/roce-k8s/roce-k8s/pkg/kernelfile"
 )
 
-// An object is an entry of a folder of sysfs. Each has its own inode number,
-// and gets a new one if it goes and comes back under the same name; a renamed
-// one keeps it.
-type object struct {
-	name  string
-	inode uint64
-}
-
-// A folder is one that is read again and again, and nearly always has the same
-// in it.
+// A folder is one of sysfs that is read again and again, and nearly always has the
+// same in it. The kernel's answer has the inode numbers, too: an entry gets a new
+// one if it goes and comes back under the same name.
 type folder struct {
-	path    string
-	objects []object // in the order of their names
-	answer  []byte   // the kernel's, that objects are made of
+	path   string
+	names  []string // in order
+	answer []byte   // the kernel's, that names are made of
 }
 
 // look reads a folder and tells whether what is in it has changed since last
@@ -34,7 +26,7 @@ func (i *Inventory) look(f *folder) (changed bool, err error) {
 		return false, err
 	}
 	f.answer = bytes.Clone(i.spare)
-	f.objects = parseDirents(f.answer)
+	f.names = parseDirents(f.answer)
 	return true, nil
 }
 
@@ -44,11 +36,7 @@ func readDir(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, o := range parseDirents(answer) {
-		names = append(names, o.name)
-	}
-	return names, nil
+	return parseDirents(answer), nil
 }
 
 // readDirents is kernelfile.Dirents; a folder that is not there is empty.
@@ -60,11 +48,11 @@ func readDirents(dir string, answer []byte) ([]byte, error) {
 	return found, err
 }
 
-// parseDirents sorts the entries of an answer by name.
-func parseDirents(answer []byte) (objects []object) {
-	for name, inode := range kernelfile.Entries(answer) {
-		objects = append(objects, object{string(name), inode})
+// parseDirents are the names of an answer's entries, in order.
+func parseDirents(answer []byte) (names []string) {
+	for name := range kernelfile.Entries(answer) {
+		names = append(names, string(name))
 	}
-	slices.SortFunc(objects, func(a, b object) int { return strings.Compare(a.name, b.name) })
-	return objects
+	slices.Sort(names)
+	return names
 }

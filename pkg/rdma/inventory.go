@@ -71,16 +71,16 @@ func (i *Inventory) Devices() ([]Device, error) {
 		clear(i.devices)
 		i.chars = nil
 	}
-	if len(i.class.objects) == 0 {
+	if len(i.class.names) == 0 {
 		return nil, nil
 	}
 	chars, err := i.charDevices()
 	if err != nil {
 		return nil, err
 	}
-	devices := make([]Device, 0, len(i.class.objects))
-	for _, o := range i.class.objects {
-		d, err := i.device(o.name, chars)
+	devices := make([]Device, 0, len(i.class.names))
+	for _, name := range i.class.names {
+		d, err := i.device(name, chars)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -22,9 +22,9 @@ func (n Node) HardwareNetdevs() []string {
 // a switchdev-mode HCA has beside its uplink: those belong to virtual functions.
 func (n Node) netdevs(net folder) []string {
 	var names []string
-	for _, o := range net.objects {
-		if !n.isRepresentor(o.name) {
-			names = append(names, o.name)
+	for _, name := range net.names {
+		if !n.isRepresentor(name) {
+			names = append(names, name)
 		}
 	}
 	return names
