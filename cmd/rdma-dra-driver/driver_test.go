@@ -67,6 +67,7 @@ func TestTheDriverSaysInOneLineWhyItDoesNotRun(t *testing.T) {
 		"which node is this":      {exitUsage, nil},
 		`unknown command "run"`:   {exitUsage, []string{"--node-name=a", "run"}},
 		"flag provided but not":   {exitUsage, []string{"--node=a"}},
+		"--metrics-client-ca":     {exitUsage, []string{"--node-name=a", "--metrics-client-ca=/ca"}},
 		`log level "loud"`:        {exitUsage, []string{"--node-name=a", "--log-level=loud"}},
 		`"configList" is empty`:   {exitUsage, []string{"--node-name=a", "--kubeconfig=" + kubeconfig(t), "--config-file=" + bad}},
 		"find the API server":     {exitFailure, []string{"--node-name=a", "--kubeconfig=/none"}},

@@ -36,20 +36,33 @@ type journey struct {
 // depart makes one. What the host has of the NIC is an address and a route.
 func depart(t *testing.T) *journey {
 	t.Helper()
+	j := newJourney(t)
+	j.leave("ens12np0")
+	return j
+}
+
+// newJourney is before the NIC leaves.
+func newJourney(t *testing.T) *journey {
+	t.Helper()
 	j := &journey{T: t, host: node.NewHost(t), journal: open(t, t.TempDir(), "boot-1"), record: record("c1")}
 	node.AddNIC(t, j.host, "ens12np0")
 	j.sh("ip link set ens12np0w up; ip link set ens12np0 up mtu 9000; ip addr add 192.0.2.1/24 dev ens12np0; ip route add 198.51.100.0/24 via 192.0.2.9")
-	nic, err := j.host.LinkNamed("ens12np0")
-	must(t, err)
 	j.handle, j.pod = newPod(t)
+	return j
+}
+
+// leave writes down that a link is to go into the pod, and moves it.
+func (j *journey) leave(name string) {
+	j.Helper()
+	nic, err := j.host.LinkNamed(name)
+	must(j, err)
 	r := j.record
 	r.Step, r.NIC.Netdev = attachment.Attached, netdev.IdentityOf(nic)
 	r.Netns = attachment.Namespace{Path: j.pod.Path, ID: j.pod.ID, Cookie: j.pod.Cookie}
-	r.Host, err = j.host.State(t.Context(), nic)
-	must(t, err)
-	must(t, j.journal.Write(r))
-	must(t, j.host.Apply(nic.Attrs().Index, netdev.Change{Namespace: j.pod, Name: "net1"}))
-	return j
+	r.Host, err = j.host.State(j.Context(), nic)
+	must(j, err)
+	must(j, j.journal.Write(r))
+	must(j, j.host.Apply(nic.Attrs().Index, netdev.Change{Namespace: j.pod, Name: "net1"}))
 }
 
 // newPod makes a network namespace that nothing but the test has.
@@ -251,6 +264,25 @@ func TestANICThatAnotherAttachmentHasStaysThere(t *testing.T) {
 	must(t, j.way().Return(t.Context(), j.record))
 	if got := j.onHost(); !strings.HasPrefix(got, "ens12np0 mtu 9000 up true 192.0.2.1/24") {
 		t.Errorf("on the host: %s", got)
+	}
+}
+
+// Nobody can be waited for: without its namespace there would be no such link.
+func TestAMacvlanIsSoughtWhereNothingButADescriptorKeepsANamespaceToo(t *testing.T) {
+	j := newJourney(t)
+	j.sh("ip link add mv0 link ens12np0 type macvlan")
+	j.leave("mv0")
+	hidden, _ := newPod(t)
+	must(t, j.pod.Do(func() error {
+		link, err := netlink.LinkByName("net1")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetNsFd(link, int(hidden))
+	}))
+	must(t, j.way().Return(t.Context(), j.record))
+	if got := j.onHost(); !strings.HasPrefix(got, "mv0 mtu 9000") {
+		t.Errorf("on the host: %q; it says\n%s", got, &j.log)
 	}
 }
 

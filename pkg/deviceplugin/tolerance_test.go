@@ -1,9 +1,12 @@
 package deviceplugin
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -168,4 +171,31 @@ func TestVirtualFunctionsThatWereTakenAwayLeaveTheResource(t *testing.T) {
 	if strings.Contains(n.Logs.String(), "device degraded") {
 		t.Errorf("it alarmed:\n%s", n.Logs)
 	}
+}
+
+func TestEventsThatKeepComingDoNotPutOffTheLookForEver(t *testing.T) {
+	n := newTestNode(t, node.Eight()...)
+	n.Write("config.json", guide(0)) // no look but for events
+	k := n.kubelet()
+	n.start()
+	n.wait(k, hcaGPU, 8)
+	n.Must(os.MkdirAll(n.Journal.RecordsDir(), 0o700))
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer close(done)
+	running.Go(func() {
+		noise := filepath.Join(n.Journal.RecordsDir(), "noise.json")
+		for {
+			_ = os.WriteFile(noise, nil, 0o600)
+			_ = os.Remove(noise)
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	n.Must(n.RemoveConnectionManager())
+	n.Until("it is seen", func() bool { return strings.Contains(n.Logs.String(), `missing="rdma_cm`) })
 }

@@ -92,6 +92,7 @@ func TestADeviceIsNoRailForOneOfTheseReasons(t *testing.T) {
 func TestARailHasTheNameAndTheMTUThatItHasOnTheHost(t *testing.T) {
 	d := inventory.Device{Device: rdma.Device{Name: "mlx5_0", Netdevs: []string{"eth0", "eth1"}, NUMANode: 1}, AltNames: []string{"rail0"}, Place: inventory.OnHost, NoCarrier: true}
 	links := map[string]netlink.Link{"eth0": &netlink.Device{LinkAttrs: netlink.LinkAttrs{MTU: 9000}}, "net1": &netlink.Device{LinkAttrs: netlink.LinkAttrs{MTU: 1}}}
+	links["ens1"] = links["net1"] // whoever has the name now
 	inPod := d
 	inPod.Place, inPod.Holder = inventory.InPod, &attachment.Record{Host: netdev.State{Name: "ens1", MTU: 4200}}
 	bare := inventory.Device{Device: rdma.Device{Name: "mlx5_1"}}

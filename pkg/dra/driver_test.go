@@ -412,6 +412,31 @@ func TestAStatusThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestAStatusIsForTheClaimThatHasItsNICsAndNotForWhatHasItsName(t *testing.T) {
+	n := newTestNode(t)
+	r := newDriver(n.options, n.Journal, n.links, nil).reporter
+	for what, tt := range map[string]struct {
+		change func(*resourceapi.ResourceClaim)
+		want   int
+	}{
+		"as it was":     {func(*resourceapi.ResourceClaim) {}, 1},
+		"another claim": {func(c *resourceapi.ResourceClaim) { c.UID = "another" }, 0},
+		"given up":      {func(c *resourceapi.ResourceClaim) { c.Status.Allocation = nil }, 0},
+	} {
+		c := n.claim("c1", "a", n.rails(2))
+		s := status{
+			claim:   claim.Claim{Namespace: c.Namespace, Name: c.Name, UID: string(c.UID)},
+			devices: []resourceapi.AllocatedDeviceStatus{{Driver: DriverName, Pool: "node1", Device: n.rails(2)[0]}},
+		}
+		tt.change(c)
+		n.api.add(c)
+		n.Must(r.one(n.Ctx, s))
+		if got := n.api.claim(c.Namespace, c.Name).Status.Devices; len(got) != tt.want {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+}
+
 func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
 	n := newTestNode(t)
 	n.start()

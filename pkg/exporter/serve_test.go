@@ -296,3 +296,24 @@ func TestAProgramTakesSoManyConnectionsAtOnceAndNoMore(t *testing.T) {
 		t.Errorf("%d at once", most.Load())
 	}
 }
+
+func TestAClientThatDoesNotEndItsRequestLosesItsConnection(t *testing.T) {
+	t.Parallel() // it waits for longestRequest
+	at := endpoint.Unix(filepath.Join(t.TempDir(), "s"))
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { Serve(ctx, at, Access{}, http.NotFoundHandler(), quiet()) })
+	defer running.Wait()
+	defer stop()
+	var conn net.Conn
+	for conn == nil {
+		conn, _ = (&net.Dialer{}).DialContext(ctx, at.Network, at.Address)
+	}
+	defer conn.Close()
+	_, err := io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: node\r\nX-Endless: ")
+	must(t, err)
+	must(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+	if _, err := io.ReadAll(conn); err != nil {
+		t.Errorf("the server still waits: %v", err)
+	}
+}

@@ -105,3 +105,28 @@ echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf
 		}
 	}
 }
+
+// The link is still there, as after a move that did not happen, or is there again,
+// as the kernel brings it: down.
+func TestWhatIsOnALinkOfTheHostGoesUnlessItWasThereOrNobodySaysWhatWas(t *testing.T) {
+	for name, tt := range map[string]struct {
+		uppers []string
+		stays  bool
+	}{
+		"a record of an earlier release": {nil, true},
+		"nothing was":                    {[]string{}, false},
+		"it was":                         {[]string{"mv0"}, true},
+		"another was":                    {[]string{"mv1"}, false},
+	} {
+		host := node.NewHost(t)
+		node.AddNIC(t, host, "nic0")
+		shell(t, "ip link add mv0 link nic0 type macvlan")
+		link, s, _ := stateOf(t, host, "nic0")
+		s.Uppers = tt.uppers
+		_, _, err := host.Restore(t.Context(), host, link, netdev.IdentityOf(link), s, slog.New(slog.DiscardHandler))
+		must(t, err)
+		if upper, err := host.LinkNamed("mv0"); err != nil || (upper != nil) != tt.stays {
+			t.Errorf("%s: %v, %v", name, upper, err)
+		}
+	}
+}

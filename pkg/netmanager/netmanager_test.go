@@ -131,6 +131,8 @@ func TestWhatNetworkManagerIsNotToldIsSaid(t *testing.T) {
 		"by the distribution":              {map[string]string{lib + "00-server.conf": none}, nil},
 		"by the main file":                 {map[string]string{"etc/NetworkManager/NetworkManager.conf": none}, nil},
 		"a later one in the main file":     {map[string]string{run + "z.conf": none, "etc/NetworkManager/NetworkManager.conf": "[main]\nno-auto-default=eth0\n"}, []string{auto}},
+		"in a further file, over the main": {map[string]string{"etc/NetworkManager/NetworkManager.conf": "[main]\nno-auto-default=eth0\n", etc + "rails.conf": none}, nil},
+		"less in a further file":           {map[string]string{"etc/NetworkManager/NetworkManager.conf": none, etc + "rails.conf": "[main]\nno-auto-default=eth0\n"}, []string{auto}},
 		"one of the same name in /etc":     {map[string]string{lib + "a.conf": none, run + "a.conf": none, etc + "a.conf": ""}, []string{auto}},
 		"no file of that folder":           {map[string]string{etc + "rails.conf.bak": none}, []string{auto}},
 		"in another group":                 {map[string]string{etc + "rails.conf": "[device]\nno-auto-default=*\n"}, []string{auto}},
