@@ -8,13 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -26,7 +22,6 @@ import (
 type journey struct {
 	*testing.T
 	host, pod *netdev.Namespace
-	handle    netns.NsHandle // of the pod
 	journal   *attachment.Journal
 	record    *attachment.Record
 	appeared  []string
@@ -47,7 +42,7 @@ func newJourney(t *testing.T) *journey {
 	j := &journey{T: t, host: node.NewHost(t), journal: open(t, t.TempDir(), "boot-1"), record: record("c1")}
 	node.AddNIC(t, j.host, "ens12np0")
 	j.sh("ip link set ens12np0w up; ip link set ens12np0 up mtu 9000; ip addr add 192.0.2.1/24 dev ens12np0; ip route add 198.51.100.0/24 via 192.0.2.9")
-	j.handle, j.pod = newPod(t)
+	j.pod, _ = node.NewPod(t)
 	return j
 }
 
@@ -63,25 +58,6 @@ func (j *journey) leave(name string) {
 	must(j, err)
 	must(j, j.journal.Write(r))
 	must(j, j.host.Apply(nic.Attrs().Index, netdev.Change{Namespace: j.pod, Name: "net1"}))
-}
-
-// newPod makes a network namespace that nothing but the test has.
-func newPod(t *testing.T) (netns.NsHandle, *netdev.Namespace) {
-	t.Helper()
-	made := make(chan netns.NsHandle)
-	go func() {
-		runtime.LockOSThread() // for good
-		handle, err := netns.New()
-		if err != nil {
-			t.Error(err)
-		}
-		made <- handle
-	}()
-	handle := <-made
-	pod, err := netdev.OpenNamespace(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(handle)))
-	must(t, err)
-	t.Cleanup(func() { pod.Close(); _ = handle.Close() })
-	return handle, pod
 }
 
 func (j *journey) sh(script string) string {
@@ -145,15 +121,7 @@ func (j *journey) owed() string {
 func TestANICComesBackAsTheHostHadItOrAsItsManagerWillMakeIt(t *testing.T) {
 	const bare, whole = "ens12np0 mtu 9000 up true", "ens12np0 mtu 9000 up true 192.0.2.1/24 to 198.51.100.0/24 via 192.0.2.9"
 	const config = " 192.0.2.1/24 to 198.51.100.0/24 via 192.0.2.9"
-	home := func(j *journey) { // the kernel has brought it back, under the pod's name
-		must(j, j.pod.Do(func() error {
-			link, err := netlink.LinkByName("net1")
-			if err != nil {
-				return err
-			}
-			return netlink.LinkSetNsFd(link, int(j.host.NS))
-		}))
-	}
+	home := func(j *journey) { node.Move(j.T, "net1", j.pod, j.host) } // as the kernel does, under the name in the pod
 	for name, tt := range map[string]struct {
 		before   func(j *journey)
 		manager  netmanager.Manager
@@ -238,17 +206,11 @@ func TestRoutingRulesOfANICLeaveThePodWithIt(t *testing.T) {
 
 func TestANICThatAnotherAttachmentHasStaysThere(t *testing.T) {
 	j := depart(t)
-	next, ns := newPod(t)
+	ns, _ := node.NewPod(t)
 	process := exec.Command("sleep", "60") // for the search to find the namespace
 	must(t, ns.Do(process.Start))
 	defer func() { _, _ = process.Process.Kill(), process.Wait() }()
-	must(t, j.pod.Do(func() error {
-		link, err := netlink.LinkByName("net1")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetNsFd(link, int(next))
-	}))
+	node.Move(t, "net1", j.pod, ns)
 	other := record("c2")
 	other.Netns = attachment.Namespace{Path: ns.Path, ID: ns.ID, Cookie: ns.Cookie}
 	must(t, j.journal.Write(other))
@@ -272,14 +234,8 @@ func TestAMacvlanIsSoughtWhereNothingButADescriptorKeepsANamespaceToo(t *testing
 	j := newJourney(t)
 	j.sh("ip link add mv0 link ens12np0 type macvlan")
 	j.leave("mv0")
-	hidden, _ := newPod(t)
-	must(t, j.pod.Do(func() error {
-		link, err := netlink.LinkByName("net1")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetNsFd(link, int(hidden))
-	}))
+	hidden, _ := node.NewPod(t)
+	node.Move(t, "net1", j.pod, hidden)
 	must(t, j.way().Return(t.Context(), j.record))
 	if got := j.onHost(); !strings.HasPrefix(got, "mv0 mtu 9000") {
 		t.Errorf("on the host: %q; it says\n%s", got, &j.log)
@@ -288,7 +244,7 @@ func TestAMacvlanIsSoughtWhereNothingButADescriptorKeepsANamespaceToo(t *testing
 
 func TestAPodIsThereWhileItsOwnNamespaceIs(t *testing.T) {
 	j := depart(t)
-	_, another := newPod(t)
+	another, _ := node.NewPod(t)
 	plain := filepath.Join(t.TempDir(), "plain")
 	must(t, os.WriteFile(plain, nil, 0o600))
 	for name, tt := range map[string]struct {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -324,13 +325,7 @@ func TestANICIsInOnePodUntilThatHasLostIt(t *testing.T) {
 		t.Errorf("asked for %s", asked)
 	}
 	// It comes back under the pod's name, as the kernel brings a real one.
-	first.Must(first.ns.Do(func() error {
-		link, err := netlink.LinkByName("net1")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetNsFd(link, int(s.host.NS))
-	}))
+	node.Move(t, "net1", first.ns, s.host)
 	second.add("net1", network(h.Netdev, ""))
 	if asked, records := s.asked(), s.records(); asked != "ADD c2 net1, DEL c1 net1" || records != "c2 net1 attached" {
 		t.Errorf("asked for %s; records: %s", asked, records)

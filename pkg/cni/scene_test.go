@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +16,6 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/vishvananda/netns"
 
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
@@ -151,30 +149,8 @@ type scenePod struct {
 
 func (s *scene) pod(id string) *scenePod {
 	s.Helper()
-	made := make(chan netns.NsHandle)
-	go func() {
-		runtime.LockOSThread() // for good
-		ns, err := netns.New()
-		if err != nil {
-			s.Error(err)
-		}
-		made <- ns
-	}()
-	handle := <-made
-	p := &scenePod{scene: s, id: id, netns: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(handle))}
-	var err error
-	p.ns, err = netdev.OpenNamespace(p.netns)
-	s.Must(err)
-	ended := false
-	p.end = func() {
-		if !ended {
-			p.ns.Close()
-			handle.Close()
-		}
-		ended = true
-	}
-	s.Cleanup(p.end)
-	return p
+	ns, end := node.NewPod(s.T)
+	return &scenePod{scene: s, id: id, netns: ns.Path, ns: ns, end: end}
 }
 
 // args are those of a call for the pod.
@@ -194,7 +170,7 @@ func network(device, more string) string {
 	return fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "roce", "type": "roce-host-device", "device": %q, "rdma": "none", "ipam": {"type": "scripted"}%s}`, device, more)
 }
 
-// add runs an ADD, and returns what it prints.
+// tryAdd runs an ADD, and returns what it prints.
 func (p *scenePod) tryAdd(ifName, config string) (*current.Result, error) {
 	p.Helper()
 	printed, err := p.printed("ADD", func() error { return p.Plugin.add(p.args(ifName, config)) })

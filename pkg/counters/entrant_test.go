@@ -2,7 +2,6 @@ package counters
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,9 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -111,17 +107,11 @@ func TestAnEntrantSaysWhoIsSilentAndNothingOfWhoHadNoTime(t *testing.T) {
 // An open namespace keeps its NICs when the pod has ended.
 func TestAnEntrantLeavesNoNamespaceOpen(t *testing.T) {
 	host := node.NewHost(t)
-	pod, err := netns.New()
-	if err := errors.Join(err, netns.Set(host.NS)); err != nil {
-		t.Fatal(err)
-	}
-	defer pod.Close()
-	var stat unix.Stat_t
+	pod, _ := node.NewPod(t)
 	n := node.NewHere(t, sysfs.MLX5(0))
-	n.Must(unix.Fstat(int(pod), &stat))
 	n.Must(n.Journal.Write(&attachment.Record{
 		Step: attachment.Attached, ContainerID: "c1", IfName: "net1", Host: netdev.State{Name: "ens11np0"},
-		Netns: attachment.Namespace{Path: fmt.Sprintf("/proc/self/fd/%d", pod), ID: stat.Ino},
+		Netns: attachment.Namespace{Path: pod.Path, ID: pod.ID},
 		NIC:   attachment.NIC{Netdev: netdev.Identity{Index: 7}, RDMA: &rdma.Device{Bus: "pci", Address: sysfs.MLX5(0).PCI}},
 	}))
 	records := NewEntrant(n.RDMA(), n.Journal, host, n.Log()).attached()
@@ -135,7 +125,7 @@ func TestAnEntrantLeavesNoNamespaceOpen(t *testing.T) {
 		n.Must(err)
 		for _, f := range files {
 			to, _ := os.Readlink("/proc/self/fd/" + f.Name())
-			if to == fmt.Sprintf("net:[%d]", stat.Ino) || to == "/" {
+			if to == fmt.Sprintf("net:[%d]", pod.ID) || to == "/" {
 				found = append(found, to)
 			}
 		}
