@@ -305,12 +305,11 @@ func TestAClientThatDoesNotEndItsRequestLosesItsConnection(t *testing.T) {
 	running.Go(func() { Serve(ctx, at, Access{}, http.NotFoundHandler(), quiet()) })
 	defer running.Wait()
 	defer stop()
-	var conn net.Conn
-	for conn == nil {
-		conn, _ = (&net.Dialer{}).DialContext(ctx, at.Network, at.Address)
-	}
+	get(t, at.Address, "metrics")
+	conn, err := (&net.Dialer{}).DialContext(ctx, at.Network, at.Address)
+	must(t, err)
 	defer conn.Close()
-	_, err := io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: node\r\nX-Endless: ")
+	_, err = io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: node\r\nX-Endless: ")
 	must(t, err)
 	must(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 	if _, err := io.ReadAll(conn); err != nil {
