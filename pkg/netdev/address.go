@@ -159,7 +159,7 @@ func family(a netip.Addr) int {
 }
 
 func isLinkLocal6(a netip.Addr) bool {
-	return a.Is6() && (a.IsLinkLocalUnicast() || a.IsMulticast())
+	return a.Is6() && a.IsLinkLocalUnicast()
 }
 
 // kernelMetric is the metric of the route to an address's subnet, unless

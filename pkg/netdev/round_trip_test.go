@@ -65,6 +65,7 @@ ip -6 route add fd01::/64 via fd00:1::9 metric 5; ip route add 10.4.0.0/16 via i
 ip neigh add proxy 192.0.2.30 dev nic0; ip neigh add fd00:1::20 lladdr 02:00:00:00:00:21 router dev nic0 nud permanent
 ip neigh add 192.0.2.20 lladdr 02:00:00:00:00:20 dev nic0 nud permanent
 tc qdisc add dev nic0 root handle 5: pfifo limit 33; tc qdisc add dev nic0 clsact
+ip -6 route add ff05::/16 dev nic0 table 79
 echo 1 >/proc/sys/net/ipv4/conf/nic0/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/nic0/rp_filter; echo 0 >/proc/sys/net/ipv6/conf/nic0/accept_ra`
 	for name, before := range map[string]string{"bare": ":", "down": "ip link set nic0 mtu 1400", "with everything": busy} {
 		for what, pod := range map[string]string{

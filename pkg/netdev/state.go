@@ -112,7 +112,11 @@ func (n *Namespace) StateBy(ctx context.Context, t *Tables) (State, error) {
 		Name: a.Name, MTU: a.MTU, MAC: a.HardwareAddr.String(), Alias: a.Alias, AltNames: a.AltNames,
 		Up: a.RawFlags&unix.IFF_UP != 0, Promiscuous: a.RawFlags&unix.IFF_PROMISC != 0, AllMulticast: a.RawFlags&unix.IFF_ALLMULTI != 0,
 	}
-	routes := slices.DeleteFunc(through(link, t.Routes), func(r Route) bool { return isLinkLocal6(r.Dst.Addr()) })
+	// Where links have a table of their own (VRF), the kernel's routes for link-local
+	// and for multicast addresses are in it.
+	routes := slices.DeleteFunc(through(link, t.Routes), func(r Route) bool {
+		return isLinkLocal6(r.Dst.Addr()) || r.Protocol == unix.RTPROT_KERNEL && r.Dst.Addr().IsMulticast()
+	})
 	answer, err := n.getLink(a.Index)
 	if err != nil {
 		return State{}, fmt.Errorf("look up %s: %w", a.Name, err)
