@@ -97,7 +97,7 @@ func entries(path string) (all []entry) {
 		line = strings.TrimSpace(line)
 		if name, ok := strings.CutPrefix(line, "["); ok {
 			group = strings.TrimSuffix(name, "]")
-		} else if k, v, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+		} else if k, v, ok := strings.Cut(line, "="); ok { // a comment is no key that anybody asks for
 			all = append(all, entry{group, strings.TrimSpace(k), strings.TrimSpace(v)})
 		}
 	}
