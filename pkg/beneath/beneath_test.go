@@ -1,10 +1,12 @@
 package beneath_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,10 +156,16 @@ func TestNothingOutsideTheFolderAndNoFileOfAnotherSortIsTouched(t *testing.T) {
 			t.Errorf("%q changed\n%s\ninto\n%s", tt.path, before, after)
 		}
 	}
-	for _, path := range []string{"", "file", "../x"} {
-		if beneath.Write(t.TempDir(), path, nil) == nil || beneath.Remove(t.TempDir(), path) == nil {
-			t.Errorf("%q was accepted", path)
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{t.TempDir(), "."} {
+		for _, path := range []string{"", "file", "../x", "./file"} {
+			if beneath.Write(dir, path, nil) == nil || beneath.Remove(dir, path) == nil {
+				t.Errorf("%q below %s was accepted", path, dir)
+			}
 		}
+	}
+	if beneath.Write("dir", "dir/file", nil) == nil || beneath.Remove("dir", "dir/file") == nil {
+		t.Error("a path that is not absolute was accepted")
 	}
 }
 
@@ -250,6 +258,26 @@ func TestNothingStaysOpenWhateverBecomesOfAFile(t *testing.T) {
 	if more := open() - before; more >= often {
 		t.Errorf("%d more files are open", more)
 	}
+}
+
+// A disk of one page, which only this thread sees.
+func TestNothingIsLeftOfAFileThatTheDiskHasNoRoomFor(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root for a mount namespace")
+	}
+	runtime.LockOSThread() // for good: the thread ends with the test
+	dir := t.TempDir()
+	must(t, unix.Unshare(unix.CLONE_NEWNS))
+	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	must(t, unix.Mount("small", dir, "tmpfs", 0, "size=4096"))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	if err := beneath.Write(dir, dir+"/a", make([]byte, 1<<16)); !errors.Is(err, unix.ENOSPC) || !strings.HasPrefix(err.Error(), "write "+dir+"/a.new: ") {
+		t.Errorf("%v", err)
+	}
+	if entries, err := os.ReadDir(dir); len(entries) != 0 || err != nil {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	must(t, beneath.Write(dir, dir+"/a", []byte("short")))
 }
 
 func TestAnUnfinishedFileThatIsAFolderIsNoneOfOurs(t *testing.T) {

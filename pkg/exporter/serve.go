@@ -40,10 +40,7 @@ const (
 
 // Serve serves h until ctx ends.
 func Serve(ctx context.Context, at endpoint.Endpoint, access Access, h http.Handler, log *slog.Logger) {
-	server := &http.Server{
-		Handler: access.guard(h), ReadTimeout: longestRequest, WriteTimeout: longestAnswer, IdleTimeout: longestIdle, MaxHeaderBytes: longestHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
-	}
+	server := newServer(access.guard(h), log)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	said := logging.Once{}
@@ -65,6 +62,14 @@ func Serve(ctx context.Context, at endpoint.Endpoint, access Access, h http.Hand
 		case <-ctx.Done():
 		case <-time.After(listenAgain):
 		}
+	}
+}
+
+// newServer makes one that no client keeps for long.
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadTimeout: longestRequest, WriteTimeout: longestAnswer, IdleTimeout: longestIdle, MaxHeaderBytes: longestHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
 	}
 }
 

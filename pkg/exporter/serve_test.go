@@ -22,6 +22,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
@@ -160,10 +161,12 @@ func ask(t *testing.T, at string, trusted tls.Certificate, most uint16, own ...t
 
 func TestCertificatesAreInForceAsTheFilesHaveThem(t *testing.T) {
 	dir, clients, strangers := t.TempDir(), t.TempDir(), t.TempDir()
+	said := make(chan string, 100)
+	log := slog.New(slog.NewTextHandler(fakeWriter(func(text string) { said <- text }), nil))
 	first, client, stranger := certify(t, dir), certify(t, clients), certify(t, strangers)
 	open, closed := Access{TLSDir: dir}, Access{TLSDir: dir, ClientCA: filepath.Join(clients, "tls.crt")}
 	start := func(a Access) string {
-		l, err := listen(t.Context(), endpoint.TCP("127.0.0.1:0"), a, quiet())
+		l, err := listen(t.Context(), endpoint.TCP("127.0.0.1:0"), a, log)
 		must(t, err)
 		server := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 		go func() { _ = server.Serve(l) }()
@@ -188,8 +191,21 @@ func TestCertificatesAreInForceAsTheFilesHaveThem(t *testing.T) {
 	must(t, os.Rename(filepath.Join(strangers, "tls.crt"), filepath.Join(clients, "tls.crt")))
 	expect("the client of before", ask(t, forSome, second, 0, client), false)
 	expect("the new client", ask(t, forSome, second, 0, stranger), true)
-	must(t, os.Remove(filepath.Join(dir, "tls.key")))
-	expect("anybody without a key", ask(t, forAll, second, 0), false)
+	if len(said) > 0 {
+		t.Errorf("what clients do wrong is said: %s", <-said)
+	}
+	key := filepath.Join(dir, "tls.key")
+	for _, again := range []string{"", " again"} { // each time is said once
+		must(t, os.Rename(key, key+".away"))
+		for range 3 {
+			expect("anybody without a key"+again, ask(t, forAll, second, 0), false)
+		}
+		must(t, os.Rename(key+".away", key))
+		expect("anybody with the key"+again, ask(t, forAll, second, 0), true)
+		if text := <-said; len(said) > 0 || !strings.Contains(text, `level=WARN msg="clients of the metrics are turned away" err="read the metrics' certificate: `) {
+			t.Errorf("%d more than %s", len(said), text)
+		}
+	}
 }
 
 // get asks a socket until it is answered, and returns the body.
@@ -251,6 +267,25 @@ func TestWhatCannotBeServedYetIsServedLater(t *testing.T) {
 	}
 }
 
+// Where another instance has the address for good, once is enough.
+func TestAnAddressThatIsNotToBeHadIsTriedAgainAndSaidOnce(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		ctx, stop := context.WithTimeout(t.Context(), 3*listenAgain+time.Second)
+		defer stop()
+		begin := time.Now() // of the test's own clock
+		at := endpoint.Unix(filepath.Join(dir, "none", "s"))
+		Serve(ctx, at, Access{}, http.NotFoundHandler(), slog.New(slog.NewTextHandler(&log, nil)))
+		if said := log.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, `level=WARN msg="cannot serve metrics and probes yet" address=`+at.Address+" again=5s err=") {
+			t.Error(said)
+		}
+		if took := time.Since(begin); took != 3*listenAgain+time.Second {
+			t.Errorf("it ended after %s", took)
+		}
+	})
+}
+
 type fakeWriter func(text string)
 
 func (f fakeWriter) Write(b []byte) (int, error) {
@@ -294,6 +329,17 @@ func TestAProgramTakesSoManyConnectionsAtOnceAndNoMore(t *testing.T) {
 	}
 	if most.Load() > MostConnections {
 		t.Errorf("%d at once", most.Load())
+	}
+}
+
+func TestAServerBoundsWhatAClientMayTakeAndIsQuietAboutIt(t *testing.T) {
+	var log strings.Builder
+	s := newServer(http.NotFoundHandler(), slog.New(slog.NewTextHandler(&log, nil)))
+	if s.ReadTimeout != longestRequest || s.WriteTimeout != longestAnswer || s.IdleTimeout != longestIdle || s.MaxHeaderBytes != longestHeader {
+		t.Errorf("%+v", s)
+	}
+	if s.ErrorLog.Print("http: TLS handshake error"); log.Len() > 0 {
+		t.Error(log.String())
 	}
 }
 

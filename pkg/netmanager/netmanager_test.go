@@ -87,10 +87,12 @@ func TestALineOfAllowHotplugMeansWhatIfupdownTakesItFor(t *testing.T) {
 		"allow-hotplug \\\n  ens11np0" + stanza:                 Ifupdown,
 		"allow-hotplug \\\n#rail ens11np0" + stanza:             Ifupdown, // no line begins there
 		"# allow-hotplug \\\nallow-hotplug ens12np0" + stanza:   None,
-		"source interfaces":                                     None, // itself
+		"  # a rail \\\nallow-hotplug ens11np0" + stanza:        Ifupdown, // no comment goes on
+		"source interfaces":                                     None,     // itself
 		"source /etc/network/interfaces.d/*":                    Ifupdown,
 		"source interfaces.d/*.cfg":                             None,
 		"source none interfaces.d/ra?ls":                        Ifupdown,
+		"source empty interfaces.d/rails":                       Ifupdown,
 		"source-directory interfaces.d":                         Ifupdown,
 		"source-directory /etc/network/more":                    None, // not of such a name
 		"source /etc/network/more/*.cfg":                        Ifupdown,
@@ -104,6 +106,7 @@ func TestALineOfAllowHotplugMeansWhatIfupdownTakesItFor(t *testing.T) {
 			r := roots(t, map[string]string{
 				"run/network/ifstate": "", "etc/network/interfaces": lines,
 				"etc/network/interfaces.d/rails": rails, "etc/network/more/rails.cfg": rails, "etc/network/hidden/.rails": rails,
+				"etc/network/empty":              "",
 				"etc/network/nested":             "source-directory interfaces.d\nsource nested interfaces\n",
 				"sys/class/net/ens11np0/address": "02:00:00:00:00:01\n", "sys/class/net/ens11np0/operstate": "up\n",
 			})

@@ -130,6 +130,14 @@ func TestWithoutNotificationsTheFolderIsLookedAt(t *testing.T) {
 	next("another look")
 }
 
+// What is mounted over a folder is no event.
+func TestAFolderIsLookedAtWithoutAnEventToo(t *testing.T) {
+	next := watched(t, Folder{Dir: t.TempDir(), Every: time.Millisecond})
+	next("the start")
+	next("a look")
+	next("another look")
+}
+
 // All of a node's containers share the kernel's watches.
 func TestWithoutAWatchTheFolderIsLookedAtAndThatIsSaidOnce(t *testing.T) {
 	dir := t.TempDir()
