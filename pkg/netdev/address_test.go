@@ -24,6 +24,13 @@ func TestAnAddressIsReadAsItIsWritten(t *testing.T) {
 			t.Errorf("%+v on %d (%v), want %+v", got, index, permanent, a)
 		}
 	}
+	var named []byte
+	for _, part := range (Address{Prefix: netip.MustParsePrefix("192.0.2.1/24"), Label: "net1"}).message(7) {
+		named = append(named, part.Serialize()...)
+	}
+	if got, _, _ := addressIn(named, "net1"); got.Label != "" {
+		t.Errorf("the kernel's own label is recorded: %s", got.Label)
+	}
 	if _, index, _ := addressIn([]byte{unix.AF_INET}, "net1"); index != 0 {
 		t.Error("half an answer is an address")
 	}

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 func TestConnectionsAreFoundByTheirLocalAddress(t *testing.T) {
@@ -59,6 +62,17 @@ func TestConnectionsAreFoundByTheirLocalAddress(t *testing.T) {
 	}
 	if peers, err := n.Connections(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.99")}); err != nil || len(peers) != 0 {
 		t.Errorf("%v, %v", peers, err)
+	}
+}
+
+func TestAKernelWithoutAFamilyHasNoConnectionsOfIt(t *testing.T) {
+	socket, err := OpenSocket(netns.None(), unix.NETLINK_INET_DIAG)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if found, err := connections(t.Context(), socket, unix.AF_SECURITY, []netip.Addr{netip.IPv6Loopback()}); len(found) != 0 || err != nil {
+		t.Errorf("%v, %v", found, err)
 	}
 }
 

@@ -2,9 +2,8 @@ package netdev_test
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -29,6 +28,19 @@ func open(t *testing.T, host *netdev.Namespace, handle netns.NsHandle) *netdev.N
 	must(t, err, netns.Set(host.NS))
 	t.Cleanup(n.Close)
 	return n
+}
+
+// sleepIn starts a process in a namespace.
+func sleepIn(t *testing.T, host, pod *netdev.Namespace) (pid int) {
+	t.Helper()
+	must(t, netns.Set(pod.NS))
+	process := exec.Command("sleep", "infinity")
+	must(t, process.Start(), netns.Set(host.NS))
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	})
+	return process.Process.Pid
 }
 
 func TestWhatIsOnALinkIsListedHereAndElsewhere(t *testing.T) {
@@ -60,24 +72,26 @@ ip link add mv0 link nic0 address 02:00:00:00:00:31 type macvlan; ip link add wi
 	if borrowed, err := host.BorrowedAddresses(t.Context(), nic0); len(borrowed) != 1 || borrowed[0].String() != "02:00:00:00:00:31" || err != nil {
 		t.Errorf("%v, %v", borrowed, err)
 	}
+	shell(t, "ip link del other; ip link add br0 type bridge; ip link set nic1 master br0") // which has an entry for it
 	if borrowed, err := host.BorrowedAddresses(t.Context(), nic1); len(borrowed) != 0 || err != nil {
 		t.Errorf("%v, %v", borrowed, err)
 	}
 	if uppers := host.UppersElsewhere(t.Context(), nic0, nic1); len(uppers) != 0 {
 		t.Errorf("in a namespace without a name or a process: %v", uppers)
 	}
-	must(t, netns.Set(pod.NS))
-	process := exec.Command("sleep", "infinity")
-	must(t, process.Start(), netns.Set(host.NS))
-	t.Cleanup(func() {
-		_ = process.Process.Kill()
-		_ = process.Wait()
-	})
+	sleepIn(t, host, pod)
 	uppers := host.UppersElsewhere(t.Context(), nic0, nic1)
 	if on := uppers[nic0.Attrs().Index]; len(uppers[nic1.Attrs().Index]) != 0 || len(on) != 1 || on[0].String() != "macvlan net1" {
 		t.Errorf("elsewhere %v", uppers)
 	}
-	_, err := host.Links(t.Context()) // then the kernel knows all of the others
+	// A link of the pod with the NIC's ifindex has nothing on it.
+	must(t, netns.Set(pod.NS), netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "same", Index: nic0.Attrs().Index}, PeerName: "samew"}), netns.Set(host.NS))
+	same, err := pod.LinkNamed("same")
+	must(t, err)
+	if uppers, err := pod.Uppers(t.Context(), same); len(uppers) != 0 || err != nil {
+		t.Errorf("%v is on another link of that ifindex, %v", uppers, err)
+	}
+	_, err = host.Links(t.Context()) // then the kernel knows all of the others
 	must(t, err)
 	elsewhere, err := host.LinksElsewhere(t.Context())
 	must(t, err)
@@ -91,79 +105,57 @@ ip link add mv0 link nic0 address 02:00:00:00:00:31 type macvlan; ip link add wi
 	}
 }
 
-// A namespace of which there is a file descriptor and nothing else is found by a
-// deep search only; each comes once.
-func TestNamespacesAreFoundWhateverHoldsThem(t *testing.T) {
+// A move keeps the ifindex unless it is taken.
+func TestALinkIsFoundWhateverItsIfindexIsByNow(t *testing.T) {
 	host := node.NewHost(t)
-	held := open(t, host, newPod(t, host))
-	for _, deep := range []bool{false, true} {
-		found := map[uint64]int{}
-		for n, err := range netdev.AllNamespaces(t.Context(), deep) {
-			if err == nil {
-				found[n.ID]++
-			}
-		}
-		for id, times := range found {
-			if times != 1 {
-				t.Errorf("deep %v: namespace %d comes %d times", deep, id, times)
-			}
-		}
-		if found[host.ID] != 1 && deep {
-			t.Error("the thread's is not found")
-		}
-		if (found[held.ID] == 1) != deep {
-			t.Errorf("deep %v: the one that is held comes %d times", deep, found[held.ID])
+	nic := node.AddNIC(t, host, "nic0")
+	pod := open(t, host, newPod(t, host))
+	must(t, netns.Set(pod.NS), netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "taken", Index: nic.Attrs().Index}, PeerName: "takenw"}), netns.Set(host.NS))
+	id := netdev.IdentityOf(nic)
+	find := func(n *netdev.Namespace, there bool) {
+		t.Helper()
+		link, err := n.Link(t.Context(), id, host)
+		if err != nil || (link != nil) != there || there && link.Attrs().Name != "nic0" {
+			t.Errorf("%v, %v in %s, want it %v", link, err, n.Path, there)
 		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	var last error
-	for n, err := range netdev.AllNamespaces(ctx, false) {
-		if n != nil {
-			t.Errorf("%s though nobody waits", n.Path)
-		}
-		last = err
+	find(host, true)
+	find(pod, false)
+	must(t, host.Apply(nic.Attrs().Index, netdev.Change{Namespace: pod}))
+	find(host, false)
+	find(pod, true)
+	moved, err := pod.LinkNamed("nic0")
+	must(t, err)
+	for _, id.AwayIndex = range []int{moved.Attrs().Index, nic.Attrs().Index, 99} {
+		find(pod, true)
 	}
-	if !errors.Is(last, context.Canceled) {
-		t.Errorf("a search that was given up: %v", last)
+	if moved.Attrs().Index == nic.Attrs().Index {
+		t.Error("it has its old ifindex")
 	}
 }
 
-func TestALinkWhoseNameIsTakenComesBackUnderAnotherAndGetsItsOwnLater(t *testing.T) {
+func TestALinkThatHasIPv6OffTakesAnIPv6AddressAllTheSame(t *testing.T) {
 	host := node.NewHost(t)
-	node.AddNIC(t, host, "nic0")
-	shell(t, "ip link property add dev nic0 altname rail0; ip link property add dev nic0 altname rail1")
-	link, s, _ := stateOf(t, host, "nic0")
-	id := netdev.IdentityOf(link)
-	pod := open(t, host, newPod(t, host))
-	must(t, host.Apply(link.Attrs().Index, netdev.Change{Namespace: pod, Name: "net1"}))
-	shell(t, "ip link add nic0 type veth peer name otherw; ip link property add dev nic0 altname rail1")
-	there, err := pod.LinkNamed("net1")
-	must(t, err)
-	var log bytes.Buffer
-	taken, unset, err := host.Restore(t.Context(), pod, there, id, s, slog.New(slog.NewTextHandler(&log, nil)))
-	if taken == nil || taken.Name != "nic0" || !strings.HasPrefix(taken.Has, "dev") || !strings.HasPrefix(taken.Holder, "another link (veth, ifindex ") || unset != nil || err != nil {
-		t.Fatalf("%+v, %v, %v\n%s", taken, unset, err, &log)
+	link := node.AddNIC(t, host, "nic0")
+	const off = "/proc/sys/net/ipv6/conf/nic0/disable_ipv6"
+	shell(t, "ip link set nic0 up; echo 1 >"+off)
+	must(t, host.AddAddresses(link, []netdev.Address{{Prefix: netip.MustParsePrefix("192.0.2.1/24")}}))
+	if b, err := os.ReadFile(off); string(b) != "1\n" || err != nil {
+		t.Errorf("after an IPv4 address: %q, %v", b, err)
 	}
-	expect := func(name, holder string) {
-		t.Helper()
-		back, err := host.Link(t.Context(), id, host)
-		if err != nil || back == nil || back.Attrs().Name != name || !slices.Contains(back.Attrs().AltNames, "rail0") {
-			t.Fatalf("%v, %v; want %s", back, err, name)
-		}
-		again, err := host.RestoreNames(t.Context(), back, id, s)
-		if err != nil || (again == nil) != (holder == "") || again != nil && again.Name != holder {
-			t.Errorf("%+v, %v; want %s", again, err, holder)
-		}
+	must(t, host.AddAddresses(link, []netdev.Address{{Prefix: netip.MustParsePrefix("fd00::1/64")}}))
+	if b, err := os.ReadFile(off); string(b) != "0\n" || err != nil {
+		t.Errorf("after an IPv6 address: %q, %v", b, err)
 	}
-	expect(taken.Has, "nic0")
-	shell(t, "ip link set nic0 name other0") // it keeps the alternative name
-	expect(taken.Has, "rail1")
-	expect("nic0", "rail1")
-	shell(t, "ip link property del dev other0 altname rail1")
-	expect("nic0", "")
-	if back, err := host.LinkNamed("rail1"); err != nil || back == nil || back.Attrs().Name != "nic0" {
-		t.Errorf("rail1 is %v, %v", back, err)
+}
+
+func TestATableThatEveryPacketIsLookedUpInIsCommon(t *testing.T) {
+	host := node.NewHost(t)
+	shell(t, "ip rule add from 192.0.2.1 lookup 77; ip rule add lookup 78; ip rule add iif lo lookup 79; ip -6 rule add lookup 7000; ip rule add unreachable; ip rule add not from 192.0.2.0/24 lookup 80")
+	tables, err := host.CommonTables(t.Context())
+	want := map[int]bool{unix.RT_TABLE_LOCAL: true, 0: true, unix.RT_TABLE_DEFAULT: true, 78: true, 79: true, 80: true, 7000: true}
+	if err != nil || !maps.Equal(tables, want) {
+		t.Errorf("%v, %v; want %v", tables, err, want)
 	}
 }
 
@@ -198,7 +190,7 @@ func TestALeasedAddressIsReachedAndNotKept(t *testing.T) {
 	host := node.NewHost(t)
 	link := node.AddNIC(t, host, "nic0")
 	other := node.AddNIC(t, host, "nic1")
-	shell(t, "ip link set nic0 up; ip link set nic0w up; ip addr add 192.0.2.1/24 dev nic0; ip addr add 198.51.100.1/24 dev nic0 valid_lft 1000 preferred_lft 1000; ip addr add fd00::1/64 dev nic0 nodad; ip addr add fd00::2/64 dev nic0 nodad; ip addr add 203.0.113.1/24 dev nic1")
+	shell(t, "ip link set nic0 up; ip link set nic0w up; ip addr add 192.0.2.1/24 dev nic0; ip addr add 198.51.100.1/24 dev nic0 valid_lft 1000 preferred_lft 1000; ip addr add fd00::1/64 dev nic0 nodad; ip addr add fd00::2/64 dev nic0 nodad; ip addr add 203.0.113.1/24 dev nic1; ip -6 route add fd09::/64 dev nic0 proto ra; ip -6 route add fd08::/64 dev nic0 proto static")
 	tables, err := host.Tables(t.Context(), link, other)
 	must(t, err)
 	for i, want := range [][]string{{"192.0.2.1", "fd00::1", "fd00::2", "198.51.100.1"}, {"203.0.113.1"}} {
@@ -211,7 +203,7 @@ func TestALeasedAddressIsReachedAndNotKept(t *testing.T) {
 		}
 	}
 	_, s, text := stateOf(t, host, "nic0")
-	if len(s.Addresses) != 3 || strings.Contains(text, "198.51.100") {
+	if len(s.Addresses) != 3 || strings.Contains(text, "198.51.100") || strings.Contains(text, "fd09:") || !strings.Contains(text, "fd08:") {
 		t.Error(text)
 	}
 }
@@ -221,8 +213,8 @@ func TestARouteByANexthopObjectHasItsLinksAndGateway(t *testing.T) {
 	host := node.NewHost(t)
 	nic0, nic1 := node.AddNIC(t, host, "nic0"), node.AddNIC(t, host, "nic1")
 	shell(t, `ip link set lo up; ip link set nic0 up; ip link set nic0w up; ip link set nic1 up; ip link set nic1w up; ip addr add 192.0.2.1/24 dev nic0; ip addr add 198.51.100.1/24 dev nic1
-ip nexthop add id 1 via 192.0.2.9 dev nic0; ip nexthop add id 2 via 198.51.100.9 dev nic1; ip nexthop add id 3 group 1/2; ip nexthop add id 4 blackhole
-ip route add 10.1.0.0/16 nhid 1; ip route add 10.2.0.0/16 nhid 3; ip route add 10.3.0.0/16 nhid 4`)
+ip nexthop add id 1 via 192.0.2.9 dev nic0; ip nexthop add id 2 via 198.51.100.9 dev nic1; ip nexthop add id 3 group 1/2; ip nexthop add id 4 blackhole; ip nexthop add id 5 group 1
+ip route add 10.1.0.0/16 nhid 1; ip route add 10.2.0.0/16 nhid 3; ip route add 10.3.0.0/16 nhid 4; ip route add 10.5.0.0/16 nhid 5`)
 	for _, told := range []string{"1", "0"} {
 		shell(t, "echo "+told+" >/proc/sys/net/ipv4/nexthop_compat_mode")
 		routes, err := host.AllRoutes(t.Context())
@@ -235,15 +227,21 @@ ip route add 10.1.0.0/16 nhid 1; ip route add 10.2.0.0/16 nhid 3; ip route add 1
 				links, gateway = []int{nic0.Attrs().Index}, netip.MustParseAddr("192.0.2.9")
 			case "10.2.0.0/16":
 				links, multipath = []int{nic0.Attrs().Index, nic1.Attrs().Index}, true
+			case "10.5.0.0/16":
+				links, multipath = []int{nic0.Attrs().Index}, true
+			case "10.3.0.0/16":
 			default:
 				continue
 			}
-			if found++; !slices.Equal(r.Links, links) || r.Multipath != multipath || r.Gateway != gateway {
+			if found++; told == "1" && (r.Dst.Addr() == netip.MustParseAddr("10.3.0.0") || r.Dst.Addr() == netip.MustParseAddr("10.5.0.0")) {
+				continue // told as ones through a link: lo, the NIC
+			}
+			if !slices.Equal(r.Links, links) || r.Multipath != multipath || r.Gateway != gateway {
 				t.Errorf("told %s: %+v", told, r)
 			}
 		}
-		if found != 2 {
-			t.Errorf("told %s: %d of 2", told, found)
+		if found != 4 {
+			t.Errorf("told %s: %d of 4", told, found)
 		}
 	}
 }

@@ -1,9 +1,13 @@
 package netdev
 
 import (
+	"bytes"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +64,57 @@ func TestWhatEthtoolSetsIsSetAgainInEveryGroup(t *testing.T) {
 		if !slices.Equal(plain, tt.plain) || !slices.Equal(sets, tt.bits) {
 			t.Errorf("%s: sets %v and the bits of %v, want %v and %v", tt.group, plain, sets, tt.plain, tt.bits)
 		}
+	}
+}
+
+// The driver has no private flags, rings or pauses, which keep nothing else.
+func TestWhatEthtoolChangesOnALinkIsSetBack(t *testing.T) {
+	n := newNamespaceOfItsOwn(t)
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "one", NumTxQueues: 2, NumRxQueues: 2}, PeerName: "onew"}); err != nil {
+		t.Fatal(err)
+	}
+	one := n.mustFind(t, "one")
+	s, err := n.openEthtool()
+	if err != nil {
+		t.Skip("not on this kernel: ", err)
+	}
+	defer s.Close()
+	set := func(name string, attributes ...*nl.RtAttr) {
+		t.Helper()
+		groups := ethtoolGroups()
+		if _, err := s.ask(groups[slices.IndexFunc(groups, func(g group) bool { return g.name == name })].set, one.Attrs().Index, attributes...); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	number := func(kind int, value uint32) *nl.RtAttr { return nl.NewRtAttr(kind, nl.Uint32Attr(value)) }
+	receiveOffload := func(value uint32) *nl.RtAttr { // NETIF_F_GRO_BIT
+		return attribute(unix.ETHTOOL_A_FEATURES_WANTED, number(unix.ETHTOOL_A_BITSET_SIZE, 32), number(unix.ETHTOOL_A_BITSET_VALUE, value<<14), number(unix.ETHTOOL_A_BITSET_MASK, 1<<14))
+	}
+	state := func() ethtool {
+		t.Helper()
+		e, err := n.readEthtool(one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	set("channels", number(unix.ETHTOOL_A_CHANNELS_RX_COUNT, 2), number(unix.ETHTOOL_A_CHANNELS_TX_COUNT, 2))
+	set("features", receiveOffload(0))
+	host := state()
+	set("channels", number(unix.ETHTOOL_A_CHANNELS_RX_COUNT, 1), number(unix.ETHTOOL_A_CHANNELS_TX_COUNT, 1))
+	set("features", receiveOffload(1))
+	if now := state(); bytes.Equal(now["features"], host["features"]) || bytes.Equal(now["channels"], host["channels"]) {
+		t.Fatalf("nothing has changed: %v", now)
+	}
+	if err := n.restoreEthtool(one, host); err != nil {
+		t.Error(err)
+	}
+	if now := state(); !reflect.DeepEqual(now, host) {
+		t.Errorf("%v, was %v", now, host)
+	}
+	tooMany := ethtool{"channels": number(unix.ETHTOOL_A_CHANNELS_RX_COUNT, 99).Serialize(), "rings": number(unix.ETHTOOL_A_RINGS_RX, 7).Serialize()}
+	if err := n.restoreEthtool(one, tooMany); err == nil || !strings.HasPrefix(err.Error(), "set its channels: ") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -2,6 +2,8 @@ package netdev
 
 import (
 	"net"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -42,6 +44,10 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 		}, true},
 		{"another function", IdentityOf(physical()), func(p *netlink.Device, _ *netlink.Veth) netlink.Link {
 			p.ParentDev = "0000:08:00.1"
+			return p
+		}, false},
+		{"the same function of another bus", IdentityOf(physical()), func(p *netlink.Device, _ *netlink.Veth) netlink.Link {
+			p.ParentDevBus = "vdpa"
 			return p
 		}, false},
 		{"the other port of the function", IdentityOf(physical()), func(p *netlink.Device, _ *netlink.Veth) netlink.Link {
@@ -100,6 +106,11 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 			v.NetNsID = host
 			return v
 		}, false},
+		{"a VLAN of that number and another protocol", IdentityOf(vlan(10)), func(*netlink.Device, *netlink.Veth) netlink.Link {
+			v := vlan(10)
+			v.NetNsID, v.VlanProtocol = host, netlink.VLAN_PROTOCOL_8021AD
+			return v
+		}, false},
 		{"the same slot with another card, of a function with one port", single, func(p *netlink.Device, _ *netlink.Veth) netlink.Link {
 			p.PermHWAddr = net.HardwareAddr{0x94, 0x6d, 0xae, 0, 0, 2}
 			return p
@@ -116,6 +127,10 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 		}, false},
 		{"a veth with its ifindex and another peer", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
 			v.ParentIndex, v.NetNsID = 7, host
+			return v
+		}, false},
+		{"a link of its kind, of neither of which it is known what it is on", Identity{Kind: "veth"}, func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
+			v.ParentIndex, v.NetNsID = 0, host
 			return v
 		}, false},
 		{"a link of its kind that is on a bus", IdentityOf(virtual()), func(_ *netlink.Device, v *netlink.Veth) netlink.Link {
@@ -139,12 +154,81 @@ func TestANetdevIsKnownByWhatItsHolderCannotChange(t *testing.T) {
 
 func TestTwoPortsOfAFunctionAreNotTheSame(t *testing.T) {
 	id := Identity{ParentBus: "pci", Parent: "0000:08:00.0", PermanentMAC: "94:6d:ae:00:00:01", Index: 7, MAC: "94:6d:ae:00:00:01"}
-	moved, port, function := id, id, id
+	moved, port, function, bus := id, id, id, id
 	moved.Index, moved.MAC = 2, "02:00:00:00:00:09"
 	port.PermanentMAC = "94:6d:ae:00:00:02"
 	function.Parent = "0000:08:00.1"
-	if !id.Same(moved) || id.Same(port) || id.Same(function) {
-		t.Errorf("elsewhere %v, the other port %v, another function %v", id.Same(moved), id.Same(port), id.Same(function))
+	bus.ParentBus = "vdpa"
+	if !id.Same(moved) || id.Same(port) || id.Same(function) || id.Same(bus) {
+		t.Errorf("elsewhere %v, the other port %v, another function %v, another bus %v", id.Same(moved), id.Same(port), id.Same(function), id.Same(bus))
+	}
+	veth := Identity{Kind: "veth", Lower: 5, MAC: "02:00:00:00:00:01"}
+	other, another := veth, veth
+	other.MAC, another.Lower = "02:00:00:00:00:02", 6
+	if !veth.Same(other) || veth.Same(another) || veth.Same(id) || id.Same(veth) {
+		t.Errorf("with another MAC address %v, with another peer %v, hardware %v, %v", veth.Same(other), veth.Same(another), veth.Same(id), id.Same(veth))
+	}
+}
+
+// Records of earlier releases have both: a key is the name of a file.
+func TestTheIdentityAndKeyOfANetdevAreAllThatTellsItFromOthers(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	a := netlink.LinkAttrs{Name: "rail0", Index: 7, ParentIndex: 5, NetNsID: -1, HardwareAddr: mac, ParentDevBus: "", PermHWAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}}
+	hardware, away := a, a
+	hardware.ParentDevBus, hardware.ParentDev, hardware.ParentIndex = "pci", "0000:08:00.0", 0
+	away.NetNsID, away.PermHWAddr = 3, nil
+	const is, burnt = "02:00:00:00:00:01", "02:00:00:00:00:09"
+	for _, tt := range []struct {
+		link netlink.Link
+		want Identity
+		key  string
+	}{
+		{&netlink.Device{LinkAttrs: hardware}, Identity{ParentBus: "pci", Parent: "0000:08:00.0", PermanentMAC: burnt, Index: 7, MAC: is}, "0000:08:00.0"},
+		{&netlink.Veth{LinkAttrs: a}, Identity{Kind: "veth", PermanentMAC: burnt, Index: 7, Lower: 5, MAC: is}, "veth-5"},
+		{&netlink.Veth{LinkAttrs: away}, Identity{Kind: "veth", Index: 7, Lower: 5, LowerAway: true, MAC: is}, "veth-5-02:00:00:00:00:01"},
+		{&netlink.Macvlan{LinkAttrs: a}, Identity{Kind: "macvlan", PermanentMAC: burnt, Index: 7, Lower: 5, MAC: is}, "macvlan-5-02:00:00:00:00:01"},
+		{&netlink.Vlan{LinkAttrs: a, VlanId: 10, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}, Identity{Kind: "vlan", VLAN: "802.1q-10", PermanentMAC: burnt, Index: 7, Lower: 5, MAC: is}, "vlan-5-802.1q-10"},
+		{&netlink.Vlan{LinkAttrs: a, VlanId: 10, VlanProtocol: netlink.VLAN_PROTOCOL_8021AD}, Identity{Kind: "vlan", VLAN: "802.1ad-10", PermanentMAC: burnt, Index: 7, Lower: 5, MAC: is}, "vlan-5-802.1ad-10"},
+	} {
+		if id := IdentityOf(tt.link); id != tt.want || id.Key() != tt.key {
+			t.Errorf("%+v, %s; want %+v, %s", id, id.Key(), tt.want, tt.key)
+		}
+	}
+}
+
+func TestAVirtualLinkOfTheHostIsKnownByWhereItsLowerDeviceIs(t *testing.T) {
+	link := func(namespace int) netlink.Link {
+		return &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Index: 3, ParentIndex: 2, NetNsID: namespace, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}}
+	}
+	const beside, there, elsewhere = -1, 0, 7
+	for recorded, same := range map[int][]int{beside: {beside}, there: {there, elsewhere}, elsewhere: {there, elsewhere}} {
+		for _, is := range []int{beside, there, elsewhere} {
+			if on := IdentityOf(link(recorded)).IsOnHost(link(is)); on != slices.Contains(same, is) {
+				t.Errorf("its peer was in namespace %d and is in %d: %v", recorded, is, on)
+			}
+		}
+	}
+	id := IdentityOf(&netlink.Macvlan{LinkAttrs: *link(beside).Attrs()})
+	id.AwayIndex = 9 // in a pod, where another may have it on the host
+	other := &netlink.Macvlan{LinkAttrs: *link(beside).Attrs()}
+	other.Index, other.HardwareAddr = 9, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	if id.IsOnHost(other) {
+		t.Error("another macvlan is taken for it")
+	}
+}
+
+func TestHardwareIsAwayWhereALinkIsOnItsBus(t *testing.T) {
+	a := netlink.LinkAttrs{ParentDevBus: "pci", ParentDev: "0000:08:00.0", ParentIndex: 5, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+	id := IdentityOf(&netlink.Device{LinkAttrs: a})
+	other := a
+	other.ParentDev = "0000:08:00.1"
+	card, alone := a, id
+	card.PermHWAddr, alone.Alone = net.HardwareAddr{2, 0, 0, 0, 0, 3}, true
+	if id.IsAway(&card) || !alone.IsAway(&card) {
+		t.Errorf("another card in the slot: of several %v, alone %v", id.IsAway(&card), alone.IsAway(&card))
+	}
+	if !id.IsAway(&a) || id.IsAway(&other) || (Identity{Kind: "veth", Lower: 5}).IsAway(&netlink.LinkAttrs{ParentIndex: 5}) {
+		t.Errorf("itself %v, another %v", id.IsAway(&a), id.IsAway(&other))
 	}
 }
 
@@ -181,21 +265,24 @@ func TestALinkThatCannotBeToldFromOthersIsUnfit(t *testing.T) {
 	hardware.ParentDev = "0000:08:00.0"
 	for name, tt := range map[string]struct {
 		link netlink.Link
-		fit  bool
+		why  string // "" if it may be moved
 	}{
-		"hardware":                {&netlink.Device{LinkAttrs: hardware}, true},
-		"a VLAN":                  {&netlink.Vlan{LinkAttrs: a}, true},
-		"a macvlan":               {&netlink.Macvlan{LinkAttrs: a}, true},
-		"a veth":                  {&netlink.Veth{LinkAttrs: a}, true},
-		"a veth without its peer": {&netlink.Veth{LinkAttrs: netlink.LinkAttrs{HardwareAddr: a.HardwareAddr}}, false},
-		"the loopback":            {&netlink.Device{LinkAttrs: netlink.LinkAttrs{Flags: net.FlagLoopback}}, false},
-		"an ipvlan":               {&netlink.IPVlan{LinkAttrs: a}, false},
-		"a dummy":                 {&netlink.Dummy{LinkAttrs: a}, false},
-		"a tunnel":                {&netlink.Ip6tnl{LinkAttrs: a}, false},
-		"a bond":                  {&netlink.Bond{LinkAttrs: a}, false},
-		"one on an unknown bus":   {&netlink.Device{LinkAttrs: a}, false},
+		"hardware":                {&netlink.Device{LinkAttrs: hardware}, ""},
+		"a VLAN":                  {&netlink.Vlan{LinkAttrs: a}, ""},
+		"a macvlan":               {&netlink.Macvlan{LinkAttrs: a}, ""},
+		"a veth":                  {&netlink.Veth{LinkAttrs: a}, ""},
+		"a veth without its peer": {&netlink.Veth{LinkAttrs: netlink.LinkAttrs{HardwareAddr: a.HardwareAddr}}, "the kernel does not say what this veth is on"},
+		"a macvlan without a MAC": {&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{ParentIndex: 2}}, "the kernel does not say what this macvlan is on"},
+		"the loopback":            {&netlink.Device{LinkAttrs: netlink.LinkAttrs{Flags: net.FlagLoopback}}, "it is the loopback"},
+		"an ipvlan":               {&netlink.IPVlan{LinkAttrs: a}, "it is a ipvlan, and one cannot be told from another; use a NIC"},
+		"a dummy":                 {&netlink.Dummy{LinkAttrs: a}, "it is a dummy, and one cannot be told from another; use a NIC"},
+		"a tunnel":                {&netlink.Ip6tnl{LinkAttrs: a}, "it is a ip6tnl, and one cannot be told from another; use a NIC"},
+		"a bond":                  {&netlink.Bond{LinkAttrs: a}, "it is a bond, which cannot change namespaces"},
+		"a bridge":                {&netlink.Bridge{LinkAttrs: a}, "it is a bridge, which cannot change namespaces"},
+		"a VRF":                   {&netlink.Vrf{LinkAttrs: a}, "it is a vrf, which cannot change namespaces"},
+		"one on an unknown bus":   {&netlink.Device{LinkAttrs: a}, "neither the kernel nor its driver says on which bus it is"},
 	} {
-		if why := Unfit(tt.link); (why == "") != tt.fit {
+		if why := Unfit(tt.link); (why == "") != (tt.why == "") || !strings.HasPrefix(why, tt.why) {
 			t.Errorf("%s: %q", name, why)
 		}
 	}

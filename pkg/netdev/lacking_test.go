@@ -1,10 +1,12 @@
 package netdev
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -105,6 +107,55 @@ func TestFlagsAreSetAndClearedAsTheyWere(t *testing.T) {
 	} {
 		if set, which := tt.s.flags(); set != tt.set || which != tt.which {
 			t.Errorf("%+v: %#x of %#x", tt.s, set, which)
+		}
+	}
+}
+
+// NetworkManager adds the route of an address itself, and says that it is the kernel's.
+func TestARouteThatTheKernelAddsComesWithItsAddress(t *testing.T) {
+	s := State{Addresses: []Address{{Prefix: netip.MustParsePrefix("192.0.2.1/24")}, {Prefix: netip.MustParsePrefix("198.51.100.1/24"), NoPrefixRoute: true}}}
+	for _, tt := range []struct {
+		dst             string
+		table, protocol int
+		want            bool
+	}{
+		{"192.0.2.0/24", 0, unix.RTPROT_KERNEL, true}, {"192.0.2.0/24", 77, unix.RTPROT_KERNEL, false}, {"192.0.2.0/24", 0, unix.RTPROT_STATIC, false},
+		{"198.51.100.0/24", 0, unix.RTPROT_KERNEL, false}, {"198.51.100.0/25", 0, unix.RTPROT_KERNEL, true},
+	} {
+		if is := s.comesWithAddress(Route{Dst: netip.MustParsePrefix(tt.dst), Table: tt.table, Protocol: tt.protocol}); is != tt.want {
+			t.Errorf("%+v: %v", tt, is)
+		}
+	}
+}
+
+func TestAMultipathRouteIsThroughNoLinkAlone(t *testing.T) {
+	way := func(dst string, multipath bool, links ...int) Way {
+		return Way{Route: Route{Dst: netip.MustParsePrefix(dst)}, Links: links, Multipath: multipath}
+	}
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 7}}
+	routes := through(link, []Way{way("10.1.0.0/16", false, 7), way("10.2.0.0/16", true, 7), way("10.3.0.0/16", true, 7, 8), way("10.4.0.0/16", false, 8), way("10.5.0.0/16", false), way("10.6.0.0/16", false, 7)})
+	var have []string
+	for _, r := range routes {
+		have = append(have, r.String())
+	}
+	if want := []string{"10.1.0.0/16", "10.6.0.0/16"}; !slices.Equal(have, want) {
+		t.Errorf("%q, want %q", have, want)
+	}
+}
+
+func TestWhatAMessageIsAboutIsNamedInIt(t *testing.T) {
+	at := netip.MustParseAddrPort
+	for want, is := range map[string]fmt.Stringer{
+		"a program listens on it, port 4791":               Connection{Local: at("192.0.2.1:4791"), Peer: at("0.0.0.0:0")},
+		"with 192.0.2.9:22":                                Connection{Local: at("192.0.2.1:4791"), Peer: at("192.0.2.9:22")},
+		"XDP program 7":                                    Program{Hook: "XDP", ID: 7},
+		"qdisc htb 1f:":                                    Qdisc{Kind: "htb", Handle: 0x1f_0000},
+		"macvlan mv0":                                      Upper{"macvlan", "mv0"},
+		"from 192.0.2.1 lookup 77 priority 1000":           Rule{Source: netip.MustParseAddr("192.0.2.1"), Table: 77, Priority: 1000},
+		"its name a is taken by c; it is on the host as b": &NameTaken{Name: "a", Has: "b", Holder: "c"},
+	} {
+		if got := is.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -1,13 +1,16 @@
 package netdev
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -24,6 +27,24 @@ func TestAListThatWasInterruptedIsAskedForAgain(t *testing.T) {
 	if len(list) != 2 || err != nil || asked != 3 {
 		t.Errorf("%v, %v after %d questions", list, err, asked)
 	}
+}
+
+func TestAListThatKeepsChangingIsAnErrorThatSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list, err := Complete(t.Context(), func() ([]int, error) { return []int{1}, netlink.ErrDumpInterrupted })
+		if list != nil || !errors.Is(err, netlink.ErrDumpInterrupted) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", list, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		list, err = Complete(ctx, func() ([]int, error) { cancel(); return []int{1}, netlink.ErrDumpInterrupted })
+		if list != nil || !errors.Is(err, context.Canceled) {
+			t.Errorf("nobody waits: %v, %v", list, err)
+		}
+		list, err = Complete(t.Context(), func() ([]int, error) { return []int{1}, unix.EPERM })
+		if !errors.Is(err, unix.EPERM) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("another error: %v, %v", list, err)
+		}
+	})
 }
 
 // The file of a deleted `ip netns` namespace may outlive its mount.
@@ -43,7 +64,7 @@ func TestARuleThatIsGoneIsDeletedAndOneThatCannotBeIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	rules := []Rule{{Source: netip.MustParseAddr("192.0.2.77"), Table: 7777, Priority: 777}}
+	rules := []Rule{{Source: netip.MustParseAddr("192.0.2.77"), Table: 7777, Priority: 777}, {Source: netip.MustParseAddr("192.0.2.78"), Table: 7777, Priority: 777}}
 	if err := n.DeleteRules(rules); err != nil && os.Getuid() == 0 {
 		t.Error(err)
 	}
@@ -52,7 +73,7 @@ func TestARuleThatIsGoneIsDeletedAndOneThatCannotBeIsAnError(t *testing.T) {
 	if err := unix.Capset(&header, &none[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.DeleteRules(rules); !errors.Is(err, unix.EPERM) {
+	if err := n.DeleteRules(rules); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "delete rule from 192.0.2.77 ") || !strings.Contains(err.Error(), "delete rule from 192.0.2.78 ") {
 		t.Errorf("%v", err)
 	}
 }

@@ -25,6 +25,9 @@ func TestADriverTellsWhereItsNICIsWhenNetlinkDoesNot(t *testing.T) {
 		if a.ParentDev == "" || !mayBeHardware(link) {
 			continue
 		}
+		if n.Cookie != 0 && a.ParentDevBus == busOfDriver {
+			t.Errorf("the driver of %s was asked, though the kernel says where it is", a.Name) // Linux 5.14, as cookies
+		}
 		told := a.PermHWAddr
 		a.ParentDevBus, a.ParentDev, a.PermHWAddr = "", "", nil
 		n.addParent(link)

@@ -41,7 +41,7 @@ func stateOf(t *testing.T, n *netdev.Namespace, name string) (link netlink.Link,
 // route.
 func shown(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("bash", "-ec", `ip -details -oneline link show nic0 | grep -oE '(mtu|group|qlen|alias|altname|promiscuity|allmulti|gso_max_size|gso_max_segs|gro_max_size|brd|link/ether) ("[^"]*"|[^ ]+)'
+	out, err := exec.Command("bash", "-ec", `ip -details -oneline link show nic0 | grep -oE '(mtu|group|qlen|alias|altname|promiscuity|allmulti|gso_max_size|gso_max_segs|gro_max_size|brd|link/ether) ("[^"]*"|[^ ]+)|[<,](UP|NOARP|MULTICAST|DYNAMIC)'
 ip -4 -oneline addr show dev nic0 | sed 's/metric 50 scope global/scope global noprefixroute/'; ip -6 -oneline addr show dev nic0 scope global
 ip route show table all dev nic0 | sed 's/ *linkdown//' | grep -Ev '^(fe80|local fe80|multicast|anycast)' || true
 ip neigh show nud permanent dev nic0; ip neigh show proxy dev nic0; tc qdisc show dev nic0 | sed 's/refcnt [0-9]*//'`).CombinedOutput()
@@ -63,18 +63,20 @@ ip addr add fd00:1::1/64 dev nic0 nodad; ip addr add fd00:2::1/64 dev nic0 nodad
 ip route add 10.1.0.0/16 via 192.0.2.9 metric 7 mtu 4000 advmss 3000; ip route add 10.2.0.0/16 dev nic0 src 192.0.2.1 table 77; ip route add 10.3.0.0/16 via 192.168.9.9 dev nic0 onlink tos 8
 ip -6 route add fd01::/64 via fd00:1::9 metric 5; ip route add 10.4.0.0/16 via inet6 fd00:1::9 dev nic0 proto static; ip -6 route add fd02::/64 from fd03::/64 dev nic0 table 78
 ip neigh add proxy 192.0.2.30 dev nic0; ip neigh add fd00:1::20 lladdr 02:00:00:00:00:21 router dev nic0 nud permanent
-ip neigh add 192.0.2.20 lladdr 02:00:00:00:00:20 dev nic0 nud permanent
-tc qdisc add dev nic0 root handle 5: pfifo limit 33; tc qdisc add dev nic0 clsact
+ip neigh add 192.0.2.20 lladdr 02:00:00:00:00:20 dev nic0 nud permanent; ip neigh add 192.0.2.21 lladdr 02:00:00:00:00:21 dev nic0 nud reachable
+tc qdisc add dev nic0 root handle 5: pfifo limit 33; tc qdisc add dev nic0 clsact; tc qdisc add dev nic0w root handle 7: pfifo
 ip -6 route add ff05::/16 dev nic0 table 79
 echo 1 >/proc/sys/net/ipv4/conf/nic0/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/nic0/rp_filter; echo 0 >/proc/sys/net/ipv6/conf/nic0/accept_ra`
-	for name, before := range map[string]string{"bare": ":", "down": "ip link set nic0 mtu 1400", "with everything": busy} {
+	for name, before := range map[string]string{"down": "ip link set nic0 mtu 1400", "up without a carrier": "ip link set nic0 up", "with everything": busy} {
 		for what, pod := range map[string]string{
 			"nothing": ":", "set down": "ip link set net1 down",
 			"everything": `ip link set net1 up mtu 1300 address 02:00:00:00:00:99 alias theirs promisc off allmulticast off txqueuelen 5 group 0 gso_max_segs 44 gso_max_size 30000 gro_max_size 30000; ip link property add dev net1 altname theirs0
 ip addr add 192.0.2.77/24 dev net1; ip route add 10.9.0.0/16 via 192.0.2.9; tc qdisc replace dev net1 root handle 9: pfifo; ip neigh add 192.0.2.21 lladdr 02:00:00:00:00:21 dev net1 nud permanent
-echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf/net1/rp_filter; echo 1 >/proc/sys/net/ipv6/conf/net1/accept_ra; ip link add mv0 link net1 type macvlan`,
+echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf/net1/rp_filter; echo 1 >/proc/sys/net/ipv6/conf/net1/accept_ra; ip link add mv0 link net1 type macvlan
+ip link set net1 arp off multicast off dynamic on broadcast 02:00:00:00:00:66`,
 		} {
 			t.Run(name+", "+what, func(t *testing.T) {
+				t.Parallel() // it is mostly the kernel's grace periods
 				host := node.NewHost(t)
 				node.AddNIC(t, host, "nic0")
 				shell(t, before)
@@ -95,6 +97,9 @@ echo 0 >/proc/sys/net/ipv4/conf/net1/arp_ignore; echo 1 >/proc/sys/net/ipv4/conf
 				taken, unset, err := host.Restore(t.Context(), place, there, netdev.IdentityOf(link), s, slog.New(slog.NewTextHandler(&log, nil)))
 				if taken != nil || unset != nil || err != nil || what != "everything" && log.Len() > 0 {
 					t.Errorf("%v, %v, %v\n%s", taken, unset, err, &log)
+				}
+				if upper, err := place.LinkNamed("mv0"); upper != nil || err != nil {
+					t.Errorf("left on top of it: %v, %v", upper, err)
 				}
 				if _, _, got := stateOf(t, host, "nic0"); got != want {
 					t.Errorf("%s\nwas\n%s", got, want)

@@ -1,6 +1,7 @@
 package netdev
 
 import (
+	"bytes"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -30,8 +31,35 @@ func TestARouteIsReadAsItIsWritten(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, got, r)
 		}
 	}
-	if _, ok := routeIn([]byte{unix.AF_INET}); ok {
-		t.Error("half an answer is a route")
+	const ipMulticastRouting = 128 // RTNL_FAMILY_IPMR
+	for name, answer := range map[string][]byte{
+		"half an answer":            {unix.AF_INET},
+		"a cached route":            (&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Flags: unix.RTM_F_CLONED}}).Serialize(),
+		"one of multicast routing":  (&nl.RtMsg{RtMsg: unix.RtMsg{Family: ipMulticastRouting}}).Serialize(),
+		"one of labels and not IPs": (&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_MPLS}}).Serialize(),
+	} {
+		if r, ok := routeIn(answer); ok {
+			t.Errorf("%s is a route: %+v", name, r)
+		}
+	}
+}
+
+// RTA_FLOW, _PREF, _ENCAP_TYPE, _ENCAP and _TTL_PROPAGATE of <linux/rtnetlink.h>.
+func TestWhatARouteTakesAsItTellsItIsKept(t *testing.T) {
+	var rest []byte
+	for _, kind := range []int{11, 20, 21, 22, 26} {
+		rest = append(rest, nl.NewRtAttr(kind, []byte{byte(kind), 0, 0, 0}).Serialize()...)
+	}
+	r := Route{Dst: netip.MustParsePrefix("10.0.0.0/8"), Rest: rest}
+	var message []byte
+	for _, part := range r.message(7) {
+		message = append(message, part.Serialize()...)
+	}
+	for _, kind := range []int{11, 20, 21, 22, 26} { // one that says nothing
+		message = append(message, nl.NewRtAttr(kind, make([]byte, 4)).Serialize()...)
+	}
+	if got, ok := routeIn(message); !ok || !bytes.Equal(got.Rest, rest) {
+		t.Errorf("% x, want % x", got.Rest, rest)
 	}
 }
 
@@ -42,7 +70,7 @@ func TestAMultipathRouteHasTheLinksOfItsHops(t *testing.T) {
 	}
 	hops := slices.Concat(hop(3, 192, 0, 2, 1), hop(5, 192, 0, 2, 2), []byte{99, 0, 0, 0, 7, 0, 0, 0})
 	message := append((&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}}).Serialize(), nl.NewRtAttr(unix.RTA_MULTIPATH, hops).Serialize()...)
-	if got, ok := routeIn(message); !ok || !slices.Equal(got.Links, []int{3, 5}) {
+	if got, ok := routeIn(message); !ok || !slices.Equal(got.Links, []int{3, 5}) || !got.Multipath {
 		t.Errorf("%+v", got)
 	}
 }

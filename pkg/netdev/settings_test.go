@@ -1,9 +1,11 @@
 package netdev
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,6 +32,13 @@ func TestOnlyWhatDiffersIsSet(t *testing.T) {
 	kinds := func(s, now Settings) (list []uint16) {
 		for _, a := range s.changes(&now) {
 			list = append(list, a.Type)
+			size, ok := map[uint16]int{unix.IFLA_LINKMODE: 1, unix.IFLA_PROTO_DOWN: 1, unix.IFLA_BROADCAST: 6}[a.Type]
+			if !ok {
+				size = 4
+			}
+			if len(a.Data) != size {
+				t.Errorf("attribute %d has %d bytes", a.Type, len(a.Data))
+			}
 		}
 		return list
 	}
@@ -43,8 +52,59 @@ func TestOnlyWhatDiffersIsSet(t *testing.T) {
 	if got := kinds(host, now); !slices.Equal(got, []uint16{unix.IFLA_BROADCAST, unix.IFLA_GSO_MAX_SIZE, unix.IFLA_GRO_MAX_SIZE, unix.IFLA_GSO_IPV4_MAX_SIZE}) {
 		t.Errorf("attributes %v", got)
 	}
+	host.Numbers["protodown"], now.Numbers["protodown"] = 0, 1
+	if got := kinds(host, now); !slices.Contains(got, unix.IFLA_PROTO_DOWN) {
+		t.Errorf("attributes %v", got)
+	}
 	if got := kinds(Settings{}, now); got != nil {
 		t.Errorf("attributes %v that nobody knows", got)
+	}
+}
+
+// What the kernel tells of a link of a kind, and what it takes back: of a VLAN's flags
+// with a mask of those that it knows.
+func TestTheSettingsOfAKindAreThoseThatAreTakenBack(t *testing.T) {
+	answer := func(kind string, data ...*nl.RtAttr) []byte {
+		info := attribute(unix.IFLA_LINKINFO, nl.NewRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind)), attribute(nl.IFLA_INFO_DATA, data...))
+		return append(nl.NewIfInfomsg(unix.AF_UNSPEC).Serialize(), info.Serialize()...)
+	}
+	plain := func(kind int, value ...byte) *nl.RtAttr { return nl.NewRtAttr(kind, value) }
+	for name, tt := range map[string]struct {
+		answer, other []byte
+		want          []*nl.RtAttr
+	}{
+		"a VLAN": {
+			answer("vlan", plain(nl.IFLA_VLAN_ID, 10, 0), plain(nl.IFLA_VLAN_FLAGS, 1, 0, 0, 0, 255, 255, 255, 255)), answer("vlan", plain(nl.IFLA_VLAN_FLAGS, 2, 0, 0, 0, 255, 255, 255, 255)),
+			[]*nl.RtAttr{plain(nl.IFLA_VLAN_FLAGS, 1, 0, 0, 0, 31, 0, 0, 0)},
+		},
+		"a macvlan": {
+			answer("macvlan", plain(nl.IFLA_MACVLAN_MACADDR_COUNT, 9, 0, 0, 0), plain(nl.IFLA_MACVLAN_MODE, 4, 0, 0, 0), plain(nl.IFLA_MACVLAN_FLAGS, 1, 0), plain(nl.IFLA_MACVLAN_BC_QUEUE_LEN, 5, 0, 0, 0)),
+			answer("macvlan", plain(nl.IFLA_MACVLAN_MODE, 1, 0, 0, 0)),
+			[]*nl.RtAttr{plain(nl.IFLA_MACVLAN_MODE, 4, 0, 0, 0), plain(nl.IFLA_MACVLAN_FLAGS, 1, 0), plain(nl.IFLA_MACVLAN_BC_QUEUE_LEN, 5, 0, 0, 0)},
+		},
+		"a veth": {answer("veth", plain(1, 7)), answer("veth", plain(1, 8)), nil},
+	} {
+		var want []byte
+		for _, a := range tt.want {
+			want = append(want, a.Serialize()...)
+		}
+		s := settingsOf(tt.answer)
+		if !bytes.Equal(s.Kind, want) {
+			t.Errorf("%s: % x, want % x", name, s.Kind, want)
+		}
+		if change := s.kindChange(tt.answer); change != nil {
+			t.Errorf("%s: %v, and it is as it was", name, change)
+		}
+		change := s.kindChange(tt.other)
+		if (change != nil) != (want != nil) {
+			t.Errorf("%s: %v", name, change)
+		}
+		if change != nil {
+			info := change.Serialize()[unix.SizeofNlAttr:]
+			if kind := string(valueAt(info, nl.IFLA_INFO_KIND)); "a "+kind != strings.ToLower(name) || !bytes.Equal(valueAt(info, nl.IFLA_INFO_DATA), want) {
+				t.Errorf("%s: a %s with % x", name, kind, info)
+			}
+		}
 	}
 }
 
@@ -58,6 +118,47 @@ func TestIPv6SysctlsAreNamedByTheirIndex(t *testing.T) {
 	}
 	if got := d.ipv6Changes(now, "a.7"); !slices.Equal(got, want) {
 		t.Errorf("%v", got)
+	}
+}
+
+// Another kernel may have more of them, or fewer.
+func TestSysctlsThatOneOfTwoKernelsLacksAreLeftAlone(t *testing.T) {
+	// Of multicast forwarding, the second, nothing but a routing daemon may say.
+	d, now := &Devconf{IPv4: []int32{1, 1, 0, 3, 5}, IPv6: []int32{1, 9, 0, 3}}, &Devconf{IPv4: []int32{0, 0, 0, 2}, IPv6: []int32{0, 9}}
+	want := []*nl.RtAttr{nl.NewRtAttr(1, nl.Uint32Attr(1)), nl.NewRtAttr(4, nl.Uint32Attr(3))}
+	if got := d.ipv4Changes(now); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := d.ipv6Changes(now, "nic0"); !slices.Equal(got, []Sysctl{{"net/ipv6/conf/nic0/forwarding", "1"}}) {
+		t.Errorf("%v", got)
+	}
+	if got, more := now.ipv4Changes(d), now.ipv6Changes(d, "nic0"); len(got) != 2 || len(more) != 1 {
+		t.Errorf("%v, %v", got, more)
+	}
+}
+
+// What the kernel refuses, here a size, is set alone, and so keeps no other.
+func TestASettingThatIsRefusedKeepsNoOther(t *testing.T) {
+	n := newNamespaceOfItsOwn(t, "one")
+	one := n.mustFind(t, "one")
+	answer, err := n.getLink(one.Attrs().Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := State{Settings: settingsOf(answer), Devconf: devconfOf(answer)}
+	const arpIgnore = 18 // IPV4_DEVCONF_ARP_IGNORE
+	s.Settings.Numbers["group"], s.Settings.Numbers["gso_max_segs"], s.Devconf.IPv4[arpIgnore] = 7, 1<<31, 3
+	if err := n.restoreSettings(one, s, answer); err == nil || !strings.HasPrefix(err.Error(), "set its settings: ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v", err)
+	}
+	if answer, err = n.getLink(one.Attrs().Index); err != nil {
+		t.Fatal(err)
+	}
+	if now := settingsOf(answer); now.Numbers["group"] != 7 || devconfOf(answer).IPv4[arpIgnore] != 3 {
+		t.Errorf("group %d, arp_ignore %d", now.Numbers["group"], devconfOf(answer).IPv4[arpIgnore])
+	}
+	if err := n.Apply(one.Attrs().Index, Change{MTU: 1}); err == nil || err.Error() != "invalid argument: mtu less than device minimum" {
+		t.Errorf("without the kernel's words: %v", err)
 	}
 }
 
@@ -86,6 +187,9 @@ func TestAForcedSpeedIsSetAndANegotiatedOneIsNot(t *testing.T) {
 	}
 	if got := modes.changes(speed(1, 100), speed(1, 10)); got != nil {
 		t.Errorf("%v", got)
+	}
+	if got := modes.changes(speed(0, 100), nil); got != nil {
+		t.Errorf("%v that the driver does not have", got)
 	}
 	if got := modes.changes(speed(0, 100), speed(0, 10)); len(got) != 1 || got[0].Type != unix.ETHTOOL_A_LINKMODES_SPEED {
 		t.Errorf("%v", got)

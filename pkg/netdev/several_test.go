@@ -3,6 +3,7 @@ package netdev_test
 import (
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,7 +77,7 @@ func TestARouteIsThereWithItsDestinationGatewayAndTable(t *testing.T) {
 	host := node.NewHost(t)
 	link := node.AddNIC(t, host, "nic0")
 	another := node.AddNIC(t, host, "nic1")
-	shell(t, "ip link set nic0 up; ip link set nic0w up; ip addr add 192.0.2.1/24 dev nic0; ip route add 10.1.0.0/16 via 192.0.2.9 metric 7; ip route add 10.2.0.0/16 via 192.0.2.9 table 77")
+	shell(t, "ip link set nic0 up; ip link set nic0w up; ip link set nic1 up; ip link set nic1w up; ip addr add fd00::1/64 dev nic1 nodad; ip addr add 192.0.2.1/24 dev nic0; ip route add 10.1.0.0/16 via 192.0.2.9 metric 7; ip route add 10.2.0.0/16 via 192.0.2.9 table 77")
 	of := func(dst, gateway string, table int) netdev.Route {
 		return netdev.Route{Dst: netip.MustParsePrefix(dst), Gateway: netip.MustParseAddr(gateway), Table: table}
 	}
@@ -95,7 +96,24 @@ func TestARouteIsThereWithItsDestinationGatewayAndTable(t *testing.T) {
 			t.Errorf("%s through another link: %v, %v", tt.r, has, err)
 		}
 	}
-	for address, want := range map[string]int{"192.0.2.9": link.Attrs().Index, "10.1.2.3": link.Attrs().Index} {
+	var all []string
+	routes, err := host.AllRoutes(t.Context())
+	must(t, err)
+	for _, r := range routes {
+		if slices.Equal(r.Links, []int{link.Attrs().Index}) && r.Dst.Addr().Is4() {
+			all = append(all, r.String())
+		}
+	}
+	slices.Sort(all)
+	if want := []string{"10.1.0.0/16 via 192.0.2.9", "10.2.0.0/16 via 192.0.2.9 table 77", "192.0.2.0/24"}; !slices.Equal(all, want) {
+		t.Errorf("%q, want %q", all, want)
+	}
+	for _, want := range []bool{true, false} {
+		if added, err := host.AddRoute(link, of("10.3.0.0/16", "192.0.2.9", 0)); added != want || err != nil {
+			t.Errorf("added %v, %v; want %v", added, err, want)
+		}
+	}
+	for address, want := range map[string]int{"192.0.2.9": link.Attrs().Index, "10.1.2.3": link.Attrs().Index, "fd00::9": another.Attrs().Index} {
 		if index, err := host.LinkTo(netip.MustParseAddr(address)); index != want || err != nil {
 			t.Errorf("to %s: %d, %v", address, index, err)
 		}

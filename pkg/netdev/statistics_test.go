@@ -2,6 +2,8 @@ package netdev_test
 
 import (
 	"errors"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,11 +116,35 @@ func TestTheStatisticsOfANetdevAreFoundWhereverItIs(t *testing.T) {
 	}
 	move(host.NS, one, "nic0")
 	expect("in a pod")
+	must(t, netns.Set(one))
+	net1, err := netlink.LinkByName("net1")
+	must(t, err, netns.Set(host.NS))
 	move(one, two, "net1")
+	// Another has its ifindex there by now.
+	must(t, netns.Set(one), netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "net1", Index: net1.Attrs().Index}, PeerName: "w"}), netns.Set(host.NS))
 	expect("in another pod")
 	move(two, host.NS, "net1")
 	if back, err := reader.Here("net1"); err != nil || value(back, "rx_packets") < 9 {
 		t.Errorf("back on the host: %v, %v", back, err)
+	}
+}
+
+func TestTheMemoryOfStatisticsThatWereReadIsGivenBack(t *testing.T) {
+	host := node.NewHost(t)
+	node.AddNIC(t, host, "nic0")
+	mappings := func() int {
+		b, err := os.ReadFile("/proc/self/maps")
+		must(t, err)
+		return strings.Count(string(b), "\n")
+	}
+	const often = 200
+	before := mappings()
+	for range often {
+		_, err := host.HardwareStatistics("nic0")
+		must(t, err)
+	}
+	if more := mappings() - before; more >= often {
+		t.Errorf("%d more pieces of memory", more)
 	}
 }
 

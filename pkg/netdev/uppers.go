@@ -46,11 +46,15 @@ type Tunnel struct {
 
 // Tunnels lists those of the namespace that have an address of their own to send
 // from, and no NIC named.
-func (n *Namespace) Tunnels(ctx context.Context) (tunnels []Tunnel, err error) {
+func (n *Namespace) Tunnels(ctx context.Context) ([]Tunnel, error) {
 	answers, err := n.listLinks(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
 	}
+	return tunnelsIn(answers), nil
+}
+
+func tunnelsIn(answers [][]byte) (tunnels []Tunnel) {
 	local := localAddresses()
 	for _, answer := range answers {
 		info := valueAt(ofLink(answer), unix.IFLA_LINKINFO)
@@ -60,7 +64,7 @@ func (n *Namespace) Tunnels(ctx context.Context) (tunnels []Tunnel, err error) {
 			}
 		}
 	}
-	return tunnels, nil
+	return tunnels
 }
 
 // localAddresses are the attributes with the address that a tunnel sends from, by
