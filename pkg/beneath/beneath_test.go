@@ -260,8 +260,9 @@ func TestNothingStaysOpenWhateverBecomesOfAFile(t *testing.T) {
 	}
 }
 
-// A disk of one page, which only this thread sees.
-func TestNothingIsLeftOfAFileThatTheDiskHasNoRoomFor(t *testing.T) {
+// On a disk of two pages, which only this thread sees. What is mounted upon cannot be
+// replaced.
+func TestNothingIsLeftOfAFileThatCannotBeWrittenOrPutInItsPlace(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root for a mount namespace")
 	}
@@ -269,7 +270,7 @@ func TestNothingIsLeftOfAFileThatTheDiskHasNoRoomFor(t *testing.T) {
 	dir := t.TempDir()
 	must(t, unix.Unshare(unix.CLONE_NEWNS))
 	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	must(t, unix.Mount("small", dir, "tmpfs", 0, "size=4096"))
+	must(t, unix.Mount("small", dir, "tmpfs", 0, "size=8192"))
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	if err := beneath.Write(dir, dir+"/a", make([]byte, 1<<16)); !errors.Is(err, unix.ENOSPC) || !strings.HasPrefix(err.Error(), "write "+dir+"/a.new: ") {
 		t.Errorf("%v", err)
@@ -278,6 +279,13 @@ func TestNothingIsLeftOfAFileThatTheDiskHasNoRoomFor(t *testing.T) {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
 	must(t, beneath.Write(dir, dir+"/a", []byte("short")))
+	must(t, unix.Mount(dir+"/a", dir+"/a", "", unix.MS_BIND, ""))
+	if err := beneath.Write(dir, dir+"/a", []byte("other")); !errors.Is(err, unix.EBUSY) || !strings.HasPrefix(err.Error(), "write "+dir+"/a: ") {
+		t.Errorf("%v", err)
+	}
+	if entries, err := os.ReadDir(dir); len(entries) != 1 || err != nil {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
 }
 
 func TestAnUnfinishedFileThatIsAFolderIsNoneOfOurs(t *testing.T) {

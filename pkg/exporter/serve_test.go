@@ -20,7 +20,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,39 +295,25 @@ func (f fakeWriter) Write(b []byte) (int, error) {
 func TestAProgramTakesSoManyConnectionsAtOnceAndNoMore(t *testing.T) {
 	l, err := listen(t.Context(), endpoint.TCP("127.0.0.1:0"), Access{}, quiet())
 	must(t, err)
-	var now, most atomic.Int64
-	var once sync.Once
-	full := make(chan struct{})
-	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		n := now.Add(1)
-		defer now.Add(-1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-		}
-		if n == MostConnections {
-			once.Do(func() { close(full) })
-		}
-		<-full
-	})}
-	go func() { _ = server.Serve(l) }()
-	defer server.Close()
-	const clients = 2 * MostConnections
-	errs := make(chan error, clients)
-	for range clients {
-		go func() {
-			response, err := endpoint.TCP(l.Addr().String()).Ask(t.Context(), http.MethodGet, "", nil)
-			if err == nil {
-				err = response.Body.Close()
-			}
-			errs <- err
-		}()
+	for range MostConnections + 2 { // the kernel takes them for the program
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+		must(t, err)
+		defer c.Close()
 	}
-	for range clients {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
+	var last net.Conn
+	for range MostConnections {
+		last, err = l.Accept()
+		must(t, err)
+		defer last.Close()
 	}
-	if most.Load() > MostConnections {
-		t.Errorf("%d at once", most.Load())
+	must(t, last.Close())
+	again, err := l.Accept() // in its place
+	must(t, err)
+	defer again.Close()
+	defer time.AfterFunc(50*time.Millisecond, func() { l.Close() }).Stop()
+	if c, err := l.Accept(); err == nil {
+		c.Close()
+		t.Errorf("more than %d", MostConnections)
 	}
 }
 

@@ -28,6 +28,7 @@ func TestTheManagerIsWhoConfiguresTheLinkByItself(t *testing.T) {
 		"it leaves the device alone":            {map[string]string{device: "[device]\nmanaged=false\n"}, None},
 		"another device's":                      {map[string]string{"run/NetworkManager/devices/71": profile}, None},
 		"ifupdown, by udev":                     {map[string]string{ifstate: "lo=lo\n", interfaces: "auto lo\n  allow-hotplug ens12np0 ens11np0\n" + stanza}, Ifupdown},
+		"both, as NetworkManager comes first":   {map[string]string{device: profile, ifstate: "", interfaces: "allow-hotplug ens11np0\n" + stanza}, NetworkManager},
 		"ifupdown for another":                  {map[string]string{ifstate: "", interfaces: "allow-hotplug ens11np01\n#allow-hotplug ens11np0\n" + stanza}, None},
 		"ifupdown at boot, which does it once":  {map[string]string{ifstate: "", interfaces: "auto ens11np0\n" + stanza}, None},
 		"ifupdown's file and no ifupdown":       {map[string]string{interfaces: "allow-hotplug ens11np0\n" + stanza}, None},

@@ -3,7 +3,9 @@ package retry_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/retry"
@@ -21,15 +23,17 @@ func TestUntilRepeatsWhatIsNotDone(t *testing.T) {
 }
 
 func TestPausesGrowToTheLongestAndNoFurther(t *testing.T) {
-	calls, begin := 0, time.Now()
-	_ = retry.Until(t.Context(), time.Millisecond, 4*time.Millisecond, func() (bool, error) {
-		calls++
-		return calls == 14, nil
+	synctest.Test(t, func(t *testing.T) { // with a clock of its own
+		var pauses []time.Duration
+		last := time.Now()
+		_ = retry.Until(t.Context(), time.Second, 5*time.Second, func() (bool, error) {
+			pauses, last = append(pauses, time.Since(last)), time.Now()
+			return len(pauses) == 7, nil
+		})
+		if want := []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second}; !slices.Equal(pauses, want) {
+			t.Errorf("%s, want %s", pauses, want)
+		}
 	})
-	const least = (1 + 2 + 11*4) * time.Millisecond
-	if took := time.Since(begin); took < least || took > 50*least { // a busy machine takes its time
-		t.Errorf("%d calls took %s, want some more than %s", calls, took, least)
-	}
 }
 
 func TestUntilStopsAtAnError(t *testing.T) {

@@ -46,7 +46,7 @@ func TestAShellTakesAWordForOne(t *testing.T) {
 			t.Errorf("%q becomes %s", text, Word(text))
 		}
 	}
-	if IsWord(";") || !IsWord("ens11np0/ecn/roce_*/enable/3") {
+	if IsWord("") || Word("") != "''" || IsWord(";") || !IsWord("ens11np0/ecn/roce_*/enable/3") {
 		t.Error("what is a word is not, or the other way round")
 	}
 }

@@ -121,6 +121,21 @@ func TestAFolderIsTheSameWhateverIsInIt(t *testing.T) {
 	}
 }
 
+// Whatever took its place, no event need have said so.
+func TestAFolderThatIsAnotherIsWatchedAnew(t *testing.T) {
+	w := follower{dir: filepath.Join(t.TempDir(), "a")}
+	defer w.close()
+	for n, want := range []bool{true, true, false} {
+		if want {
+			_ = os.Rename(w.dir, w.dir+"-old")
+			must(t, os.Mkdir(w.dir, 0o755))
+		}
+		if moved, err := w.follow(); moved != want || err != nil {
+			t.Errorf("look %d: moved %v, error %v", n, moved, err)
+		}
+	}
+}
+
 func TestWithoutNotificationsTheFolderIsLookedAt(t *testing.T) {
 	next := watched(t, Folder{
 		Dir: t.TempDir(), Every: time.Millisecond,
