@@ -17,7 +17,7 @@ func answer() []byte {
 	}
 	ets[3+3], ets[19+3] = 50, 2
 	pfc := make([]byte, 136)
-	pfc[0], pfc[1] = 8, 1<<3
+	pfc[0], pfc[1] = 6, 1<<3 // six classes may have it
 	table := nl.NewRtAttr(dcbAppTable, nil)
 	for _, app := range [][]byte{{5, 3, 26, 0}, {5, 6, 48, 0}, {1, 3, 0x06, 0x89}} {
 		table.AddRtAttr(1, app)

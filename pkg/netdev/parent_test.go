@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // What kernels before 5.14 and 5.6 leave out of a link, they tell by ioctl.
@@ -37,6 +39,12 @@ func TestADriverTellsWhereItsNICIsWhenNetlinkDoesNot(t *testing.T) {
 		tried = true
 		if a.ParentDevBus != busOfDriver || !bytes.Equal(a.PermHWAddr, told) {
 			t.Errorf("%s: %s %s %s, want the permanent address %s", a.Name, a.ParentDevBus, a.ParentDev, a.PermHWAddr, told)
+		}
+		untold := nl.NewIfInfomsg(unix.AF_UNSPEC)
+		untold.Index = int32(a.Index)
+		answer := append(untold.Serialize(), nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(a.Name)).Serialize()...)
+		if is := n.parentNames([][]byte{answer}).Support; is != Unsupported {
+			t.Errorf("the kernel does not say where %s is, and is said to: %s", a.Name, is)
 		}
 		id := IdentityOf(link)
 		if id.OnHost(links) != link {

@@ -87,7 +87,7 @@ func TestEveryProgramOnALinkIsSeenAndDetachedAndThoseOnOthersStay(t *testing.T) 
 				}
 				return programs
 			}
-			for _, name := range []string{"one", "two"} {
+			for _, name := range []string{"two", "one"} { // the other's link is found first
 				if err := tt.attach(t, program, n.mustFind(t, name).Attrs().Index); err != nil {
 					t.Skip("not on this kernel: ", err)
 				}
