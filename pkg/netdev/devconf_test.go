@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -45,5 +46,41 @@ func TestASysctlThatIsRefusedKeepsNoOther(t *testing.T) {
 	}
 	if err := n.RestoreSysctls(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 99}}, State{}); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("of a link that is gone: %v", err)
+	}
+}
+
+// As in a container: the thread sees /proc/sys read-only.
+func TestASysctlThatIsAsItShouldBeNeedNotBeWritable(t *testing.T) {
+	n := newNamespaceOfItsOwn(t, "one")
+	one := n.mustFind(t, "one")
+	answer, err := n.getLink(one.Attrs().Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := n.devconf(one, answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		t.Fatal(err)
+	}
+	for _, flags := range []uintptr{unix.MS_REC | unix.MS_PRIVATE, unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
+		at := "/proc/sys"
+		if flags&unix.MS_PRIVATE != 0 {
+			at = "/"
+		}
+		if err := unix.Mount(at, at, "", flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.RestoreSysctls(one, State{Devconf: d}); err != nil {
+		t.Errorf("nothing differs: %v", err)
+	}
+	if err := n.AddAddresses(one, []Address{{Prefix: netip.MustParsePrefix("fd00::1/64")}}); err != nil {
+		t.Errorf("IPv6 is on: %v", err)
+	}
+	d.Neighbours["ipv4/app_solicit"] = "7"
+	if err := n.RestoreSysctls(one, State{Devconf: d}); !errors.Is(err, unix.EROFS) {
+		t.Errorf("one differs: %v", err)
 	}
 }

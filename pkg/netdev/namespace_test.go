@@ -58,6 +58,37 @@ func TestAFileThatIsNoNamespaceIsNone(t *testing.T) {
 	}
 }
 
+// dropPrivileges leaves the test's thread with none.
+func dropPrivileges(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread() // for good: the thread may do nothing any more
+	header, none := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestANamespaceThatMayNotBeEnteredLeavesNothingOpen(t *testing.T) {
+	dropPrivileges(t)
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	const often = 20
+	before := open()
+	for range often {
+		if n, err := OpenNamespace("/proc/thread-self/ns/net"); !errors.Is(err, fs.ErrPermission) {
+			t.Fatalf("%v, %v", n, err)
+		}
+	}
+	if more := open() - before; more >= often {
+		t.Errorf("%d more files are open", more)
+	}
+}
+
 func TestARuleThatIsGoneIsDeletedAndOneThatCannotBeIsAnError(t *testing.T) {
 	n, err := CurrentNamespace()
 	if err != nil {
@@ -68,11 +99,7 @@ func TestARuleThatIsGoneIsDeletedAndOneThatCannotBeIsAnError(t *testing.T) {
 	if err := n.DeleteRules(rules); err != nil && os.Getuid() == 0 {
 		t.Error(err)
 	}
-	runtime.LockOSThread() // for good: the thread may do nothing any more
-	header, none := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
-	if err := unix.Capset(&header, &none[0]); err != nil {
-		t.Fatal(err)
-	}
+	dropPrivileges(t)
 	if err := n.DeleteRules(rules); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "delete rule from 192.0.2.77 ") || !strings.Contains(err.Error(), "delete rule from 192.0.2.78 ") {
 		t.Errorf("%v", err)
 	}

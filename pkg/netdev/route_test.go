@@ -18,6 +18,7 @@ func TestARouteIsReadAsItIsWritten(t *testing.T) {
 	for name, r := range map[string]Route{
 		"a default route":                    {Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1"), Table: 70000, Priority: 5},
 		"by a neighbour of the other family": {Dst: netip.MustParsePrefix("10.0.0.0/8"), Gateway: netip.MustParseAddr("fe80::1"), OnLink: true},
+		"a daemon's, from an address":        {Dst: netip.MustParsePrefix("10.0.0.0/8"), Gateway: netip.MustParseAddr("192.0.2.1"), OnLink: true, Source: netip.MustParseAddr("192.0.2.9"), Protocol: unix.RTPROT_STATIC},
 		"for some packets":                   {Dst: netip.MustParsePrefix("fd00:1::/64"), From: netip.MustParsePrefix("fd00:2::/64"), TOS: 0x10},
 		"local":                              {Dst: netip.MustParsePrefix("10.0.0.0/8"), Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST, Table: 111},
 		"with metrics":                       {Dst: netip.MustParsePrefix("10.0.0.0/8"), MTU: 1400, Rest: metrics.Serialize()},
@@ -26,7 +27,9 @@ func TestARouteIsReadAsItIsWritten(t *testing.T) {
 		for _, part := range r.message(index) {
 			message = append(message, part.Serialize()...)
 		}
-		r.Protocol = unix.RTPROT_BOOT
+		if r.Protocol == 0 {
+			r.Protocol = unix.RTPROT_BOOT
+		}
 		if got, ok := routeIn(message); !ok || !slices.Equal(got.Links, []int{index}) || !reflect.DeepEqual(got.Route, r) {
 			t.Errorf("%s: %+v, want %+v", name, got, r)
 		}

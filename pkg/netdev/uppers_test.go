@@ -91,14 +91,15 @@ func TestWhatIsOnALinkGoesWhereverItIsAndNothingElse(t *testing.T) {
 	}
 	defer stranger.Close()
 	var log bytes.Buffer
-	n.deleteUppers(one, slices.Values([]*Namespace{stranger, n, other}), []string{"kept"}, slog.New(slog.NewTextHandler(&log, nil)))
+	ended := &Namespace{ID: 1, Path: "/ended", route: &Socket{fd: -1}}
+	n.deleteUppers(one, slices.Values([]*Namespace{stranger, ended, n, other}), []string{"kept"}, slog.New(slog.NewTextHandler(&log, nil)))
 	for name, place := range map[string]*Namespace{"here": n, "kept": n, "others": n, "theirs": other, "moved": other, "same": other, "two": n} {
 		link, err := place.LinkNamed(name)
 		if gone := name == "here" || name == "moved"; err != nil || (link == nil) != gone {
 			t.Errorf("%s: %v, %v", name, link, err)
 		}
 	}
-	if said := log.String(); strings.Count(said, "\n") != 2 || !strings.Contains(said, `msg="deleted what was on top of the NIC" link="macvlan here"`) || !strings.Contains(said, `link="macvlan moved"`) {
+	if said := log.String(); strings.Count(said, "\n") != 3 || !strings.Contains(said, `level=WARN msg="something may be left on top of the NIC" netns=/ended err=`) || !strings.Contains(said, `msg="deleted what was on top of the NIC" link="macvlan here"`) || !strings.Contains(said, `link="macvlan moved"`) {
 		t.Error(said)
 	}
 }
