@@ -35,13 +35,9 @@ func (d *decoder) fault(cost Cost, at Position, format string, args ...any) {
 // keys says what to do with the value of each valid key.
 type keys map[string]func(member)
 
-// named finds a key as encoding/json does, with which
-// k8s-rdma-shared-dev-plugin reads its file: whatever the case, if there is
-// none of the exact name.
+// named finds a key whatever its case, as encoding/json does, with which
+// k8s-rdma-shared-dev-plugin reads its file. No two keys differ in nothing else.
 func (k keys) named(name string) (key string, known bool) {
-	if k[name] != nil {
-		return name, true
-	}
 	for key := range k {
 		if strings.EqualFold(key, name) {
 			return key, true
@@ -90,7 +86,7 @@ func (d *decoder) list(m member, each func(value)) {
 }
 
 func (d *decoder) text(v value, what string) (string, bool) {
-	if v.kind != text && (!v.bare || v.kind != number) {
+	if v.kind != text && (!v.yaml || v.kind != number) {
 		d.errorf(v.at, "%s must be a string, not %s", what, v.kind)
 		return "", false
 	}
@@ -112,7 +108,7 @@ func (d *decoder) texts(m member, check func(string) (string, error)) []string {
 			all = append(all, "")
 			return
 		}
-		if v.kind != text && (!v.bare || v.kind != number) {
+		if v.kind != text && (!v.yaml || v.kind != number) {
 			d.errorf(v.at, "an entry of %q must be a string, not %s", m.key, v.kind)
 			return
 		}

@@ -30,7 +30,7 @@ type value struct {
 	kind    kind
 	at      Position
 	literal string // scalars, as written (strings without quotes and escapes)
-	bare    bool   // written without quotes in YAML: 1017 may be meant as a string
+	yaml    bool   // a scalar in YAML, where 1017 may be meant as a string
 	members []member
 	items   []value
 }
@@ -225,7 +225,7 @@ func fromYAML(n *yaml.Node) (value, *Error) {
 			v.items = append(v.items, v2)
 		}
 	case yaml.ScalarNode:
-		v.kind, v.bare = scalarKind(n), n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0
+		v.kind, v.yaml = scalarKind(n), true // what is in quotes is a string to YAML
 	default:
 		return value{}, &Error{At: v.at, Text: "YAML anchors and aliases are not supported; write the value out"}
 	}
