@@ -13,6 +13,9 @@ func TestWhatIsJustWithinItsBoundsIsTakenAndWhatIsNotIsNot(t *testing.T) {
 	interval := func(seconds string) string {
 		return `{"periodicUpdateInterval": ` + seconds + `, "configList": [{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {"drivers": ["x"]}}]}`
 	}
+	units := func(number string) string {
+		return `{"configList": [{"resourceName": "a", ` + number + `, "selectors": {"drivers": ["x"]}}]}`
+	}
 	long := strings.Repeat("a", 63)
 	for _, tt := range []struct {
 		file string
@@ -44,6 +47,13 @@ func TestWhatIsJustWithinItsBoundsIsTakenAndWhatIsNotIsNot(t *testing.T) {
 		{interval("31536000"), true}, // a year
 		{interval("31536001"), false},
 		{interval("-1"), false},
+		{units(`"rdmaHcaMax": 0`), true},
+		{units(`"rdmaHcaMax": 100000`), true},
+		{units(`"rdmaHcaMax": 100001`), false},
+		{units(`"mode": "perDevice", "unitsPerDevice": 0`), false},
+		{units(`"mode": "perDevice", "unitsPerDevice": 1`), true},
+		{units(`"mode": "perDevice", "unitsPerDevice": 200`), true},
+		{units(`"mode": "perDevice", "unitsPerDevice": 201`), false},
 	} {
 		if err := mistakes([]byte(tt.file)); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", tt.file, err)

@@ -71,7 +71,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		"resourceName": "rail", "resourcePrefix": "example.com", "mode": "PerDevice", "unitsPerDevice": 2,
 		"charDevices": ["UVERBS"], "env": true, "healthPolicy": "link",
 		"selectors": {
-			"vendors": ["0x15B3"], "deviceIDs": ["1021"], "drivers": ["mlx5_core"], "ifNames": ["ens*np0"], "linkTypes": ["Ether"],
+			"vendors": ["0x15B3"], "deviceIDs": ["1021"], "drivers": ["mlx5_core"], "ifNames": ["\u0065ns*np0"], "linkTypes": ["Ether"],
 			"pciAddresses": ["0000:0A:00.0", "0b:00.*", "mlx5_core.sf.2"], "rdmaDevices": ["mlx5_[0-7]"], "numaNodes": [0, -1], "isRoCE": false,
 			"exclude": {"ifNames": ["ens18np0"], "isRoCE": true}
 		}}]}`))
@@ -135,12 +135,16 @@ func TestEveryMistakeHasItsPlaceAndARemedy(t *testing.T) {
 		"a second YAML document":          {"configList: []\n---\na: 1\n", `f:2:1: a second YAML document; the configuration must be a single one`},
 		"an empty file":                   {" \n", `f:1:1: the file is empty`},
 		"a YAML file of comments":         {"# nothing\n", `f:1:1: the file is empty`},
+		"a list that does not end":        {`[`, `f:1:2: malformed JSON: the file ends before the "]" that closes line 1, column 1; add it`},
+		"something behind an umlaut":      {one(`{"resourceName": "a", "rdmaHcaMax": 1, "devices": ["é"], "z": 1}`), `f:1:74: unknown key "z" in a resource`},
 		"another type":                    {`[]`, `f:1:1: the configuration must be an object, not a list`},
 		"no configList":                   {`{}`, `f:1:1: "configList" is missing`},
 		"an empty configList":             {`{"configList": []}`, `f:1:16: "configList" is empty; it needs at least one resource`},
 		"a negative interval":             {`{"periodicUpdateInterval": -1, "configList": [{"resourceName": "a", "rdmaHcaMax": 1, "devices": ["x"]}]}`, `f:1:28: "periodicUpdateInterval" is -1 seconds; use 0 to turn it off`},
 		"an interval that is no number":   {strings.Replace(guide, "300", `"300"`, 1), `f:2:35: "periodicUpdateInterval" must be a whole number, not a string`},
 		"an interval with a fraction":     {strings.Replace(guide, "300", `0.5`, 1), `f:2:35: "periodicUpdateInterval" must be a whole number, not 0.5`},
+		"a fraction in YAML":              {"periodicUpdateInterval: 0.5\nconfigList: [{resourceName: a, rdmaHcaMax: 1, devices: [x]}]", `f:1:25: "periodicUpdateInterval" must be a whole number, not 0.5`},
+		"an unknown key in YAML":          {"configList:\n- {resourceName: a, rdmaHcaMax: 1, devices: [x], zz: 1}", `f:2:50: unknown key "zz" in a resource`},
 		"no resource name":                {one(`{"rdmaHcaMax": 1, "devices": ["x"]}`), `f:1:17: "resourceName" is missing`},
 		"a resource name with a slash":    {strings.Replace(guide, "hca_gpu", "rdma/hca_gpu", 1), `f:5:26: "resourceName" is "rdma/hca_gpu"; use at most 63 letters`},
 		"a resource name too long":        {strings.Replace(guide, "hca_gpu", strings.Repeat("a", 64), 1), `f:5:26: "resourceName" is "aaa`},
@@ -224,8 +228,11 @@ func TestAMissingFileSaysWhereItShouldBe(t *testing.T) {
 	if err := os.WriteFile(file, []byte(guide), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Load(file); err != nil {
-		t.Error(err)
+	if c, text, err := Load(file); err != nil || text != guide || len(c.Resources) != 1 {
+		t.Errorf("%+v, %q, %v", c, text, err)
+	}
+	if _, _, err := Load(filepath.Dir(file)); err == nil || !strings.HasPrefix(err.Error(), "read the configuration: ") {
+		t.Errorf("a folder: %v", err)
 	}
 }
 

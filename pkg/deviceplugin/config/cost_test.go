@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -53,18 +54,20 @@ func TestABadEntryCostsItsResourceAtMost(t *testing.T) {
 	}
 }
 
-// A list whose entries are all invalid must not become the empty list, which
-// matches everything.
+// A list without what is wrong in it would match more than was meant, and everything
+// if it is empty.
 func TestAnEntryThatMatchesNothingIsNotDropped(t *testing.T) {
-	c, err := parse("f", []byte(`{"configList": [{"resourceName": "a", "rdmaHcaMax": 1,
-"selectors": {"vendors": ["Mellanox"], "drivers": [""], "ifNames": [" x"], "linkTypes": ["IB"], "deviceIDs": [null]}}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := c.Resources[0].Selectors
-	for _, list := range [][]string{s.Vendors, s.Drivers, s.IfNames, s.LinkTypes, s.DeviceIDs} {
-		if len(list) != 1 {
-			t.Errorf("a list became %q", list)
+	for selectors, want := range map[string]Selectors{
+		`"vendors": ["15b3", "mellanox"]`:                           {Vendors: []string{"15b3", "mellanox"}},
+		`"drivers": [""], "deviceIDs": [null]`:                      {Drivers: []string{""}, DeviceIDs: []string{""}},
+		`"ifNames": [null, "ens1 "]`:                                {IfNames: []string{"", "ens1 "}},
+		`"pciAddresses": ["0A:00.0", "0000:[:00.0"]`:                {PCIAddresses: []string{"0000:0a:00.0", "0000:[:00.0"}},
+		`"linkTypes": ["Ethernet"]`:                                 {LinkTypes: []string{"Ethernet"}},
+		`"exclude": {"drivers": ["x"]}, "deviceIDs": ["connectx7"]`: {DeviceIDs: []string{"connectx7"}}, // an exclusion before it changes nothing
+	} {
+		c, faults := taken(t, `{"configList": [{"resourceName": "a", "rdmaHcaMax": 1, "selectors": {`+selectors+`}}]}`)
+		if got := c.Resources[0].Selectors; !reflect.DeepEqual(got, want) || len(c.Faults.LeftOut()) > 0 || faults == "" {
+			t.Errorf("%s: %+v, %s", selectors, got, faults)
 		}
 	}
 }
@@ -83,6 +86,7 @@ func TestWhatTheOldPluginReadsOtherwiseIsNoted(t *testing.T) {
 		entry, note string
 		units       int
 	}{
+		"a key above it":        {`{"resourceName": "a", "rdmaHcaMax": 2, "devices": ["x"]}], "PeriodicUpdateInterval": 60, "x": [`, `key "PeriodicUpdateInterval" in the configuration is read as`, 2},
 		"keys in another case":  {`{"ResourceName": "a", "rdmahcamax": 2, "selectors": {"deviceIds": ["1017"]}}`, `key "deviceIds" in selectors is read as "deviceIDs"`, 2},
 		"rdmaHcaMax 0":          {`{"resourceName": "a", "rdmaHcaMax": 0, "devices": ["x"]}`, `"rdmaHcaMax" is 0: the resource has no units`, 0},
 		"rdmaHcaMax null":       {`{"resourceName": "a", "rdmaHcaMax": null, "devices": ["x"]}`, `"rdmaHcaMax" is missing: the resource has no units`, 0},
@@ -90,6 +94,7 @@ func TestWhatTheOldPluginReadsOtherwiseIsNoted(t *testing.T) {
 		"null values":           {`{"resourceName": "a", "resourcePrefix": null, "rdmaHcaMax": 2, "selectors": null, "devices": ["x"]}`, "", 2},
 		"null in a list":        {`{"resourceName": "a", "rdmaHcaMax": 2, "devices": ["x", null]}`, `an entry of "devices" is null, and matches nothing`, 2},
 		"the mode of long ago":  {`{"resourceName": "a", "mode": "hca", "rdmaHcaMax": 2, "devices": ["x"]}`, `"mode" "hca" comes from an older plugin`, 2},
+		"and in capitals":       {`{"resourceName": "a", "mode": "HCA", "rdmaHcaMax": 2, "devices": ["x"]}`, `"mode" "HCA" comes from an older plugin and is read as "shared"`, 2},
 		"null for the interval": {`{"resourceName": "a", "rdmaHcaMax": 2, "devices": ["x"]}], "periodicUpdateInterval": null, "x": [`, `unknown key "x"`, 2},
 	} {
 		t.Run(name, func(t *testing.T) {

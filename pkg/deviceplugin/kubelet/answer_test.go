@@ -76,6 +76,27 @@ func TestDevicesAreChosenFromThoseThatThereAre(t *testing.T) {
 	}
 }
 
+func TestWhoPrefersIsAskedAndOthersAreNot(t *testing.T) {
+	s := &server{resource: preferring{newUnits(name, 4)}}
+	request := func(size int32, must ...string) *pluginapi.PreferredAllocationRequest {
+		return &pluginapi.PreferredAllocationRequest{ContainerRequests: []*pluginapi.ContainerPreferredAllocationRequest{
+			{AvailableDeviceIDs: []string{"0", "1", "2"}, MustIncludeDeviceIDs: must, AllocationSize: size}, {AvailableDeviceIDs: []string{"3"}, AllocationSize: 1},
+		}}
+	}
+	response, err := s.GetPreferredAllocation(t.Context(), request(2, "1", "1"))
+	if err != nil || len(response.ContainerResponses) != 2 || strings.Join(response.ContainerResponses[0].DeviceIDs, " ") != "1 2" || strings.Join(response.ContainerResponses[1].DeviceIDs, " ") != "3" {
+		t.Errorf("%v, %v", response, err)
+	}
+	for what, bad := range map[string]*pluginapi.PreferredAllocationRequest{
+		"cannot choose 4 devices from 3, with 0 of them required": request(4), "cannot choose 1 devices from 3, with 2 of them required": request(1, "0", "1"),
+		"no device has this ID": {ContainerRequests: []*pluginapi.ContainerPreferredAllocationRequest{{AvailableDeviceIDs: []string{"none such"}, AllocationSize: 1}}},
+	} {
+		if response, err := s.GetPreferredAllocation(t.Context(), bad); response != nil || status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), name+": "+what) {
+			t.Errorf("%s: %v, %v", what, response, err)
+		}
+	}
+}
+
 func TestALogLineHasSixteenIDsAndThreeHundredBytes(t *testing.T) {
 	ids := strings.Split("a b c d e f g h i j k l m n o p q r", " ")
 	for n, want := range map[int]string{16: "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p", 17: "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p and 1 more", 18: "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p and 2 more"} {

@@ -13,9 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -438,9 +441,14 @@ type registrar struct {
 	pluginapi.UnimplementedRegistrationServer
 	requests chan *pluginapi.RegisterRequest
 	err      error
+	wait     atomic.Int64 // how long the last one may take, 0 for no end
 }
 
-func (r *registrar) Register(_ context.Context, request *pluginapi.RegisterRequest) (*pluginapi.Empty, error) {
+func (r *registrar) Register(ctx context.Context, request *pluginapi.RegisterRequest) (*pluginapi.Empty, error) {
+	r.wait.Store(0)
+	if end, ok := ctx.Deadline(); ok {
+		r.wait.Store(int64(time.Until(end)))
+	}
 	r.requests <- request
 	return &pluginapi.Empty{}, r.err
 }
@@ -482,6 +490,84 @@ func (n *node) dial(endpoint string) pluginapi.DevicePluginClient {
 	}
 	n.Cleanup(func() { c.Close() })
 	return pluginapi.NewDevicePluginClient(c)
+}
+
+// preferring has units that differ: the last ones are the best.
+type preferring struct{ *units }
+
+func (preferring) Preferred(available, must []string, size int) ([]string, error) {
+	if slices.Contains(available, "none such") {
+		return nil, errors.New("no device has this ID")
+	}
+	slices.Reverse(available)
+	return slices.Concat(must, available)[:size], nil
+}
+
+func TestARegistrationSaysWhatTheResourceCan(t *testing.T) {
+	for prefers, r := range map[bool]Resource{false: newUnits(name, 8), true: preferring{newUnits(name, 8)}} {
+		t.Run(fmt.Sprint(prefers), func(t *testing.T) {
+			n := newNode(t)
+			kubelet := n.registrar(nil)
+			n.run(r)
+			got := n.next(kubelet)
+			if got.Version != "v1beta1" || got.ResourceName != name || len(n.ownSockets()) != 1 || got.Endpoint != filepath.Base(n.ownSockets()[0]) ||
+				got.Options.GetGetPreferredAllocationAvailable() != prefers || got.Options.GetPreStartRequired() {
+				t.Errorf("%+v, sockets %v", got, n.ownSockets())
+			}
+			if wait := time.Duration(kubelet.wait.Load()); wait <= 0 || wait > registerWait {
+				t.Errorf("it waits for %s", wait)
+			}
+			o, err := n.dial(got.Endpoint).GetDevicePluginOptions(n.ctx, &pluginapi.Empty{})
+			if err != nil || o.GetPreferredAllocationAvailable != prefers {
+				t.Errorf("%v, %v", o, err)
+			}
+		})
+	}
+}
+
+// A kubelet that starts removes all sockets before it listens.
+func TestThereIsNoSocketBeforeTheKubeletListens(t *testing.T) {
+	n := newNode(t)
+	if err := os.MkdirAll(n.sockets(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(n.sockets(), kubeletSocket)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	long := time.Unix(1, 0)
+	if err := errors.Join(l.Close(), os.Chtimes(n.sockets(), long, long)); err != nil {
+		t.Fatal(err)
+	}
+	err = NewPlugin(n.folder, newUnits(name, 8), &n.events, silent).session(n.ctx, n.folder.kubelet())
+	if err == nil || !strings.Contains(err.Error(), "the kubelet does not answer") {
+		t.Errorf("%v", err)
+	}
+	if info, err := os.Stat(n.sockets()); err != nil || !info.ModTime().Equal(long) {
+		t.Errorf("something was made in the folder: %v, %v", info.ModTime(), err)
+	}
+}
+
+func TestThatTheKubeletIsWaitedForIsSaidOnce(t *testing.T) {
+	n := newNode(t)
+	var log bytes.Buffer
+	p := NewPlugin(n.folder, newUnits(name, 8), &n.events, slog.New(slog.NewTextHandler(&log, nil)))
+	synctest.Test(t, func(t *testing.T) {
+		p.folder.changed = make(chan struct{}) // of the test's own clock
+		ctx, stop := context.WithCancel(t.Context())
+		go p.awaitKubelet(ctx)
+		for range 3 {
+			synctest.Wait()
+			p.folder.announce()
+		}
+		synctest.Wait()
+		stop()
+		synctest.Wait()
+	})
+	if strings.Count(log.String(), "waiting for the kubelet") != 1 {
+		t.Errorf("logged:\n%s", &log)
+	}
 }
 
 func TestAStreamThatDoesNotComeIsAnsweredByANewSocket(t *testing.T) {

@@ -2,6 +2,7 @@ package offer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,22 @@ func TestSeveralUnitsOfADeviceGiveTheSame(t *testing.T) {
 		response, err := o.allocate([]string{want})
 		n.Must(err)
 		node.CheckDevices(t, response, node.CharDevices("uverbs0"))
+	}
+}
+
+func TestUnitsAreInTheOrderOfTheirIDsAndDevicesInThatOfTheirNames(t *testing.T) {
+	a, b := two()
+	o := New(config.Resource{Mode: config.PerDevice, Units: 2}, []Candidate{{Device: a, Healthy: true}, {Device: b}}, true, nil)
+	var units []string
+	for _, d := range o.Units() {
+		units = append(units, d.ID+" "+d.Health)
+	}
+	if want := []string{"0000:08:00.0 Unhealthy", "0000:08:00.0-1 Unhealthy", "0000:0b:00.0 Healthy", "0000:0b:00.0-1 Healthy"}; !slices.Equal(units, want) {
+		t.Errorf("%q, want %q", units, want)
+	}
+	o = New(config.Resource{Mode: config.Shared, Units: 1}, []Candidate{{Device: a}, {Device: b}}, true, nil)
+	if devices := o.Behind("0"); len(devices) != 2 || devices[0].Name != "mlx5_0" || len(o.Behind("1")) > 0 {
+		t.Errorf("%v", devices)
 	}
 }
 

@@ -50,6 +50,7 @@ func TestSelectorsChoose(t *testing.T) {
 		"by vendor":                      {selectors: config.Selectors{Vendors: []string{"15b3"}}, want: "mlx5_0 mlx5_10 mlx5_11 mlx5_3 mlx5_9"},
 		"by one of several":              {selectors: config.Selectors{Vendors: []string{"14e4", "8086"}}, want: "bnxt_re1 irdma2"},
 		"by device ID":                   {selectors: config.Selectors{DeviceIDs: []string{"101e"}}, want: "mlx5_11"},
+		"a driver by a part of its name": {selectors: config.Selectors{Drivers: []string{"mlx5", "mlx5_core2"}}, want: ""},
 		"by driver":                      {selectors: config.Selectors{Drivers: []string{"mlx5_core", "ice"}}, want: "irdma2 mlx5_0 mlx5_11 mlx5_3 mlx5_9"},
 		"by netdev":                      {selectors: config.Selectors{IfNames: []string{"ens11np0", "ens12np0", "eth9"}}, want: "bnxt_re1 mlx5_0"},
 		"Soft-RoCE by its netdev":        {selectors: config.Selectors{IfNames: []string{nic.Netdev}}, want: "rxe20"},
