@@ -1,10 +1,15 @@
 package deviceplugin
 
 import (
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
+	"github.com/roce-k8s/roce-k8s/pkg/inventory"
+	"github.com/roce-k8s/roce-k8s/pkg/logging"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -70,5 +75,23 @@ func TestADeviceThatClashesWhenItComesStaysWithTheFirstResource(t *testing.T) {
 	n.Must(n.Unplug(sysfs.MLX5(3)))
 	if c := strings.Count(n.Logs.String(), "both select ens13np0"); c != 1 {
 		t.Errorf("logged %d times:\n%s", c, n.Logs)
+	}
+}
+
+func TestClashesAreCountedAsLongAsThereAreAnyAndLoggedWhenTheyCome(t *testing.T) {
+	both := config.Selectors{RDMADevices: []string{"mlx5_0"}}
+	_, clashes := offer.Assign([]config.Resource{{Name: "rdma/a", Selectors: both}, {Name: "rdma/b", Selectors: both}},
+		[]inventory.Device{{Device: rdma.Device{Name: "mlx5_0"}}})
+	var log strings.Builder
+	m := &manager{log: slog.New(slog.NewTextHandler(&log, nil)), metrics: newMetrics(""), said: logging.Once{}, config: &configFile{path: "f"}}
+	for i, step := range []struct {
+		clashes []offer.Clash
+		lines   int
+	}{{nil, 0}, {clashes, 1}, {clashes, 1}, {nil, 1}, {clashes, 2}} {
+		m.reportClashes(step.clashes)
+		counted := scrape(t, m.metrics)["device_clashes"].Metric[0].Gauge.GetValue()
+		if lines := strings.Count(log.String(), "resources rdma/a (line 0) and rdma/b both select mlx5_0"); counted != float64(len(step.clashes)) || lines != step.lines {
+			t.Errorf("step %d: %g are counted, logged:\n%s", i, counted, log.String())
+		}
 	}
 }

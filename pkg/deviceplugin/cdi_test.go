@@ -1,8 +1,11 @@
 package deviceplugin
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +67,29 @@ func TestCDIDevicesStandForCharacterDevices(t *testing.T) {
 	n.Must(err)
 	if len(entries) != 3 {
 		t.Errorf("files: %v", entries)
+	}
+}
+
+// onWrite is called with what is written.
+type onWrite func([]byte)
+
+func (f onWrite) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+// A container that starts with a name that is in no spec yet fails.
+func TestTheSpecIsThereBeforeTheDevicesAreOffered(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	o := n.options()
+	o.CDIDir = filepath.Join(n.Dir, "cdi")
+	var specs []bool // whether there is one, when offered devices are logged
+	o.Log = slog.New(slog.NewTextHandler(onWrite(func(line []byte) {
+		if bytes.Contains(line, []byte("msg=devices resource=rdma/mlx")) {
+			_, err := os.Stat(specfile.Of(o.CDIDir, offer.CDIVendor, offer.CDIClass).Path())
+			specs = append(specs, err == nil)
+		}
+	}), nil))
+	n.applied(o, mlxOnly)
+	if !slices.Equal(specs, []bool{true}) {
+		t.Errorf("there is a spec: %v", specs)
 	}
 }
 

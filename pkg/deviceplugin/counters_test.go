@@ -1,6 +1,13 @@
 package deviceplugin
 
 import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +17,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
+	"github.com/roce-k8s/roce-k8s/pkg/watch"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
@@ -62,6 +70,31 @@ func TestANICsHolderIsWhoHasItAlone(t *testing.T) {
 	}
 }
 
+func TestRailsAreThoseOfWhatIsOffered(t *testing.T) {
+	var devices []inventory.Device
+	for _, address := range []string{"0000:08:00.0", "0000:0b:00.0", "0000:0e:00.0"} {
+		devices = append(devices, inventory.Device{Device: rdma.Device{Name: address, Bus: rdma.BusPCI, Address: address}})
+	}
+	v := &view{devices: devices, chosen: map[string][]inventory.Device{"rdma/a": devices[2:], "rdma/b": devices[1:2]}}
+	var rails []string
+	for _, nic := range v.nics(rdma.Node{Sys: t.TempDir()}, nil) {
+		rails = append(rails, nic.Device.Name+" "+nic.Rail)
+	}
+	if want := []string{"0000:08:00.0 ", "0000:0b:00.0 0", "0000:0e:00.0 1"}; !slices.Equal(rails, want) {
+		t.Errorf("%q, want %q", rails, want)
+	}
+}
+
+func TestAScrapeBeforeTheFirstLookTellsNothing(t *testing.T) {
+	n := newTestNode(t)
+	m := newManager(n.options(), nil)
+	m.tellCounters(n.Ctx, func(context.Context) []heldUnit { return nil })
+	w := httptest.NewRecorder()
+	if m.metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil)); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "rdma_port_state{") {
+		t.Errorf("%d, %s", w.Code, w.Body)
+	}
+}
+
 func TestCountersAreToldWithThePodThatHasTheNIC(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	n.Must(n.AddCounters(7, node.Eight()...))
@@ -69,7 +102,16 @@ func TestCountersAreToldWithThePodThatHasTheNIC(t *testing.T) {
 	n.servePods()
 	n.Attach(rdma.Shared, node.Eight()[2])
 	o := n.options()
-	o.MetricsAddress = freeAddress(t)
+	o.MetricsAddress, o.CountersSocket = freeAddress(t), filepath.Join(n.Dir, "counters.sock")
+	l, err := net.Listen("unix", o.CountersSocket)
+	n.Must(err)
+	asked := make(chan struct{}, 1)
+	entrant := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		watch.Poke(asked)
+		_, _ = io.WriteString(w, "{}")
+	})}
+	go func() { _ = entrant.Serve(l) }()
+	t.Cleanup(func() { _ = entrant.Close() })
 	n.startWith(o)
 	n.Until("it is alive", func() bool { status, _ := n.ask(o.MetricsAddress, "/healthz"); return status == 200 })
 	_, metrics := n.ask(o.MetricsAddress, "/metrics")
@@ -81,6 +123,9 @@ func TestCountersAreToldWithThePodThatHasTheNIC(t *testing.T) {
 		if !strings.Contains(metrics, line+"\n") {
 			t.Errorf("no line %s", line)
 		}
+	}
+	if len(asked) == 0 {
+		t.Error("nobody was asked for what is counted in pods")
 	}
 	// A NIC that goes away leaves the others' rails as they are.
 	n.Must(n.Unplug(node.Eight()[0]))

@@ -48,21 +48,40 @@ ens11np0 comes back from its pod late or with other metrics: NetworkManager lack
 
 func TestEachResourceSaysWhatItHasAndWhyNotTheRest(t *testing.T) {
 	n := newTestNode(t)
-	mlx := func(name string, mode config.Mode, units int) config.Resource {
-		return config.Resource{Name: name, Mode: mode, Units: units, HealthPolicy: config.HealthLink,
-			CharDevices: []config.CharDevice{config.Uverbs}, Selectors: config.Selectors{Drivers: []string{"mlx5_core"}}}
+	devices := threeDevices()
+	devices[0].Ports = devices[0].Ports[1:] // the one that is down
+	resource := func(name string, line int, mode config.Mode, units int, selectors config.Selectors) config.Resource {
+		return config.Resource{Name: name, At: config.Position{Line: line, Column: 1}, Mode: mode, Units: units, HealthPolicy: config.HealthLink,
+			CharDevices: []config.CharDevice{config.Uverbs, config.Umad}, Named: true, Selectors: selectors}
 	}
-	all := mlx("rdma/all", config.Shared, 8)
-	all.Selectors = config.Selectors{IfNames: []string{"ens12np0"}}
+	file := &configFile{path: "config.json", Config: &config.Config{
+		Resources: []config.Resource{
+			resource("rdma/one", 2, config.Shared, 8, config.Selectors{IfNames: []string{"ens12np0"}}),
+			resource("rdma/mlx", 3, config.PerDevice, 1, config.Selectors{Drivers: []string{"mlx5_core"}}),
+		},
+		Faults: config.Errors{{File: "config.json", At: config.Position{Line: 2, Column: 9}, Text: "odd", Cost: config.Nothing}},
+	}}
 	var text strings.Builder
-	file := &configFile{Config: &config.Config{Resources: []config.Resource{all, mlx("rdma/mlx", config.PerDevice, 1)}}, path: "config.json"}
-	err := explainResources(&text, n.RDMA(), file, threeDevices())
-	for _, want := range []string{
-		"\nrdma/all (shared, rdmaHcaMax 8): 1 of 3 devices\n", "  in   ens12np0/mlx5_0 (0000:08:00.0): healthy\n",
-		"\nrdma/mlx (perDevice, unitsPerDevice 1): ", "  out  rxe0: ", "  in   ens11np0/mlx5_1 (0000:0b:00.0): ",
-	} {
-		if !strings.Contains(text.String(), want) {
-			t.Errorf("%s\nwant %q (%v)", text.String(), want, err)
-		}
+	err := explainResources(&text, n.RDMA(), file, devices)
+	if want := "config.json:3:1: resources rdma/one (line 2) and rdma/mlx both select ens12np0/mlx5_0 (0000:08:00.0); "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+	const want = `
+rdma/one (shared, rdmaHcaMax 8): 1 of 3 devices
+  but  containers will lack umad: ens12np0/mlx5_0 (0000:08:00.0) has none; is the module ib_umad loaded?
+  in   ens12np0/mlx5_0 (0000:08:00.0): unhealthy: its port is DOWN, 
+  out  ens11np0/mlx5_1 (0000:0b:00.0): ifNames: it has ens11np0
+  out  rxe0: ifNames: it has none
+
+rdma/mlx (perDevice, unitsPerDevice 1): 1 of 3 devices
+  but  containers will lack umad: ens11np0/mlx5_1 (0000:0b:00.0) has none; is the module ib_umad loaded?
+  out  ens12np0/mlx5_0 (0000:08:00.0): another resource has it
+  in   ens11np0/mlx5_1 (0000:0b:00.0): healthy
+  out  rxe0: drivers: it has none
+
+config.json:2:9: odd (valid all the same)
+`
+	if text.String() != want {
+		t.Errorf("%s\nwant %s", text.String(), want)
 	}
 }

@@ -50,11 +50,11 @@ func TestExplainTellsWhatTheManagerOfAPodsNICLacks(t *testing.T) {
 	n.Attach(rdma.Exclusive, sysfs.MLX5(0), sysfs.MLX5(1))
 	record, _, err := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
 	n.Must(err)
-	record.Manager, record.ManagerLacks = netmanager.NetworkManager, []string{"no-auto-default=*", "ipv4.route-metric"}
+	record.Manager, record.ManagerLacks = netmanager.NetworkManager, []string{"no-auto-default=*"} // one is enough
 	n.Must(n.Journal.Update(record))
 	var out strings.Builder
 	n.Must(Explain(n.Ctx, n.options(), &out))
-	const want = "\nens11np0 comes back from its pod late or with other metrics: NetworkManager lacks no-auto-default=*, ipv4.route-metric (docs/deploying.md)\n"
+	const want = "\nens11np0 comes back from its pod late or with other metrics: NetworkManager lacks no-auto-default=* (docs/deploying.md)\n"
 	if !strings.Contains(out.String(), want) || strings.Count(out.String(), "NetworkManager lacks") != 1 {
 		t.Errorf("no %q in\n%s", want, out.String())
 	}
@@ -77,6 +77,10 @@ func TestValidateListsAllMistakesOneALine(t *testing.T) {
 	var out strings.Builder
 	if err := Validate(file, &out); err != nil || out.String() != file+": valid, 1 resources\n" {
 		t.Errorf("got %v, %q", err, out.String())
+	}
+	var missing *ConfigError
+	if err := Validate(file+"-none", &out); !errors.As(err, &missing) || !strings.Contains(err.Error(), "no such configuration file") {
+		t.Errorf("without a file: %v", err)
 	}
 	n.Write("config.json", `{"periodicUpdateInterval": -1,
 "configList": [{"resourceName": "a!", "rdmaHcaMax": -1, "devices": ["x"]}]}`)

@@ -1,8 +1,12 @@
 package deviceplugin
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
@@ -18,5 +22,21 @@ func TestADeviceThatAPodHasIsNotForgotten(t *testing.T) {
 	}}
 	if err := m.forget("mlx5_0"); err == nil || !strings.Contains(err.Error(), " has mlx5_0; delete the pod first") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestWhoNoLongerWaitsToHaveADeviceForgottenIsNotWaitedFor(t *testing.T) {
+	m := &manager{forgets: make(chan forgetting)} // which nobody takes: a look hangs
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	served := make(chan struct{})
+	go func() {
+		m.serveForget(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodPost, "/forget", strings.NewReader("mlx5_0")))
+		close(served)
+	}()
+	select {
+	case <-served:
+	case <-time.After(20 * time.Second):
+		t.Error("it still waits")
 	}
 }

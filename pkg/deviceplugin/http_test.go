@@ -16,7 +16,9 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/endpoint"
 	"github.com/roce-k8s/roce-k8s/pkg/exporter"
+	"github.com/roce-k8s/roce-k8s/pkg/memlock"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
@@ -65,7 +67,7 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 	n.servePods()
 
 	o := n.options()
-	o.MetricsAddress, o.Version = freeAddress(t), "v1.2.3"
+	o.MetricsAddress, o.Version, o.MemlockSocket = freeAddress(t), "v1.2.3", serveMemlock(t, memlock.New(memlock.Options{}))
 	n.Attach(rdma.Exclusive, node.Eight()[0])
 	n.startWith(o)
 	n.Until("it is alive", func() bool { status, _ := n.ask(o.MetricsAddress, "/healthz"); return status == 200 })
@@ -96,6 +98,7 @@ func TestMetricsAndProbesSayWhatIsTrue(t *testing.T) {
 		`rdma_device_plugin_device_clashes 0`,
 		`rdma_device_plugin_config_reload_failures_total 0`,
 		`rdma_device_plugin_unit_holder{container="main",pod="gpu-rdma-pod-1",pod_namespace="default",resource="rdma/hca_gpu",unit="3"} 1`,
+		`rdma_device_plugin_memlock_connected 0`,
 	} {
 		if !strings.Contains(metrics, line+"\n") {
 			t.Errorf("no line %s", line)
@@ -157,7 +160,7 @@ func TestOnlyAMistakeThatCostsAResourceIsNotReady(t *testing.T) {
 func TestLooksThatFailForMinutesAreUnhealthy(t *testing.T) {
 	m := &manager{config: &configFile{Config: &config.Config{}}}
 	failed := errors.New("readdir: no such file or directory")
-	m.looked(failed)
+	m.looked(errors.New("another one"))
 	if err := m.healthy(); err != nil {
 		t.Error(err)
 	}
@@ -253,7 +256,7 @@ func TestOnlyTheProbeSocketForgetsDevices(t *testing.T) {
 			_ = Forget(n.Ctx, o.ProbeSocket, "have a look") // nothing announces the change here
 			return degraded() == 1
 		})
-		n.Must(Forget(n.Ctx, o.ProbeSocket, []string{h.RDMA, h.PCI, h.Netdev}[i]))
+		n.Must(Forget(n.Ctx, o.ProbeSocket, []string{h.RDMA + "\n", h.PCI, h.Netdev}[i]))
 		n.Until("it does not", func() bool { return degraded() == 0 })
 	}
 }
@@ -275,6 +278,12 @@ func TestAProbeAsksTheInstanceOfItsSocketAndNoOther(t *testing.T) {
 	n.Write("probe.sock", "what a killed instance left")
 	stop := n.startWith(successor)
 	n.Until("the new one is alive", func() bool { return Probe(n.Ctx, successor.ProbeSocket, "/healthz") == nil })
+	response, err := endpoint.Unix(successor.ProbeSocket).Ask(n.Ctx, http.MethodGet, "/metrics", nil)
+	n.Must(err)
+	defer response.Body.Close()
+	if metrics, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(metrics), "rdma_device_plugin_registrations_total{resource=\"rdma/hca_gpu\"} 0\n") {
+		t.Errorf("its metrics: %v, %s", err, metrics)
+	}
 	if err := Probe(n.Ctx, successor.ProbeSocket, "/readyz"); err == nil || !strings.Contains(err.Error(), "the kubelet has no stream of "+hcaGPU) {
 		t.Errorf("ready though not registered: %v", err)
 	}

@@ -61,6 +61,42 @@ func seriesOf(f *dto.MetricFamily) []string {
 	return all
 }
 
+// values are those of a family's gauges or counters, by their labels.
+func values(f *dto.MetricFamily) map[string]float64 {
+	all := map[string]float64{}
+	for i, m := range f.GetMetric() {
+		one := &dto.MetricFamily{Metric: f.Metric[i : i+1]}
+		all[seriesOf(one)[0]] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+	return all
+}
+
+func TestDevicesAreCountedByPlaceAndUnitsByHealth(t *testing.T) {
+	m := newMetrics("")
+	device := func(name string, place inventory.Place, healthy bool) offer.Candidate {
+		return offer.Candidate{Device: inventory.Device{Device: rdma.Device{Name: name, Bus: rdma.BusPCI, Address: name}, Place: place}, Healthy: healthy}
+	}
+	for _, step := range []struct {
+		devices         []offer.Candidate
+		host, pod, gone float64
+		healthy, ill    float64
+	}{
+		{[]offer.Candidate{device("a", inventory.OnHost, true), device("b", inventory.InPod, true), device("c", inventory.InPod, false), device("d", inventory.Gone, false)}, 1, 2, 1, 4, 4},
+		{[]offer.Candidate{device("a", inventory.OnHost, true)}, 1, 0, 0, 2, 0},
+		{nil, 0, 0, 0, 0, 0},
+	} {
+		m.offered("rdma/a", step.devices, offer.New(config.Resource{Mode: config.PerDevice, Units: 2}, step.devices, false, nil))
+		got := scrape(t, m)
+		places, healths := values(got["devices"]), values(got["units"])
+		if want := map[string]float64{"resource=rdma/a state=host": step.host, "resource=rdma/a state=pod": step.pod, "resource=rdma/a state=gone": step.gone}; !maps.Equal(places, want) {
+			t.Errorf("%v, want %v", places, want)
+		}
+		if want := map[string]float64{"health=Healthy resource=rdma/a": step.healthy, "health=Unhealthy resource=rdma/a": step.ill}; !maps.Equal(healths, want) {
+			t.Errorf("%v, want %v", healths, want)
+		}
+	}
+}
+
 // sick is a device that is not healthy.
 func sick(name, netdev string) offer.Candidate {
 	return offer.Candidate{Device: inventory.Device{Device: rdma.Device{Name: name, Netdevs: []string{netdev}}, Place: inventory.OnHost}}
@@ -76,6 +112,8 @@ func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 	m.Allocated(hcaGPU, 300*time.Microsecond, nil)
 	m.Allocated(hcaGPU, time.Minute, errors.New("no such unit"))
 	m.rescued(nil)
+	m.rescued(errors.New("busy"))
+	m.rescued(errors.New("busy"))
 	m.rescanFailures.Inc()
 	m.offered(hcaGPU, []offer.Candidate{sick("mlx5_0", "ens0")}, offer.New(config.Resource{Mode: config.Shared, Units: 1}, []offer.Candidate{{Healthy: true}}, false, nil))
 	types := map[string]dto.MetricType{}
@@ -105,6 +143,12 @@ func TestPrometheusReadsEachMetricAsWhatItIs(t *testing.T) {
 	}
 	if v := got["streams"].Metric[0].GetGauge().GetValue(); v != 1 {
 		t.Errorf("%g streams", v)
+	}
+	if have, want := values(got["rescues_total"]), map[string]float64{"result=ok": 1, "result=error": 2}; !maps.Equal(have, want) {
+		t.Errorf("rescues: %v", have)
+	}
+	if have, want := values(got["allocations_total"]), map[string]float64{"resource=rdma/hca_gpu result=ok": 1, "resource=rdma/hca_gpu result=error": 1}; !maps.Equal(have, want) {
+		t.Errorf("allocations: %v", have)
 	}
 	h := got["allocation_seconds"].Metric[0].GetHistogram()
 	for _, b := range h.Bucket {

@@ -1,6 +1,7 @@
 package deviceplugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
@@ -206,5 +209,83 @@ func TestACandidateHasWhatItsResourceNeeds(t *testing.T) {
 	}
 	if names := m.candidate(config.Resource{}, d).Netdevs; !slices.Equal(names, d.Netdevs) {
 		t.Errorf("%q", names)
+	}
+}
+
+func TestTheModeOfTheRDMASubsystemIsSaidOnce(t *testing.T) {
+	var log strings.Builder
+	m := &manager{log: slog.New(slog.NewTextHandler(&log, nil)), said: logging.Once{}}
+	for range 3 {
+		m.reportMode()
+	}
+	if strings.Count(log.String(), "RDMA namespace mode") != 1 {
+		t.Errorf("logged:\n%s", log.String())
+	}
+}
+
+// applied is the program on a node, without a kubelet, after its first look.
+func (n *testNode) applied(o Options, config string) *manager {
+	n.Helper()
+	n.Write("config.json", config)
+	file, err := readConfigFile(o.ConfigFile)
+	n.Must(err)
+	m := newManager(o, n.inventory(nil))
+	m.apply(n.Ctx, file)
+	return m
+}
+
+func TestALookThatFailsIsCountedAndTheNextOneMayBeGood(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	m := n.applied(n.options(), mlxOnly)
+	busy := false // during a look
+	m.inventory = n.inventory(func(context.Context) ([]netlink.Link, error) {
+		busy = !m.busy.IsZero()
+		return nil, nil
+	})
+	class := filepath.Join(n.Sys(), "class/infiniband")
+	check := func(looks uint64, failures float64, again time.Duration) {
+		t.Helper()
+		metrics := scrape(t, m.metrics)
+		if c, f := metrics["rescan_seconds"].Metric[0].Histogram.GetSampleCount(), metrics["rescan_failures_total"].Metric[0].Counter.GetValue(); c != looks || f != failures {
+			t.Errorf("%d looks, %g failures; want %d, %g", c, f, looks, failures)
+		}
+		if list, _ := m.entries["rdma/mlx"].resource.Devices(); len(list) != 8 || m.again() != again || !m.busy.IsZero() {
+			t.Errorf("%d units, again in %s, busy since %s", len(list), m.again(), m.busy)
+		}
+	}
+	check(1, 0, 0)
+	n.Must(os.Rename(class, class+"-away"))
+	n.Must(os.WriteFile(class, nil, 0o600))
+	m.rescan(n.Ctx)
+	m.rescan(n.Ctx)
+	check(3, 2, lookAgain)
+	n.Must(os.Remove(class))
+	n.Must(os.Rename(class+"-away", class))
+	m.rescan(n.Ctx)
+	check(4, 2, 0)
+	if !busy {
+		t.Error("a look that hangs would not be noticed")
+	}
+}
+
+func TestADeviceThatWasInNoResourceMeanwhileIsJudgedAnew(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	m := n.applied(n.options(), mlxOnly)
+	m.health = offer.NewHealth(time.Hour)
+	well := n.look(m.inventory).Devices[0]
+	ill := well
+	ill.CharDevices = nil
+	for i, step := range []struct {
+		devices []inventory.Device
+		health  string // of the first unit
+	}{{[]inventory.Device{well}, "Healthy"}, {[]inventory.Device{ill}, "Healthy"}, {nil, ""}, {[]inventory.Device{ill}, "Unhealthy"}} {
+		m.offer(map[string][]inventory.Device{"rdma/mlx": step.devices})
+		health := ""
+		if list, _ := m.entries["rdma/mlx"].resource.Devices(); len(list) > 0 {
+			health = list[0].Health
+		}
+		if health != step.health {
+			t.Errorf("step %d: %q, want %q", i, health, step.health)
+		}
 	}
 }

@@ -1,9 +1,13 @@
 package deviceplugin
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -139,4 +143,55 @@ func TestASignalReadsTheConfigurationAgain(t *testing.T) {
 	n.wait(k, "rdma/mlx", 8)
 	signals <- syscall.SIGHUP
 	n.Until("there is an answer", func() bool { return strings.Contains(n.Logs.String(), "the configuration is the one in force") })
+}
+
+func TestAReloadSaysWhatBecameOfTheFileOnceAndToWhoeverAsks(t *testing.T) {
+	const first = `{"periodicUpdateInterval": 0, "configList": [
+{"resourceName": "a", "mode": "perDevice", "selectors": {"vendors": ["8086"]}},
+{"resourceName": "b", "mode": "perDevice", "selectors": {"vendors": ["15b3"]}}]}`
+	other := strings.Replace(first, `"b", "mode": "perDevice"`, `"b", "rdmaHcaMax": 2`, 1)
+	ignored := strings.Replace(other, `"15b3"`, `"15b3", "mellanox"`, 1)
+	const (
+		bad      = "{}"
+		inForce  = "the configuration is the one in force"
+		refusal  = "the changed configuration is invalid; the old one stays in force"
+		tooLarge = "rdmaHcaMax is more than the GID table of a device has room for, if each pod has a macvlan or ipvlan on it"
+	)
+	n := newTestNode(t, sysfs.MLX5(0), sysfs.IRDMA(1))
+	m := n.applied(n.options(), first)
+	ctx, stop := context.WithCancel(n.Ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	message := regexp.MustCompile(`msg="?(.*?)"? (?:resource=(\S+)|file=|err=)`)
+	for i, step := range []struct {
+		file                 string
+		asked                bool
+		failures, generation float64
+		want                 []string
+	}{
+		{first, false, 0, 1, nil}, {first, true, 0, 1, []string{inForce}},
+		{bad, false, 1, 1, []string{refusal}}, {bad, false, 1, 1, nil}, {bad, true, 2, 1, []string{refusal}},
+		{first, false, 2, 1, []string{inForce}}, {first, false, 2, 1, nil}, {bad, false, 3, 1, []string{refusal}},
+		{other, false, 3, 2, []string{"devices of rdma/b", "configuration reloaded", tooLarge + " of rdma/b"}},
+		{bad, false, 4, 2, []string{refusal}}, {ignored, false, 5, 2, []string{refusal}},
+	} {
+		before := len(n.Logs.String())
+		n.Write("config.json", step.file)
+		m.reload(ctx, &running, step.asked)
+		var got []string
+		for line := range strings.Lines(n.Logs.String()[before:]) {
+			if words := message.FindStringSubmatch(line); words != nil && words[1] != "waiting for the kubelet" { // which has a goroutine of its own
+				got = append(got, strings.TrimSuffix(words[1]+" of "+words[2], " of "))
+			}
+		}
+		metrics := scrape(t, m.metrics)
+		failures, generation := metrics["config_reload_failures_total"].Metric[0].Counter.GetValue(), metrics["config_generation"].Metric[0].Gauge.GetValue()
+		if !slices.Equal(got, step.want) || failures != step.failures || generation != step.generation {
+			t.Errorf("step %d: %q, %g failures, generation %g; want %+v", i, got, failures, generation, step)
+		}
+	}
+	if e := m.entries["rdma/b"]; e.stop == nil {
+		t.Errorf("%s is not served", e.config.Name)
+	}
 }

@@ -1,6 +1,7 @@
 package deviceplugin
 
 import (
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -13,15 +14,19 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
-func TestAResourcesDevicesAreLoggedAtFirstAndThenWhatChanges(t *testing.T) {
-	var log strings.Builder
-	bare := slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+// bareLog writes lines without their time.
+func bareLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
-	}})
-	m, e := &manager{log: slog.New(bare)}, &entry{config: config.Resource{Name: "rdma/a", Mode: config.Shared}}
+	}}))
+}
+
+func TestAResourcesDevicesAreLoggedAtFirstAndThenWhatChanges(t *testing.T) {
+	var log strings.Builder
+	m, e := &manager{log: bareLog(&log)}, &entry{config: config.Resource{Name: "rdma/a", Mode: config.Shared}}
 	device := func(name string, place inventory.Place, holder *attachment.Record) offer.Candidate {
 		return offer.Candidate{Device: inventory.Device{Device: rdma.Device{Name: name, Bus: rdma.BusPCI, Address: name}, Place: place, Holder: holder}}
 	}

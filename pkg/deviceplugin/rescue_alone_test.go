@@ -15,15 +15,28 @@ func TestTheRescueAloneNeedsNoDevicesAndNoConfiguration(t *testing.T) {
 	n.Must(n.RemoveDevices())
 	host := node.NewHost(t)
 	n.Must(n.Journal.Write(strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)))
+	second := strandedRecord(node.AddNIC(t, host, "net2"), attachment.Attached)
+	second.ContainerID, second.Host.Name = "pod2", "ens13np0"
 	ctx, cancel := context.WithCancel(n.Ctx)
 	go func() {
 		defer cancel()
-		for n.Ctx.Err() == nil && !strings.Contains(n.Logs.String(), "rescued a NIC") {
-			time.Sleep(5 * time.Millisecond)
+		rescued := func(count int) bool {
+			for n.Ctx.Err() == nil && strings.Count(n.Logs.String(), "rescued a NIC") < count {
+				time.Sleep(5 * time.Millisecond)
+			}
+			return n.Ctx.Err() == nil
+		}
+		if rescued(1) { // what comes later is seen by its record
+			if err := n.Journal.Write(second); err != nil {
+				t.Error(err)
+			}
+			rescued(2)
 		}
 	}()
 	n.Must(Rescue(ctx, n.options())) // here: only this thread is in the namespace
-	if link, err := host.LinkNamed("ens12np0"); err != nil || link == nil {
-		t.Errorf("there is no ens12np0 (%v)\n%s", err, n.Logs)
+	for _, name := range []string{"ens12np0", "ens13np0"} {
+		if link, err := host.LinkNamed(name); err != nil || link == nil {
+			t.Errorf("there is no %s (%v)\n%s", name, err, n.Logs)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -70,10 +71,10 @@ func TestARescueCanBeTurnedOff(t *testing.T) {
 			o := n.options()
 			o.Rescue, o.MetricsAddress = rescue, freeAddress(t)
 			decided := func() bool {
-				if rescue {
-					return strings.Contains(n.Logs.String(), "rescued a NIC")
-				}
 				_, metrics := n.ask(o.MetricsAddress, "/metrics")
+				if rescue {
+					return strings.Contains(metrics, `rescues_total{result="ok"} 1`+"\n")
+				}
 				return strings.Contains(metrics, "rescan_seconds_count 3\n")
 			}
 			ctx, cancel := context.WithCancel(n.Ctx)
@@ -84,6 +85,7 @@ func TestARescueCanBeTurnedOff(t *testing.T) {
 				}
 			}()
 			n.Must(Run(ctx, o)) // here: only this thread is in the namespace
+			n.Must(n.Ctx.Err())
 			if link, err := host.LinkNamed(want); err != nil || link == nil {
 				t.Errorf("there is no %s (%v)\n%s", want, err, n.Logs)
 			}
@@ -185,8 +187,17 @@ func TestARescueLeavesTheNICToACNIOperationThatIsAtWork(t *testing.T) {
 		t.Errorf("%d rescues are told of:\n%s", rescues, n.Logs)
 	}
 	lock.Unlock() // it was another container's, which shares the lock's file
+	lock, err = n.Journal.LockNIC(n.Ctx, record.NIC.Netdev.Key(), "", "an ADD")
+	n.Must(err)
+	defer lock.Unlock()
 	due()
-	if next := r.rescue(n.Ctx, records); !next.IsZero() || rescues != 2 {
+	r.rescue(n.Ctx, records)
+	if rescues != 2 || !strings.Contains(n.Logs.String(), "NIC ens12np0 is being changed by an ADD") {
+		t.Errorf("%d rescues are told of:\n%s", rescues, n.Logs)
+	}
+	lock.Unlock()
+	due()
+	if next := r.rescue(n.Ctx, records); !next.IsZero() || rescues != 3 {
 		t.Errorf("%d rescues, the next try is at %s\n%s", rescues, next, n.Logs)
 	}
 }
@@ -359,16 +370,60 @@ func TestWhatIsOwedIsCountedUntilItIsSettled(t *testing.T) {
 	m.rescuer = &rescuer{host: host, journal: n.Journal, log: n.Log(), done: n.Must}
 	free := make(chan struct{}, 1)
 	free <- struct{}{}
-	for _, want := range []float64{0, 1, 0} {
+	look := func(want float64) {
+		t.Helper()
 		m.rescue(n.Ctx, inventory.Snapshot{}, free)
 		m.abandoned.Wait()
 		if got := scrape(t, m.metrics)["owed"].Metric[0].Gauge.GetValue(); got != want {
 			t.Errorf("%g are owed, want %g", got, want)
 		}
-		if want == 0 {
-			n.Must(n.Journal.Owe(record))
-		} else {
-			n.Must(n.Journal.Settle(record))
+	}
+	look(0)
+	n.Must(n.Journal.Owe(record))
+	look(1)
+	record.Back = record.Back.Add(time.Until(record.Due()) * -1).Add(50 * time.Millisecond)
+	n.Must(n.Journal.Owe(record))
+	look(1)
+	select { // another look when it is due
+	case <-m.events:
+	case <-n.Ctx.Done():
+		t.Error("nobody comes back to it")
+	}
+	record.Back = time.Now().Add(-time.Minute)
+	n.Must(n.Journal.Owe(record))
+	look(1) // it is due, and settled
+	look(0)
+	if link, err := host.LinkNamed(record.Host.Name); err != nil || link == nil {
+		t.Errorf("there is no %s (%v)\n%s", record.Host.Name, err, n.Logs)
+	}
+	owed := filepath.Join(n.State(), "owed")
+	n.Must(errors.Join(os.RemoveAll(owed), os.WriteFile(owed, nil, 0o600)))
+	look(0)
+	look(0)
+	if strings.Count(n.Logs.String(), "cannot list what is owed to NICs") != 1 {
+		t.Errorf("logged:\n%s", n.Logs)
+	}
+}
+
+func TestOfRescuesThatWaitTheFirstIsComeBackTo(t *testing.T) {
+	soon, late := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+	for _, again := range [][]time.Time{{soon, late}, {late, soon}} {
+		r := &rescuer{failed: map[string]failedRescue{"a@net1": {time.Second, again[0]}, "b@net1": {time.Second, again[1]}}}
+		if next := r.rescue(t.Context(), []*attachment.Record{{ContainerID: "a", IfName: "net1"}, {ContainerID: "b", IfName: "net1"}}); !next.Equal(soon) || len(r.failed) != 2 {
+			t.Errorf("%s, %v", next, r.failed)
 		}
+	}
+}
+
+func TestARecordOfAnEarlierBootRescuesNothing(t *testing.T) {
+	n := newTestNode(t)
+	host := node.NewHost(t)
+	record := strandedRecord(node.AddNIC(t, host, "net1"), attachment.Attached)
+	n.Must(n.Journal.Write(record))
+	n.Boot("22222222-0000-0000-0000-000000000000")
+	r := &rescuer{host: host, journal: n.Journal, log: n.Log(), done: func(error) { t.Error("rescued") }}
+	r.rescue(n.Ctx, []*attachment.Record{record})
+	if link, err := host.LinkNamed("net1"); err != nil || link == nil {
+		t.Errorf("it has another name (%v)\n%s", err, n.Logs)
 	}
 }

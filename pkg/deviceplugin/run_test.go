@@ -3,6 +3,7 @@ package deviceplugin
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -157,6 +158,22 @@ func TestAllocateGivesEachDeviceOnceWhateverIsMissing(t *testing.T) {
 	node.CheckDevices(t, response, []string{"/dev/infiniband/issm1", "/dev/infiniband/umad1", "/dev/infiniband/uverbs0", "/dev/infiniband/uverbs1"})
 }
 
+func TestASocketThatAKilledInstanceLeftIsRemoved(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	n.Write("config.json", mlxOnly)
+	k := n.kubelet()
+	left := filepath.Join(n.Dir, "device-plugins/rdma-device-plugin.killed.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left})
+	n.Must(err)
+	l.SetUnlinkOnClose(false)
+	n.Must(l.Close())
+	n.start()
+	n.wait(k, "rdma/mlx", 8)
+	if n.sockets()[left] {
+		t.Error("it is still there")
+	}
+}
+
 func TestABadConfigurationIsNoReasonToTryAgain(t *testing.T) {
 	n := newTestNode(t)
 	var bad *ConfigError
@@ -166,6 +183,12 @@ func TestABadConfigurationIsNoReasonToTryAgain(t *testing.T) {
 	n.Write("config.json", "{}")
 	if err := Run(n.Ctx, n.options()); !errors.As(err, &bad) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("bad file: %v", err)
+	}
+	n.Write("config.json", mlxOnly)
+	n.Must(os.RemoveAll(n.State()))
+	n.Write("state", "a file where the journal should be")
+	if err := Run(n.Ctx, n.options()); err == nil || errors.As(err, &bad) || !strings.Contains(err.Error(), n.State()) {
+		t.Errorf("no journal: %v", err)
 	}
 }
 
