@@ -123,8 +123,12 @@ func TestARemovalTakesAllThatIsWrittenOfOneClaimAndNoMore(t *testing.T) {
 	}
 	must(t, os.Mkdir(filepath.Join(claim.Dir(dir), podUID+".c3.json"), 0o700))
 	must(t, os.WriteFile(filepath.Join(claim.Dir(dir), podUID+".c3.json", "file"), nil, 0o600))
+	must(t, claim.Write(dir, of(otherUID, "c3", 0)))
 	if err := claim.Remove(dir, "c3"); err == nil || !strings.HasPrefix(err.Error(), "remove claim c3: ") {
 		t.Errorf("what cannot be removed: %v", err)
+	}
+	if got := names(t, dir); slices.Contains(got, otherUID+".c3.json") {
+		t.Errorf("it stands in the way of the rest: %v", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,23 @@ func TestAnAbandonedReadLeavesNothingBehind(t *testing.T) {
 	if _, err := os.Stat(n.State()); !errors.Is(err, fs.ErrNotExist) || len(i.memory.all()) != 0 {
 		t.Errorf("remembered: %v, %v", i.memory.all(), err)
 	}
+}
+
+func TestWhoWaitsForAReadWaitsForItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &Inventory{}
+		release, ended := make(chan struct{}), make(chan struct{})
+		i.reading.Go(func() { <-release })
+		go func() { i.Wait(); close(ended) }()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("it did not wait")
+		default:
+		}
+		close(release)
+		<-ended
+	})
 }
 
 func TestTheJournalIsWatched(t *testing.T) {

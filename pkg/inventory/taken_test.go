@@ -142,6 +142,14 @@ func TestNetdevsThatWereNotFoundAreNotSoughtAtEveryLook(t *testing.T) {
 	if searches != 3 {
 		t.Errorf("%d searches, and none after a while", searches)
 	}
+	n.Must(n.ReturnNetdev(h))
+	n.look(i)
+	n.Must(n.TakeNetdev(h)) // it was back meanwhile
+	i.memory.devices = nil
+	n.look(i)
+	if searches != 4 {
+		t.Errorf("%d searches, and none when a netdev left again", searches)
+	}
 }
 
 func TestALookThatSawAPartOnlySaysSo(t *testing.T) {

@@ -1,6 +1,7 @@
 package memlock
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/containerd/nri/pkg/adaptation"
@@ -203,9 +205,11 @@ func TestWhileAnUpdateHasTwoInstancesOneGivesTheLimit(t *testing.T) {
 type dying struct {
 	api.RuntimeService
 	conn net.Conn
+	name chan string
 }
 
-func (d dying) RegisterPlugin(context.Context, *api.RegisterPluginRequest) (*api.Empty, error) {
+func (d dying) RegisterPlugin(_ context.Context, r *api.RegisterPluginRequest) (*api.Empty, error) {
+	d.name <- r.PluginIdx + "-" + r.PluginName
 	time.AfterFunc(50*time.Millisecond, func() { _ = d.conn.Close() })
 	return &api.Empty{}, nil
 }
@@ -233,7 +237,8 @@ func TestARuntimeThatEndsInTheMiddleOfAStartIsTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api.RegisterRuntimeService(server, dying{conn: conn})
+	name := make(chan string, 1)
+	api.RegisterRuntimeService(server, dying{conn: conn, name: name})
 	go func() { _ = server.Serve(t.Context(), service) }()
 	select {
 	case err := <-went:
@@ -242,6 +247,26 @@ func TestARuntimeThatEndsInTheMiddleOfAStartIsTriedAgain(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("it waits without end")
+	}
+	if got := <-name; got != "99-roce-k8s-memlock" { // the last to be asked
+		t.Errorf("it is called %s", got)
+	}
+}
+
+// A node may have no NRI at all.
+func TestThatThereIsNoRuntimeIsSaidOnce(t *testing.T) {
+	socket := filepath.Join(sockets.Folder(t), "nri.sock")
+	var log bytes.Buffer
+	p := New(Options{Socket: socket, Limit: Unlimited, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		go p.Run(ctx)
+		time.Sleep(10 * again) // of the test's own clock
+		stop()
+		synctest.Wait()
+	})
+	if strings.Count(log.String(), "not connected to the container runtime") != 1 || !strings.Contains(p.now().Why, "no such file") {
+		t.Errorf("%+v, logged:\n%s", p.now(), &log)
 	}
 }
 
