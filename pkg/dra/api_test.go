@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
+	"k8s.io/utils/ptr"
 )
 
 // An api is a stand-in for the API server: what a driver asks it, over HTTP. It
@@ -67,6 +68,21 @@ func (a *api) published() (devices []resourceapi.Device) {
 		devices = append(devices, a.slices[name].Spec.Devices...)
 	}
 	return devices
+}
+
+// owners are driver, node, pool and owner of each slice.
+func (a *api) owners() (all []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(a.slices)) {
+		s := a.slices[name]
+		line := fmt.Sprint(s.Spec.Driver, " ", ptr.Deref(s.Spec.NodeName, ""), " ", s.Spec.Pool.Name)
+		for _, o := range s.OwnerReferences {
+			line += fmt.Sprint(" of ", o.Kind, " ", o.Name, " ", o.UID)
+		}
+		all = append(all, line)
+	}
+	return all
 }
 
 // count is how often a slice was written.

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,6 +70,9 @@ func TestTheGuidesNICsAreDevicesThatKeepTheirAttributesInAPod(t *testing.T) {
 	if len(want) > ownMost {
 		t.Errorf("a device has %d attributes of its own, and room for %d", len(want), ownMost)
 	}
+	if got, want := n.api.owners(), []string{"roce-k8s.io node1 node1 of Node node1 n1"}; !slices.Equal(got, want) { // they end with the node
+		t.Errorf("%q, want %q", got, want)
+	}
 	if order := n.api.published(); order[0].Name != n.rails(0)[0] || order[7].Name != n.rails(7)[0] {
 		t.Errorf("the first is %s", order[0].Name)
 	}
@@ -96,7 +101,8 @@ func TestTheGuidesNICsAreDevicesThatKeepTheirAttributesInAPod(t *testing.T) {
 
 func TestWhatTheAdministratorAddsIsAdded(t *testing.T) {
 	n := newTestNode(t)
-	n.Write("attributes.yaml", `{"ens1?np0": {"example.com/pair": 7, "roce-k8s.io/fabric": "a"}, "0000:23:*": {"resource.kubernetes.io/pcieRoot": "pci0000:99", "fabric": "b"}, "enp35s0np0": {"spare": true}}`)
+	n.options.AttributesFile = filepath.Join(n.Dir, "more/attributes.yaml")
+	n.Write("more/attributes.yaml", `{"ens1?np0": {"example.com/pair": 7, "roce-k8s.io/fabric": "a"}, "0000:23:*": {"resource.kubernetes.io/pcieRoot": "pci0000:99", "fabric": "b"}, "enp35s0np0": {"spare": true}}`)
 	n.start()
 	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
 	got := text(n.published()[n.rails(1)[0]])
@@ -108,11 +114,11 @@ func TestWhatTheAdministratorAddsIsAdded(t *testing.T) {
 	if other := text(n.published()[n.rails(0)[0]]); other["fabric"] != "a" || other["spare"] != "" {
 		t.Errorf("another NIC has %v", other)
 	}
-	n.Write("attributes.yaml", `{"ens1?np0": {"fabric": []}}`)
+	n.Write("more/attributes.yaml", `{"ens1?np0": {"fabric": []}}`)
 	n.Until("the mistake is reported", func() bool {
-		return strings.Contains(n.Logs.String(), `line 1: attribute \"fabric\": use a whole number, true, false or a text`)
+		return strings.Contains(n.Logs.String(), `more/attributes.yaml: line 1: attribute \"fabric\": use a whole number, true, false or a text`)
 	})
-	n.Write("attributes.yaml", `ens1?np0: {fabric: c}`)
+	n.Write("more/attributes.yaml", `ens1?np0: {fabric: c}`)
 	n.Until("the file is read again", func() bool { return text(n.published()[n.rails(1)[0]])["fabric"] == "c" })
 }
 
@@ -148,6 +154,9 @@ func (n *testNode) spec(devices []string) (nodes, rest []string) {
 		rest = d.GetSpec().ContainerEdits.Env
 		for _, h := range d.GetSpec().ContainerEdits.Hooks {
 			rest = append(rest, h.HookName+" "+strings.Join(h.Args, " "))
+			if h.Path != h.Args[0] || h.Timeout == nil || *h.Timeout != 10 {
+				n.Errorf("%+v", h)
+			}
 		}
 	}
 	return nodes, rest
@@ -157,9 +166,18 @@ func TestAClaimIsPreparedInTwoFilesAndNothingElse(t *testing.T) {
 	n := newTestNode(t)
 	stop := n.start()
 	c := n.claim("c1", "a", n.rails(2, 5), `{"mtu": 1500, "sourceRouting": true}`, `{"mtu": 4200}`)
+	c.Status.Allocation.Devices.Results = append(c.Status.Allocation.Devices.Results,
+		resourceapi.DeviceRequestAllocationResult{Request: "gpus", Driver: "gpu.example.com", Pool: "node1", Device: "gpu-0"}) // another driver's
+	n.api.add(c)
+	answer := n.answers(c)["c1"]
 	devices, refused := n.prepare(c)
 	if refused != "" || len(devices) != 2 {
 		t.Fatalf("%v, %s", devices, refused)
+	}
+	for i, d := range answer.Devices {
+		if !slices.Equal(d.RequestNames, []string{"nics"}) || d.PoolName != "node1" || d.DeviceName != n.rails(2, 5)[i] || !slices.Equal(d.CdiDeviceIds, devices[i:i+1]) {
+			t.Errorf("%+v", d)
+		}
 	}
 	nodes, rest := n.spec(devices)
 	if got := strings.Join(nodes, " "); got != "rdma_cm uverbs2 rdma_cm uverbs5" {
@@ -194,6 +212,9 @@ func TestAClaimIsPreparedInTwoFilesAndNothingElse(t *testing.T) {
 	}
 	if refused := n.unprepare(c); !strings.Contains(refused, "claim training/claim-c1: NIC ens13np0 is still in pod training/pod-a") {
 		t.Errorf("with its NICs in the pod: %q", refused)
+	}
+	if !strings.Contains(n.Logs.String(), "a claim cannot be ended yet") {
+		t.Errorf("logged:\n%s", n.Logs)
 	}
 	records, _, err := n.Journal.List()
 	n.Must(err)
@@ -254,8 +275,13 @@ func TestWhatCannotBePreparedIsRefusedInOneLine(t *testing.T) {
 		`parameters of the claim: unknown key "mtuu"`:           n.claim("c4", "a", n.rails(0), `{"mtu": 1500}`, `{"mtuu": 1}`),
 		"parameters of the DeviceClass: json: cannot unmarshal": n.claim("c5", "a", n.rails(0), `["mtu"]`),
 		"device 0000-ff-00-0 of pool node1 is not on this node": n.claim("c6", "a", []string{"0000-ff-00-0"}),
-		"no device behind it has a uverbs character device":     n.claim("c7", "a", n.rails(3)),
-		"claim training/claim-c0 has device " + n.rails(7)[0]:   n.claim("c8", "a", n.rails(6, 7)),
+		"of pool node2 is not on this node": func() *resourceapi.ResourceClaim {
+			c := n.claim("c9", "a", n.rails(0))
+			c.Status.Allocation.Devices.Results[0].Pool = "node2"
+			return n.api.add(c)
+		}(),
+		"no device behind it has a uverbs character device":   n.claim("c7", "a", n.rails(3)),
+		"claim training/claim-c0 has device " + n.rails(7)[0]: n.claim("c8", "a", n.rails(6, 7)),
 	} {
 		if _, refused := n.prepare(c); !strings.Contains(refused, want) || !strings.HasPrefix(refused, "claim training/claim-") || strings.Contains(refused, "\n") {
 			t.Errorf("%q\nwant %q", refused, want)
@@ -267,6 +293,19 @@ func TestWhatCannotBePreparedIsRefusedInOneLine(t *testing.T) {
 	n.Must(err)
 	if len(claims) != 1 || len(files) != 1 {
 		t.Errorf("%d claims and %d specs are written", len(claims), len(files))
+	}
+}
+
+func TestAClaimThatCannotBePreparedKeepsNoOtherBack(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	var claims []*resourceapi.ResourceClaim
+	for i, device := range []string{"0000-ff-00-0", n.rails(1)[0], "0000-ff-00-1"} {
+		claims = append(claims, n.claim(fmt.Sprint("c", i), "a", []string{device}))
+	}
+	got := n.answers(claims...)
+	if len(got) != 3 || got["c0"].Error == "" || got["c1"].Error != "" || len(got["c1"].Devices) != 1 || got["c2"].Error == "" {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -431,10 +470,61 @@ func TestAStatusIsForTheClaimThatHasItsNICsAndNotForWhatHasItsName(t *testing.T)
 		tt.change(c)
 		n.api.add(c)
 		n.Must(r.one(n.Ctx, s))
-		if got := n.api.claim(c.Namespace, c.Name).Status.Devices; len(got) != tt.want {
-			t.Errorf("%s: %+v", what, got)
+		version := n.api.claim(c.Namespace, c.Name).ResourceVersion
+		n.Must(r.one(n.Ctx, s)) // and is not written again
+		if got := n.api.claim(c.Namespace, c.Name); len(got.Status.Devices) != tt.want || got.ResourceVersion != version {
+			t.Errorf("%s: %+v", what, got.Status.Devices)
 		}
 	}
+	n.Must(r.one(n.Ctx, status{claim: claim.Claim{Namespace: "training", Name: "gone", UID: "gone"}}))
+}
+
+func TestAStatusIsWrittenUntilItIsThereAndNotAgain(t *testing.T) {
+	n := newTestNode(t)
+	var requests atomic.Int64
+	n.options.Client = n.api.client(func(next http.RoundTripper) http.RoundTripper { return counting{next, &requests} })
+	r := newDriver(n.options, n.Journal, n.links, nil).reporter
+	all := map[string]status{}
+	for i, uid := range []string{"c1", "c2"} {
+		c := n.claim(uid, "a", n.rails(i))
+		all[uid] = status{
+			claim:   claim.Claim{Namespace: c.Namespace, Name: c.Name, UID: uid},
+			devices: []resourceapi.AllocatedDeviceStatus{{Driver: DriverName, Pool: "node1", Device: n.rails(i)[0]}},
+		}
+	}
+	n.api.refuseStatuses(1)
+	for i, step := range []struct {
+		all      map[string]status
+		requests int64
+		failed   bool
+	}{{all, 4, true}, {all, 2, false}, {all, 0, false}, {nil, 0, false}, {all, 2, false}} { // what ended and is there again is looked at again
+		requests.Store(0)
+		err := r.write(n.Ctx, step.all)
+		if (err != nil) != step.failed || err != nil && !strings.HasPrefix(err.Error(), "claim training/claim-c") || requests.Load() != step.requests {
+			t.Errorf("step %d: %v, %d requests", i, err, requests.Load())
+		}
+	}
+	for _, uid := range []string{"c1", "c2"} {
+		if got := n.api.claim("training", "claim-"+uid).Status.Devices; len(got) != 1 {
+			t.Errorf("%s: %+v", uid, got)
+		}
+	}
+	r.want(all)
+	r.want(map[string]status{"c1": all["c1"]})
+	if newest := <-r.wanted; len(newest) != 1 {
+		t.Errorf("%d statuses are wanted", len(newest))
+	}
+}
+
+// counting counts requests.
+type counting struct {
+	next  http.RoundTripper
+	count *atomic.Int64
+}
+
+func (c counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.count.Add(1)
+	return c.next.RoundTrip(r)
 }
 
 func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
@@ -443,15 +533,18 @@ func TestTheClaimSaysWhatItsPodHas(t *testing.T) {
 	c := n.claim("c1", "a", n.rails(2, 5))
 	checked := []metav1.Condition{{Type: "Checked", Status: metav1.ConditionTrue}} // by somebody else
 	c.Status.Devices = []resourceapi.AllocatedDeviceStatus{
-		{Driver: "another", Pool: "p", Device: "d"}, {Driver: DriverName, Pool: "node1", Device: n.rails(2)[0], Conditions: checked},
+		{Driver: "another", Pool: "p", Device: "d"}, {Driver: DriverName, Pool: "node2", Device: n.rails(2)[0]}, {Driver: DriverName, Pool: "node1", Device: n.rails(2)[0], Conditions: checked},
 	}
 	n.api.add(c)
 	if _, refused := n.prepare(c); refused != "" {
 		t.Fatal(refused)
 	}
 	n.attach("a", 2, 5)
-	n.Until("the status has both", func() bool { return len(n.api.claim("training", "claim-c1").Status.Devices) == 3 })
-	d := n.api.claim("training", "claim-c1").Status.Devices[1]
+	n.Until("the status has both", func() bool { return len(n.api.claim("training", "claim-c1").Status.Devices) == 4 })
+	if other := n.api.claim("training", "claim-c1").Status.Devices[1]; other.NetworkData != nil {
+		t.Errorf("another node's: %+v", other)
+	}
+	d := n.api.claim("training", "claim-c1").Status.Devices[2]
 	if got := strings.Join(d.NetworkData.IPs, " "); got != "172.31.2.1/24" {
 		t.Errorf("addresses %s", got)
 	}
@@ -522,9 +615,9 @@ func TestParametersAreForTheirRequestsAlone(t *testing.T) {
 	others := parameters(`{"speed": "fast"}`)
 	others.Opaque.Driver = "gpu.example.com"
 	a := &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{Config: []resourceapi.DeviceAllocationConfiguration{
-		others, parameters(`{"mtu": 1}`, "a"), parameters(`{"mtu": 2}`, "b"), parameters(`{"ipam": {}}`, "b/fast"),
+		others, parameters(`{"mtu": 1}`, "a"), parameters(`{"mtu": 2}`, "b"), parameters(`{"ipam": {}}`, "b/fast"), parameters(`{}`, "d"),
 	}}}
-	for request, want := range map[string]string{"a": `{"mtu":1}`, "b/fast": `{"ipam":{},"mtu":2}`, "b/any": `{"mtu":2}`, "c": ""} {
+	for request, want := range map[string]string{"a": `{"mtu":1}`, "b/fast": `{"ipam":{},"mtu":2}`, "b/any": `{"mtu":2}`, "c": "", "d": "{}"} {
 		if got, err := networkOf(a, request, func(json.RawMessage) error { return nil }); string(got) != want || err != nil {
 			t.Errorf("%s: %s, %v; want %s", request, got, err, want)
 		}
@@ -600,6 +693,142 @@ func TestTheSocketsOfAnInstanceThatWasKilledAreRemovedAndOthersStay(t *testing.T
 		if _, err := os.Stat(path); err == nil {
 			t.Errorf("%s is still there", path)
 		}
+	}
+}
+
+// quiet has no looks at intervals, and a mode that wants a note.
+var quiet = strings.Replace(hcaGPU, `Interval": 1, "configList": [{`, `Interval": 0, "configList": [{"mode": "hca", `, 1)
+
+func TestWhatChangesIsSeenWithoutLooksAtIntervals(t *testing.T) {
+	n := newTestNode(t)
+	n.Write("config.json", quiet)
+	n.Must(n.TakePorts(n.guide.Rails[4]))
+	n.start()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	if !strings.Contains(n.Logs.String(), "a note on the configuration") {
+		t.Errorf("logged:\n%s", n.Logs)
+	}
+	tainted := func(rail int) bool { return len(n.published()[n.rails(rail)[0]].Taints) == 1 }
+	n.Must(n.ReturnRDMA(n.guide.Rails[4]))
+	n.Until("the port that came late is there", func() bool { return !tainted(4) })
+	n.Must(n.RemoveCharDevices(n.guide.Rails[2]))
+	_, err := n.driver.fresh(n.Ctx)
+	n.Must(err)
+	n.Until("what turned has settled", func() bool { return tainted(2) })
+	n.attach("a", 5)
+	n.Until("the journal is followed", func() bool { return tainted(5) })
+	n.Write("config.json", strings.Replace(quiet, "ens1[1-8]np0", "ens1[2-8]np0", 1))
+	n.Until("the configuration is", func() bool { return len(n.published()) == 7 })
+}
+
+func TestANodeThatCannotBeReadYetIsReadLater(t *testing.T) {
+	n := newTestNode(t)
+	n.Write("config.json", quiet)
+	mend := n.blind()
+	n.start()
+	n.Until("a look has failed", func() bool { return strings.Contains(n.Logs.String(), "cannot read the node's RDMA devices") })
+	if _, err := n.driver.fresh(n.Ctx); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("%v", err)
+	}
+	mend()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+}
+
+// blind makes the node one that cannot be read.
+func (n *testNode) blind() (mend func()) {
+	n.Helper()
+	class := filepath.Join(n.Sys(), "class/infiniband")
+	n.Must(os.Rename(class, class+"-away"))
+	n.Must(os.WriteFile(class, nil, 0o600))
+	return func() {
+		n.Must(os.Remove(class))
+		n.Must(os.Rename(class+"-away", class))
+	}
+}
+
+func TestLooksThatFailAreSaidOnceAndChangeNothing(t *testing.T) {
+	n := newTestNode(t)
+	d := n.idle()
+	seen, _ := d.look(n.Ctx)
+	for round := 1; round < 3; round++ {
+		mend := n.blind()
+		for range 2 {
+			if v, _ := d.look(n.Ctx); v != nil || d.looking() != 0 {
+				t.Errorf("%+v, and a look for %s", v, d.looking())
+			}
+		}
+		if now, _ := d.current(); len(seen.devices) != 8 || now != seen || strings.Count(n.Logs.String(), "cannot read the node's RDMA devices") != round {
+			t.Errorf("%+v, was %+v\n%s", now, seen, n.Logs)
+		}
+		mend()
+		seen, _ = d.look(n.Ctx)
+	}
+}
+
+// idle is a driver that does nothing by itself.
+func (n *testNode) idle() *driver {
+	n.Helper()
+	d := newDriver(n.options, n.Journal, n.links, nil)
+	var err error
+	d.config, err = readFiles(n.options.ConfigFile, n.options.AttributesFile)
+	n.Must(err)
+	return d
+}
+
+func TestAReloadSaysOnceWhatIsWrongAndTakesWhatIsRight(t *testing.T) {
+	const invalid = "the changed configuration is invalid; the old one stays in force"
+	n := newTestNode(t)
+	d := n.idle()
+	other := strings.Replace(hcaGPU, `"rdmaHcaMax": 8`, `"rdmaHcaMax": 0`, 1)
+	for i, step := range []struct {
+		file  string
+		taken bool
+		said  []string
+	}{
+		{hcaGPU, false, nil}, {"{}", false, []string{invalid}}, {"{}", false, nil},
+		{strings.Replace(hcaGPU, "[1-8]", "[1-8", 1), false, []string{invalid}}, // a running driver keeps what is right
+		{hcaGPU, false, nil}, {"{}", false, []string{invalid}}, {other, true, []string{"a note on the configuration", "configuration reloaded"}}, {other, false, nil},
+		{"{}", false, []string{invalid}},
+	} {
+		before := len(n.Logs.String())
+		n.Write("config.json", step.file)
+		taken := d.reload()
+		var said []string
+		for line := range strings.Lines(n.Logs.String()[before:]) {
+			_, message, _ := strings.Cut(line, `msg="`)
+			message, _, _ = strings.Cut(message, `"`)
+			said = append(said, message)
+		}
+		if taken != step.taken || !slices.Equal(said, step.said) {
+			t.Errorf("step %d: taken %v, said %q", i, taken, said)
+		}
+	}
+	if d.config.Resources[0].Units != 0 {
+		t.Errorf("%+v", d.config.Resources)
+	}
+}
+
+func TestSpecsThatCannotBeWrittenAreAllSaid(t *testing.T) {
+	n := newTestNode(t)
+	n.Write("cdi", "a file where the folder should be")
+	d := n.idle()
+	for i, uid := range []string{"c1", "c2"} {
+		n.Must(claim.Write(n.State(), claim.Claim{UID: uid, Namespace: "training", Name: uid, Pod: attachment.Pod{UID: "a"},
+			Devices: []claim.Device{{Name: n.rails(i)[0], Bus: "pci", Address: n.guide.Rails[i].PCI}}}))
+	}
+	for range 2 {
+		d.look(n.Ctx)
+	}
+	if strings.Count(n.Logs.String(), "containers of claims may not get their devices") != 1 || strings.Count(n.Logs.String(), "write the CDI spec: ") != 2 {
+		t.Errorf("logged:\n%s", n.Logs)
+	}
+}
+
+func TestTheDriversFolderIsNotForOthers(t *testing.T) {
+	n := newTestNode(t)
+	n.start()
+	if info, err := os.Stat(dataDir(n.Dir)); err != nil || info.Mode().Perm()&0o007 != 0 {
+		t.Errorf("%v, %v", info, err)
 	}
 }
 

@@ -98,6 +98,7 @@ func TestWritesThatFailAreCounted(t *testing.T) {
 		metrics := n.scrape()
 		return metrics != "" && !strings.Contains(metrics, metricsNamespace+`_api_writes_total{resource="resourceslices",result="error"} 0`)
 	})
+	n.Until("it says so", func() bool { return strings.Contains(n.Logs.String(), "the ResourceSlices are not as they should be") })
 }
 
 func TestTheMetricsAreForThoseWhoMayHaveThem(t *testing.T) {

@@ -117,17 +117,26 @@ func (n *testNode) kubelet() drapb.DRAPluginClient {
 	return drapb.NewDRAPluginClient(n.dial("plugins/" + DriverName + "/dra.sock"))
 }
 
+// answers are the driver's to one call for claims, by their UIDs.
+func (n *testNode) answers(claims ...*resourceapi.ResourceClaim) map[string]*drapb.NodePrepareResourceResponse {
+	n.Helper()
+	request := &drapb.NodePrepareResourcesRequest{}
+	for _, c := range claims {
+		request.Claims = append(request.Claims, &drapb.Claim{Namespace: c.Namespace, Name: c.Name, Uid: string(c.UID)})
+	}
+	answer, err := n.kubelet().NodePrepareResources(n.Ctx, request)
+	n.Must(err)
+	return answer.Claims
+}
+
 // prepare calls the driver for a claim, and returns the CDI devices that it gets.
 func (n *testNode) prepare(c *resourceapi.ResourceClaim) (cdi []string, refused string) {
 	n.Helper()
-	answer, err := n.kubelet().NodePrepareResources(n.Ctx, &drapb.NodePrepareResourcesRequest{
-		Claims: []*drapb.Claim{{Namespace: c.Namespace, Name: c.Name, Uid: string(c.UID)}},
-	})
-	n.Must(err)
-	for _, d := range answer.Claims[string(c.UID)].GetDevices() {
+	answer := n.answers(c)[string(c.UID)]
+	for _, d := range answer.GetDevices() {
 		cdi = append(cdi, d.CdiDeviceIds...)
 	}
-	return cdi, answer.Claims[string(c.UID)].GetError()
+	return cdi, answer.GetError()
 }
 
 func (n *testNode) unprepare(c *resourceapi.ResourceClaim) (refused string) {

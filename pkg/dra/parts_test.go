@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -26,10 +28,12 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
+	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
 // nic is a device as the inventory has it.
@@ -105,7 +109,9 @@ func TestADeviceThatTheCNIPluginCannotKnowIsNotAllocated(t *testing.T) {
 
 func TestADeviceHasTheAttributesThatAreKnown(t *testing.T) {
 	n := rdma.Node{Sys: t.TempDir()}
-	all := nic("0000:08:00.0", func(d *inventory.Device) { d.MTU, d.Rate, d.Driver, d.LinkType = 4200, 2.5e9, "mlx5_core", "ether" })
+	all := nic("0000:08:00.0", func(d *inventory.Device) {
+		d.MTU, d.Rate, d.Driver, d.LinkType, d.Netdevs = 4200, 2.5e9, "mlx5_core", "ether", []string{"ens12np0", "ens12np1"}
+	})
 	few := nic("mlx5_core.sf.2", func(d *inventory.Device) {
 		d.Bus, d.Netdevs, d.Driver = rdma.BusAuxiliary, nil, strings.Repeat("d", resourceapi.DeviceAttributeMaxValueLength+1)
 	})
@@ -197,6 +203,7 @@ func TestTheLargestExtrasAreTaken(t *testing.T) {
 	}
 	for content, want := range map[string]int{
 		"x: {" + strings.Join(many, ", ") + "}": mostExtras, "x: {a: " + strings.Repeat("a", 64) + "}": 1, "x: {" + strings.Repeat("a", 32) + ": 1}": 1,
+		"x: {" + strings.Join(many, ", ") + "}\ny: {" + strings.Join(many, ", ") + "}": mostExtras, // as many on each of two devices
 		"x: {a: 1}\ny: {a: 2}": 1, "": 0, "x: {roce-k8s.io/a: true}": 1,
 	} {
 		all, err := parseExtras([]byte(content))
@@ -357,6 +364,10 @@ func TestALookThatSawNothingIsAFailureAndTellsNothing(t *testing.T) {
 	odd := device{Device: nic("a", func(d *inventory.Device) { d.Netdevs = []string{"a\xff"} }), taken: true}
 	m.looked(&view{at: time.Unix(7, 0), devices: []device{odd}}, time.Second)
 	m.looked(nil, time.Second)
+	var looks dto.Metric
+	if err := m.rescanTime.Write(&looks); err != nil || looks.Histogram.GetSampleCount() != 2 || looks.Histogram.GetSampleSum() != 2 {
+		t.Errorf("%v, %v", &looks, err)
+	}
 	if failures, last := valueOf(t, m.rescanFailures), valueOf(t, m.lastRescan); failures != 1 || last != 7 {
 		t.Errorf("%g failures, the last look at %g", failures, last)
 	}
@@ -389,8 +400,8 @@ func TestTheHealthOfADeviceIsNewsWhenItChanges(t *testing.T) {
 func TestTheKubeletIsToldAgainAndAgainUnlessNobodyKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &driver{options: Options{NodeName: "node1"}, changed: make(chan struct{})}
-		at := time.Now()
-		d.show(&view{at: at, devices: []device{{name: "a"}, {name: "b", ill: ailment{taintLink, "down"}}}})
+		at := time.Now().Add(-time.Minute) // the look was before
+		d.show(&view{at: at, devices: []device{{name: "a"}, {name: "b", ill: ailment{taintLink, "down"}}, {name: "c", taken: true}}})
 		ctx, stop := context.WithCancel(t.Context())
 		reports := make(chan kubeletplugin.DeviceHealthReport, 100)
 		done := make(chan struct{})
@@ -402,6 +413,9 @@ func TestTheKubeletIsToldAgainAndAgainUnlessNobodyKnows(t *testing.T) {
 		}
 		r := <-reports
 		a, b := r.Devices[0], r.Devices[1]
+		if c := r.Devices[2]; c.Health != kubeletplugin.HealthStatusHealthy || c.Message != "" {
+			t.Errorf("one that is taken is well: %+v", c)
+		}
 		if a.PoolName != "node1" || a.DeviceName != "a" || a.Health != kubeletplugin.HealthStatusHealthy || a.Message != "" || !a.LastUpdated.Equal(at) ||
 			b.DeviceName != "b" || b.Health != kubeletplugin.HealthStatusUnhealthy || b.Message != "down" {
 			t.Errorf("%+v", r)
@@ -421,6 +435,11 @@ func TestTheKubeletIsToldAgainAndAgainUnlessNobodyKnows(t *testing.T) {
 		if told() != before+1 {
 			t.Errorf("told %d times after it, %d before", told(), before)
 		}
+		d.show(&view{at: at, devices: []device{{name: "a"}, {name: "b"}}})
+		synctest.Wait()
+		if told() != before+2 {
+			t.Errorf("told %d times after a change, %d before", told(), before)
+		}
 		stop()
 		<-done
 	})
@@ -433,4 +452,269 @@ func TestAConfigurationThatIsNotThereIsNoReasonToTryAgain(t *testing.T) {
 	if err := Run(n.Ctx, n.options); !errors.As(err, &bad) || !strings.Contains(err.Error(), "config.json") {
 		t.Errorf("%v", err)
 	}
+}
+
+func TestALookSeesTheDevicesOfAllResourcesInTheOrderOfTheirRails(t *testing.T) {
+	n := newTestNode(t)
+	d := n.idle()
+	at := func(rails ...int) (netdevs []string) {
+		for _, i := range rails {
+			netdevs = append(netdevs, n.guide.Rails[i].Netdev)
+		}
+		return netdevs
+	}
+	resource := func(name string, s config.Selectors) config.Resource {
+		return config.Resource{Name: name, Mode: config.Shared, Units: 8, Selectors: s, CharDevices: []config.CharDevice{config.Uverbs, config.Umad, config.Issm, config.RDMACM}}
+	}
+	d.config.Resources = []config.Resource{
+		resource("rdma/b", config.Selectors{IfNames: at(5, 1)}), resource("rdma/a", config.Selectors{IfNames: append(at(0, 1, 2), "odd*")}),
+	}
+	seen, err := d.inventory.Read(n.Ctx)
+	n.Must(err)
+	for i, address := range []string{"mlx5_core.sf.2", "mlx5-core.sf.2", ""} { // the first two make one name
+		seen.Devices = append(seen.Devices, nic(address, func(of *inventory.Device) {
+			of.Name, of.Bus, of.Netdevs = fmt.Sprint("odd", i), rdma.BusAuxiliary, []string{fmt.Sprint("odd", i)}
+		}))
+	}
+	var got []string
+	for range 2 {
+		got = nil
+		for _, of := range d.see(seen, nil).devices {
+			got = append(got, fmt.Sprint(of.rail, " ", of.name, " ", of.resource.Name, " ", of.resource.Mode, " ", of.resource.CharDevices))
+		}
+	}
+	if !d.see(seen, nil).connectionManager {
+		t.Error("there is no rdma_cm")
+	}
+	n.Must(n.RemoveConnectionManager())
+	if d.see(seen, nil).connectionManager {
+		t.Error("there still is an rdma_cm")
+	}
+	slices.Sort(got)
+	name := n.rails(0, 1, 2, 5)
+	want := []string{
+		"0 " + name[0] + " rdma/a perDevice [uverbs rdma_cm]", "0 mlx5-core-sf-2 rdma/a perDevice [uverbs rdma_cm]",
+		"1 " + name[1] + " rdma/b perDevice [uverbs rdma_cm]", "2 " + name[2] + " rdma/a perDevice [uverbs rdma_cm]", "3 " + name[3] + " rdma/b perDevice [uverbs rdma_cm]",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	for _, want := range []string{
+		"resources rdma/b (line 0) and rdma/a both select ens11np0/mlx5_1", `device="odd1/odd1 (mlx5-core.sf.2)" because="another device is called mlx5-core-sf-2"`, `device=odd2/odd2 because="it is on no bus"`,
+	} {
+		if strings.Count(n.Logs.String(), want) != 1 {
+			t.Errorf("not once: %s\n%s", want, n.Logs)
+		}
+	}
+}
+
+func TestADeviceIsItsHoldersByAClaimOfThatPodForThatDevice(t *testing.T) {
+	of := nic("0000:08:00.0", func(d *inventory.Device) { d.Holder = &attachment.Record{Pod: attachment.Pod{UID: "a"}} })
+	claimed := func(pod, address string) []claim.Claim {
+		return []claim.Claim{{Pod: attachment.Pod{UID: "c"}}, {Pod: attachment.Pod{UID: pod}, Devices: []claim.Device{{Bus: rdma.BusPCI, Address: address}}}}
+	}
+	for what, tt := range map[string]struct {
+		claims []claim.Claim
+		want   bool
+	}{
+		"none": {nil, false}, "its": {claimed("a", "0000:08:00.0"), true}, "another pod's": {claimed("b", "0000:08:00.0"), false}, "for another": {claimed("a", "0000:09:00.0"), false},
+	} {
+		if isClaimed(of, tt.claims) != tt.want || isClaimed(nic("0000:08:00.0"), tt.claims) {
+			t.Error(what)
+		}
+	}
+}
+
+func TestADeviceThatTurnsIsLoggedWhenItHasSettled(t *testing.T) {
+	var log strings.Builder
+	d := &driver{log: slog.New(slog.NewTextHandler(&log, nil)), health: offer.NewHealth(0)}
+	down := nic("0000:08:00.0", func(d *inventory.Device) { d.Ports[0].State, d.Ports[0].PhysState = "DOWN", "Disabled" })
+	for i, step := range []struct {
+		of   inventory.Device
+		ill  ailment
+		want string
+	}{
+		{nic("0000:08:00.0"), ailment{}, ""}, {down, ailment{}, ""},
+		{down, ailment{taintLink, "its port is DOWN, Disabled"}, `level=WARN msg="device degraded" device="ens12np0/mlx5_0 (0000:08:00.0)" place=host because="its port is DOWN, Disabled"`},
+		{down, ailment{taintLink, "its port is DOWN, Disabled"}, ""}, {nic("0000:08:00.0"), ailment{taintLink, "its port is DOWN, Disabled"}, ""},
+		{nic("0000:08:00.0"), ailment{}, `level=INFO msg="device recovered" device="ens12np0/mlx5_0 (0000:08:00.0)" place=host`},
+	} {
+		log.Reset()
+		if ill := d.judge(step.of, config.HealthLink); ill != step.ill || !strings.Contains(log.String(), step.want) || step.want == "" && log.Len() > 0 {
+			t.Errorf("step %d: %+v, logged %s", i, ill, log.String())
+		}
+	}
+}
+
+func TestClaimsThatCannotBeCountedAreNotNone(t *testing.T) {
+	dir := t.TempDir()
+	claims := func() float64 {
+		families, err := NewMetrics("v1", dir).registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == metricsNamespace+"_claims" {
+				return f.Metric[0].GetGauge().GetValue()
+			}
+		}
+		return -1
+	}
+	if got := claims(); got != 0 {
+		t.Errorf("%g before the first", got)
+	}
+	if err := os.WriteFile(claim.Dir(dir), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := claims(); !math.IsNaN(got) {
+		t.Errorf("%g, and nobody knows", got)
+	}
+}
+
+func TestAScalableFunctionIsNearWhatItsPhysicalOneIs(t *testing.T) {
+	pf := sysfs.MLX5(0)
+	n := node.New(t, pf, sysfs.SF(pf, 2, 10))
+	devices, err := n.RDMA().Devices()
+	n.Must(err)
+	roots := map[string]string{}
+	for _, d := range devices {
+		roots[d.Name] = text(device{Device: inventory.Device{Device: d}}.inSlice(n.RDMA(), nil))["resource.kubernetes.io/pcieRoot"]
+	}
+	if len(roots) != 2 || roots["mlx5_0"] == "" || roots["mlx5_10"] != roots["mlx5_0"] {
+		t.Errorf("%q", roots)
+	}
+}
+
+func TestWhoNoLongerWaitsForALookGoes(t *testing.T) {
+	for what, taken := range map[string]bool{"nobody looks": false, "the look hangs": true} {
+		synctest.Test(t, func(t *testing.T) {
+			d := &driver{asks: make(chan chan *view)}
+			ctx, stop := context.WithCancel(t.Context())
+			answer := make(chan error, 1)
+			go func() { _, err := d.fresh(ctx); answer <- err }()
+			if taken {
+				<-d.asks
+			}
+			synctest.Wait()
+			stop()
+			synctest.Wait()
+			select {
+			case err := <-answer:
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("%s: %v", what, err)
+				}
+			default:
+				t.Fatalf("%s: it still waits", what)
+			}
+		})
+	}
+}
+
+func TestADeviceThatWasNotOfferedMeanwhileIsJudgedAnew(t *testing.T) {
+	n := newTestNode(t)
+	d := n.idle()
+	d.health = offer.NewHealth(time.Hour)
+	well, err := d.inventory.Read(n.Ctx)
+	n.Must(err)
+	n.setPort(2, "DOWN", "Disabled")
+	ill, err := d.inventory.Read(n.Ctx)
+	n.Must(err)
+	for i, step := range []struct {
+		seen inventory.Snapshot
+		ills int
+	}{{well, 0}, {ill, 0}, {inventory.Snapshot{}, 0}, {ill, 1}} {
+		ills := 0
+		for _, of := range d.see(step.seen, nil).devices {
+			if of.ill.taint == taintLink {
+				ills++
+			}
+		}
+		if ills != step.ills {
+			t.Errorf("step %d: %d are ill", i, ills)
+		}
+	}
+}
+
+func TestTheNewestDevicesAreOffered(t *testing.T) {
+	d := &driver{offers: make(chan []resourceapi.Device, 1)}
+	d.offer(make([]resourceapi.Device, 1))
+	d.offer(make([]resourceapi.Device, 2))
+	if devices := <-d.offers; len(devices) != 2 {
+		t.Errorf("%d devices", len(devices))
+	}
+}
+
+func TestWhatTheHelperCannotDoEndsTheProgramWithItsReason(t *testing.T) {
+	var end error
+	d := &driver{end: func(err error) { end = err }}
+	lost := errors.New("the socket is gone")
+	if d.HandleError(t.Context(), lost, "serve the kubelet"); !errors.Is(end, lost) || end.Error() != "serve the kubelet: the socket is gone" {
+		t.Errorf("%v", end)
+	}
+}
+
+func TestAClaimThatCannotBeLookedUpKeepsItsDevices(t *testing.T) {
+	n := newTestNode(t)
+	d := n.idle()
+	of := func(uid string) claim.Claim {
+		return claim.Claim{UID: uid, Namespace: "training", Name: "claim-" + uid, Pod: attachment.Pod{UID: "a"}, Devices: []claim.Device{{Name: "n", Bus: "pci", Address: n.guide.Rails[0].PCI}}}
+	}
+	n.claim("c1", "a", n.rails(0))
+	n.Must(claim.Write(n.State(), of("c1")))
+	n.Must(os.WriteFile(filepath.Join(claim.Dir(n.State()), "b.c3.json"), []byte("{"), 0o600))
+	n.api.mu.Lock()
+	n.api.refuse = true
+	n.api.mu.Unlock()
+	if err := d.free(n.Ctx, of("c2")); err == nil || err.Error() != "claim training/claim-c1 has device n" {
+		t.Errorf("%v", err)
+	}
+	if all, _, err := claim.List(n.State()); len(all) != 1 || err != nil {
+		t.Errorf("%v, %v", all, err)
+	}
+	if !strings.Contains(n.Logs.String(), "a file of a claim cannot be used") || !strings.Contains(n.Logs.String(), "b.c3.json") {
+		t.Errorf("logged:\n%s", n.Logs)
+	}
+}
+
+// What is there of the spec alone would be nobody's.
+func TestAClaimThatCannotBeWrittenDownHasNoSpec(t *testing.T) {
+	n := newTestNode(t)
+	d := n.idle()
+	c := claim.Claim{UID: "c1", Pod: attachment.Pod{UID: "a"}, Devices: []claim.Device{{Name: n.rails(0)[0], Bus: "pci", Address: n.guide.Rails[0].PCI}}}
+	v, _ := d.look(n.Ctx)
+	spec, err := d.specOf(v, c)
+	n.Must(err)
+	n.Must(errors.Join(os.MkdirAll(n.State(), 0o755), os.WriteFile(claim.Dir(n.State()), nil, 0o600)))
+	if devices, err := d.write(c, spec); err == nil {
+		t.Errorf("%v", devices)
+	}
+	if _, err := os.Stat(d.specFile("c1").Path()); err == nil {
+		t.Error("there is a spec")
+	}
+}
+
+func TestADriverWithoutAFolderDoesNotRun(t *testing.T) {
+	n := newTestNode(t)
+	n.Write("kubelet", "a file")
+	n.options.KubeletDir = filepath.Join(n.Dir, "kubelet")
+	d := n.idle()
+	if err := d.run(n.Ctx, d.config); err == nil || !strings.HasPrefix(err.Error(), "make the driver's folder: ") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestARunServesTheMetricsOfAllThatBelongsToIt(t *testing.T) {
+	n := newTestNode(t)
+	n.options.MetricsAddress, n.options.MemlockSocket, n.options.PodUID = freeAddress(t), "/nowhere", "u1"
+	ctx, stop := context.WithCancel(n.Ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, n.options) }()
+	n.expectMetrics("memlock_connected 0")
+	n.Until("counters are told", func() bool { return strings.Contains(n.scrape(), `rdma_port_state{container="",device="mlx5_0"`) })
+	n.Until("the kubelet can tell instances apart", func() bool {
+		sockets, _ := filepath.Glob(n.socket("plugins_registry/*u1*"))
+		return len(sockets) == 1
+	})
+	stop()
+	n.Must(<-ended)
 }
