@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
 func TestProbeAndForgetEndAsTheInstanceAnswers(t *testing.T) {
@@ -45,6 +48,38 @@ func TestProbeAndForgetEndAsTheInstanceAnswers(t *testing.T) {
 		if status != tt.status || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.say) || tt.say == "" && stderr.Len() > 0 {
 			t.Errorf("%q: status %d, %q, %q", tt.args, status, &stdout, &stderr)
 		}
+	}
+}
+
+func TestTheDoctorReadsNetworksFromItsStandardInput(t *testing.T) {
+	const network = `{"kind": "NetworkAttachmentDefinition", "metadata": {"name": "n"}, "spec": {"config": "{\"type\": \"roce-host-device\", \"device\": \"ens99np0\"}"}}`
+	n := node.NewHere(t, sysfs.MLX5(0))
+	c, args := find([]string{"doctor", "--networks=-", "--sysfs-root=" + n.Sys(), "--dev-root=" + n.Dev(), "--host-root=" + n.Dir, "--state-dir=" + n.State(),
+		"--cni-dir=" + n.Dir, "--config-file=" + n.Dir + "/none", "--metrics-address="})
+	line, err := c.parse(args, io.Discard)
+	n.Must(err)
+	var stdout bytes.Buffer
+	_, err = c.run(n.Ctx, line, streams{in: strings.NewReader(network), out: &stdout})
+	if err != nil || !strings.Contains(stdout.String(), `device "ens99np0" is not on this node`) {
+		t.Errorf("%v, %s", err, &stdout)
+	}
+}
+
+func TestTheCommandMemlockLogsHowItIs(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	log := &node.Logs{}
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"memlock", "--nri-socket=" + t.TempDir() + "/none"}, log, log) }()
+	for ctx.Err() == nil && !strings.Contains(log.String(), "not connected to the container runtime") {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if ctx.Err() != nil {
+		t.Error("it says nothing")
+	}
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("status %d, %s", status, log)
 	}
 }
 

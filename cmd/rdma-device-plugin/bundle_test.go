@@ -27,20 +27,22 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"state/attachments/c@net1.json.bad":                  `{"config": {"ipam": {"type": "whereabouts", "etcd_password": "hush"}}}`,
+		"state/owed/x.json":                                  `{"owed": true}`,
 		"host/proc/sys/kernel/random/boot_id":                "fake\n",
 		"host/etc/os-release":                                "ID=debian\n",
 		"host/etc/cni/roce-host-device.json":                 `{"force": false}`,
 		"host/var/log/pods/kube-system_roce-k8s-x_1/a/0.log": "the plugin's last words\n",
 		"host/var/log/pods/default_other_1/a/0.log":          "not ours\n",
-		"config.json": `{"configList": [{"resourceName": "rails", "rdmaHcaMax": 1, "devices": ["ens11np0"]}]}`,
+		"bin/roce-host-device":                               "#!/bin/sh\necho 'CNI plugin roce-host-device v9' >&2\n",
+		"config.json":                                        `{"configList": [{"resourceName": "rails", "rdmaHcaMax": 1, "devices": ["ens11np0"]}]}`,
 	} {
 		file := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o700)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	file := filepath.Join(dir, "bundle.tar.gz")
-	status, table, stderr := doctorOf(t, "--bundle="+file, "--host-root="+dir+"/host", "--state-dir="+dir+"/state", "--config-file="+dir+"/config.json", "--metrics-address=127.0.0.1:1")
+	status, table, stderr := doctorOf(t, "--bundle="+file, "--host-root="+dir+"/host", "--state-dir="+dir+"/state", "--config-file="+dir+"/config.json", "--cni-dir="+dir+"/bin", "--metrics-address=127.0.0.1:1")
 	if status != 1 || !strings.Contains(table, "ip link set ens11np0 mtu 9000") {
 		t.Fatalf("status %d, %s%s", status, table, stderr)
 	}
@@ -54,13 +56,14 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 	}
 	files := unpack(t, packed)
 	for name, want := range map[string]string{
-		"versions.txt":                      "ID=debian",
+		"versions.txt":                      "rdma-device-plugin devel\nroce-host-device v9\nLinux ",
 		"doctor.txt":                        "ip link set ens11np0 mtu 9000",
 		"doctor.json":                       `"schema": "roce-k8s/doctor/1"`,
-		"status.txt":                        "ens11np0",
-		"status.json":                       `"nics"`,
+		"status.txt":                        "Node ",
+		"status.json":                       `"nics": [`,
 		"explain.txt":                       "ens11np0",
 		"state/attachments/c@net1.json.bad": `"etcd_password": "(left out)"`,
+		"state/owed/x.json":                 "owed",
 		"roce-host-device.json":             "force",
 		"kube-system_roce-k8s-x_1/a/0.log":  "last words",
 		"missing.txt":                       "metrics.txt: ",
@@ -70,6 +73,9 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 			t.Errorf("%s lacks %q: %s", name, want, files[name])
 		}
 	}
+	if !strings.HasSuffix(files["versions.txt"], "\n\nID=debian\n") || strings.Contains(files["missing.txt"], "versions.txt") {
+		t.Errorf("%s\n%s", files["versions.txt"], files["missing.txt"])
+	}
 	if files["kernel.log"] == "" && !strings.Contains(files["missing.txt"], "kernel.log: ") {
 		t.Errorf("nothing is said of the kernel's log: %s", files["missing.txt"])
 	}
@@ -78,7 +84,7 @@ func TestTheBundleHasWhatSupportAsksForAndNoSecrets(t *testing.T) {
 			t.Errorf("%s: %s", name, content)
 		}
 	}
-	if status, _, stderr := doctorOf(t, "--bundle="+file); status != 3 || !strings.Contains(stderr, "file exists") {
+	if status, _, stderr := doctorOf(t, "--bundle="+file); status != 3 || !strings.Contains(stderr, "pack the bundle: ") || !strings.Contains(stderr, "file exists") {
 		t.Errorf("the bundle that was there: status %d, %s", status, stderr)
 	}
 }

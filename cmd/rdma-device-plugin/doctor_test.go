@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -56,9 +57,11 @@ func TestTheDoctorsStatusSaysHowBadItIs(t *testing.T) {
 	}{
 		"warnings":              {nil, 1, "ip link set ens11np0 mtu 9000", ""},
 		"a warning left out":    {[]string{"--ignore=mtu"}, 0, "clean: 1 rails", ""},
+		"two left out":          {[]string{"--ignore=mtu,cni-plugin"}, 0, "clean: 1 rails", ""},
 		"warnings are let pass": {[]string{"--fail-on=broken"}, 0, "warnings: 1 rails", ""},
 		"in one line":           {[]string{"--brief"}, 1, "warnings: ens11np0 MTU 1500: RoCE packets of 1024 bytes, not 4096\n", ""},
 		"as JSON":               {[]string{"--json"}, 1, `"schema": "roce-k8s/doctor/1"`, ""},
+		"nothing to write of":   {[]string{"--networks=DIR/none", "--nfd-features=DIR/features", "--counters=DIR/counters", "--bundle=DIR/bundle"}, 3, "", "no such file"},
 		"no such networks":      {[]string{"--networks=DIR/none"}, 3, "", "no such file"},
 		"no such check":         {[]string{"--ignore=mtus"}, 3, "", `did you mean "mtu"?`},
 		"no such NIC":           {[]string{"ens99np0"}, 3, "", "no RDMA device is on ens99np0"},
@@ -88,9 +91,9 @@ func TestTheDoctorsStatusForABrokenNodeIsTwo(t *testing.T) {
 }
 
 func TestTheDoctorAsksTheDevicePluginHowTheMemlockPluginIs(t *testing.T) {
-	metrics := "rdma_device_plugin_build_info{version=\"v-fake\"} 1\n# TYPE rdma_device_plugin_memlock_connected gauge\nrdma_device_plugin_memlock_connected "
-	for connected, found := range map[string]bool{"0": true, "1": false} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, metrics+connected+"\n") }))
+	const plugin, memlock = "rdma_device_plugin_build_info{version=\"v-fake\"} 1\n", "# TYPE rdma_device_plugin_memlock_connected gauge\nrdma_device_plugin_memlock_connected "
+	for connected, found := range map[string]bool{memlock + "0\n": true, memlock + "1\n": false, "": false} { // without a word the node has no such plugin
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, plugin+connected) }))
 		defer server.Close()
 		_, stdout, stderr := doctorOf(t, "--metrics-address="+strings.TrimPrefix(server.URL, "http://"))
 		if strings.Contains(stdout, "is not connected") != found || strings.Contains(stdout, "memlock-plugin: ") {
@@ -107,5 +110,25 @@ func TestTheDoctorWritesTheFilesThatItIsGivenAndNoOthers(t *testing.T) {
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) != 2 {
 		t.Errorf("%v, %v", files, err)
+	}
+}
+
+func TestTheDoctorLooksIntoTheHostsFolders(t *testing.T) {
+	host := t.TempDir()
+	files := map[string]string{
+		"etc/modprobe.d/a.conf": "options ib_core netns_mode=0\n", "run/modprobe.d/b.conf": "options ib_core netns_mode=0\n", "usr/lib/modprobe.d/c.conf": "options ib_core netns_mode=0\n",
+		"proc/cmdline": "quiet ib_core.netns_mode=0\n", "proc/sys/kernel/random/boot_id": "fake\n", "etc/cni/roce-host-device.json": "{",
+	}
+	for path, content := range files {
+		path = filepath.Join(host, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	status, stdout, stderr := doctorOf(t, "--host-root="+host)
+	for _, want := range []string{"/etc/modprobe.d/a.conf,/run/modprobe.d/b.conf,/usr/lib/modprobe.d/c.conf,the kernel's command line  sets mode exclusive", "/etc/cni/roce-host-device.json"} {
+		if status != exitBroken || !strings.Contains(stdout, want) {
+			t.Errorf("status %d, no %q in\n%s%s", status, want, stdout, stderr)
+		}
 	}
 }

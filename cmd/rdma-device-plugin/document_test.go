@@ -112,6 +112,24 @@ func TestTheDocumentHasEveryCommandAndNoOther(t *testing.T) {
 	document.Compare(t, page, document.Commands(t, page, "rdma-device-plugin"), all)
 }
 
+func TestEachCommandTakesAsManyArgumentsAsItSays(t *testing.T) {
+	const many = 100
+	for name, most := range map[string]int{
+		"": 0, "explain": 0, "validate": 1, "discover": 0, "discover merge": many, "status": 0, "doctor": many, "selftest": 2, "probe": 1, "forget": 1, "counters": 0, "memlock": 0, "rescue": 0,
+	} {
+		for count, ok := range map[int]bool{most: true, most + 1: most == many} {
+			arguments := slices.Repeat([]string{"x"}, count)
+			c, rest := find(append(strings.Fields(name), append([]string{"--log-level=info"}, arguments...)...))
+			if line, err := c.parse(rest, io.Discard); c.name != name || (err == nil) != ok || ok && !slices.Equal(line.rest, arguments) || !ok && err.Error() != `unexpected argument "x"` {
+				t.Errorf("%q with %d arguments: %v", name, count, err)
+			}
+		}
+	}
+	if len(commands()) != 13 {
+		t.Errorf("there are %d commands", len(commands()))
+	}
+}
+
 func TestEachCommandTakesItsOwnFlagsOnly(t *testing.T) {
 	for _, args := range [][]string{
 		{"--range=10.0.0.0/24"}, {"status", "--use-cdi"}, {"validate", "--metrics-address="}, {"discover", "merge", "--state-dir=/x"}, {"probe", "-o=json"},

@@ -36,6 +36,7 @@ func TestABadFlagOrConfigurationEndsWithTwoAndOneLine(t *testing.T) {
 		"merge of no node":     {[]string{"discover", "merge", bad}, bad + ": it is not what `discover -o json` printed"},
 		"discover a file":      {[]string{"discover", bad}, "unexpected argument"},
 		"status as what":       {[]string{"status", "-o=yaml"}, `-o "yaml": use json, or leave it out for a text`},
+		"status as networks":   {[]string{"status", "-o=networks"}, `-o "networks": use json, or leave it out for a text`},
 		"a bad memlock limit":  {[]string{"memlock", "--memlock-limit=8Mi"}, `memlock limit "8Mi": use unlimited or containerMemory`},
 		"counters nowhere":     {[]string{"counters"}, "usage: counters --counters-socket=FILE"},
 		"bad log level":        {[]string{"--log-level=loud"}, `log level "loud": use debug, info, warn or error`},
@@ -81,6 +82,38 @@ func TestVersionAndHelpEndWithZero(t *testing.T) {
 		if status := run(context.Background(), []string{arg}, &stdout, &stderr); status != 0 || stdout.Len()+stderr.Len() == 0 {
 			t.Errorf("%s: status %d, stdout %q, stderr %q", arg, status, &stdout, &stderr)
 		}
+		if version := "rdma-device-plugin " + buildVersion + "\n"; arg == "--version" && stdout.String() != version {
+			t.Errorf("%q, want %q", &stdout, version)
+		}
+	}
+}
+
+func TestTheHelpOfACommandIsItsOwnAndThatOfTheProgramNamesAll(t *testing.T) {
+	help := func(args ...string) string {
+		var stdout, stderr bytes.Buffer
+		if status := run(t.Context(), append(args, "--help"), &stdout, &stderr); status != 0 || stdout.Len() > 0 {
+			t.Errorf("%q: status %d, %q", args, status, &stdout)
+		}
+		return stderr.String()
+	}
+	program := help()
+	for _, c := range commands() {
+		if c.name == "" {
+			continue
+		}
+		own := "Usage: rdma-device-plugin " + c.name + " [flags]"
+		if c.arguments != "" {
+			own += " " + c.arguments
+		}
+		if got := help(strings.Fields(c.name)...); !strings.HasPrefix(got, own+"\n"+c.does+"\n") || !strings.Contains(got, "  -log-level") {
+			t.Errorf("%s: %s", c.name, got)
+		}
+		if line := c.name + " " + c.arguments; !strings.Contains(program, "\n  "+strings.TrimSpace(line)+" ") {
+			t.Errorf("no %q in\n%s", line, program)
+		}
+	}
+	if !strings.HasPrefix(program, "Usage: rdma-device-plugin [flags], or rdma-device-plugin COMMAND [flags]\n  explain ") {
+		t.Error(program)
 	}
 }
 

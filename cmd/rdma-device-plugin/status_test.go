@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,11 +52,27 @@ func TestWithoutAJournalThatCanBeOpenedNothingIsSaidOfANode(t *testing.T) {
 	dir := t.TempDir()
 	n := node.NewHere(t)
 	n.Must(os.WriteFile(filepath.Join(dir, "state"), nil, 0o600))
-	for _, command := range []string{"status", "explain", "discover"} {
+	for _, command := range []string{"status", "explain", "discover", "rescue"} {
 		var stdout, stderr bytes.Buffer
 		args := []string{command, "--sysfs-root=" + n.Sys(), "--dev-root=" + n.Dev(), "--state-dir=" + dir + "/state"}
 		if code := run(context.Background(), args, &stdout, &stderr); code == 0 || stdout.Len() > 0 || !strings.Contains(stderr.String(), dir+"/state") {
 			t.Errorf("%s: status %d, %q, %q", command, code, &stdout, &stderr)
 		}
+	}
+}
+
+func TestTheSelftestKeepsToTheFoldersThatItIsGiven(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the selftest needs root")
+	}
+	dir := t.TempDir()
+	const plugin = "#!/bin/sh\necho '{\"cniVersion\": \"1.0.0\", \"supportedVersions\": [\"1.0.0\"]}'\n"
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "roce-host-device"), []byte(plugin), 0o700), os.WriteFile(filepath.Join(dir, "state"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := run(context.Background(), []string{"selftest", "--cni-dir=" + dir, "--state-dir=" + dir + "/state"}, &stdout, &stderr)
+	if code != exitFailure || !strings.Contains(stdout.String(), dir+", CNI 1.0.0") || !strings.Contains(stderr.String(), dir+"/state") {
+		t.Errorf("status %d, %q, %q", code, &stdout, &stderr)
 	}
 }

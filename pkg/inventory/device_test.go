@@ -123,6 +123,14 @@ func TestNothingIsLeftBehindByAMemoryThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+func TestADeviceWithoutCharacterDevicesIsStillOnTheHost(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	n.Must(n.RemoveCharDevices(sysfs.MLX5(0)))
+	if d := byName(t, n.inventory())["mlx5_0"]; d.Place != OnHost || len(d.CharDevices) > 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestADeviceIsCalledByItsNetdevIfItHasOne(t *testing.T) {
 	d := Device{Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}}
 	if got := d.String(); got != "mlx5_0 (0000:08:00.0)" {

@@ -80,6 +80,9 @@ func TestMemoryIsWrittenOnlyWhenThereIsNews(t *testing.T) {
 	n := newTestNode(t, node.Eight()...)
 	i := n.inventory()
 	n.look(i)
+	if n.Logs.String() != "" { // there is none at the first start
+		t.Errorf("logged:\n%s", n.Logs)
+	}
 	n.Must(os.Remove(n.State() + "/device-plugin.json"))
 	n.Must(n.SetPort(node.Eight()[0], "DOWN", "Disabled")) // links come and go
 	n.look(i)
@@ -102,6 +105,11 @@ func TestAMemoryThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	n.look(i) // without news
 	if _, err := os.Stat(n.State() + "/device-plugin.json"); err != nil {
 		t.Error(err)
+	}
+	n.Must(os.Remove(n.State() + "/device-plugin.json"))
+	n.look(i)
+	if _, err := os.Stat(n.State() + "/device-plugin.json"); !os.IsNotExist(err) {
+		t.Errorf("written again, without news: %v", err)
 	}
 }
 

@@ -48,6 +48,7 @@ func TestContainersWithRDMADevicesGetTheLimitAndNoOthers(t *testing.T) {
 		"the last fixed number, under another name":   {container([]*api.LinuxDevice{device("/dev/hca", 231, 223)}, 0), Unlimited, infinity, Report{Raised: 1}},
 		"the number behind it":                        {container([]*api.LinuxDevice{device("/dev/hca", 231, 224)}, 0), Unlimited, 0, Report{}},
 		"umad and rdma_cm pin nothing":                {container([]*api.LinuxDevice{device("/dev/infiniband/umad0", 231, 0), device("/dev/infiniband/rdma_cm", 10, 120)}, 0), Unlimited, 0, Report{}},
+		"another driver's of that number":             {container([]*api.LinuxDevice{device("/dev/other", 511, 195)}, 0), Unlimited, 0, Report{}},
 		"a block device of that number":               {container([]*api.LinuxDevice{{Path: "/dev/sdx", Type: "b", Major: 231, Minor: 192}}, 0), Unlimited, 0, Report{}},
 		"a CDI device of ours":                        {cdi("nvidia.com/gpu=0", "roce-k8s.io/hca=0000:08:00.0"), Unlimited, infinity, Report{Raised: 1}},
 		"CDI devices of others":                       {cdi("nvidia.com/gpu=0", "example.com/roce-k8s.io/hca=0"), Unlimited, 0, Report{}},

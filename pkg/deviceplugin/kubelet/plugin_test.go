@@ -406,6 +406,11 @@ func TestTheEndOfThePluginTakesItsSocketAway(t *testing.T) {
 	if left := n.ownSockets(); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
+	n.until("the stream has ended", func() bool {
+		n.events.mu.Lock()
+		defer n.events.mu.Unlock()
+		return n.events.streams == 0
+	})
 	n.wait(k, name, 0)
 }
 
@@ -620,6 +625,17 @@ func TestAStreamIsNewsOnce(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	if p.Ready() {
 		t.Error("it learns of the same stream again")
+	}
+}
+
+func TestAServerThatEndsByItselfEndsItsSession(t *testing.T) {
+	n := newNode(t)
+	broken := errors.New("accept: too many open files")
+	s := &server{socket: "s", failed: make(chan error, 1)}
+	s.failed <- broken
+	p := NewPlugin(n.folder, newUnits(name, 8), &n.events, silent)
+	if err := p.attend(n.ctx, s, n.folder.kubelet()); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
 	}
 }
 

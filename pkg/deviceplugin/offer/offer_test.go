@@ -43,17 +43,25 @@ func TestSeveralUnitsOfADeviceGiveTheSame(t *testing.T) {
 
 func TestUnitsAreInTheOrderOfTheirIDsAndDevicesInThatOfTheirNames(t *testing.T) {
 	a, b := two()
+	a.NUMANode = 1
 	o := New(config.Resource{Mode: config.PerDevice, Units: 2}, []Candidate{{Device: a, Healthy: true}, {Device: b}}, true, nil)
 	var units []string
 	for _, d := range o.Units() {
-		units = append(units, d.ID+" "+d.Health)
+		numa := "-"
+		for _, node := range d.Topology.GetNodes() {
+			numa = fmt.Sprint(node.ID)
+		}
+		units = append(units, d.ID+" "+d.Health+" "+numa+" "+o.Behind(d.ID)[0].Name)
 	}
-	if want := []string{"0000:08:00.0 Unhealthy", "0000:08:00.0-1 Unhealthy", "0000:0b:00.0 Healthy", "0000:0b:00.0-1 Healthy"}; !slices.Equal(units, want) {
+	if want := []string{"0000:08:00.0 Unhealthy - mlx5_0", "0000:08:00.0-1 Unhealthy - mlx5_0", "0000:0b:00.0 Healthy 1 mlx5_1", "0000:0b:00.0-1 Healthy 1 mlx5_1"}; !slices.Equal(units, want) {
 		t.Errorf("%q, want %q", units, want)
 	}
-	o = New(config.Resource{Mode: config.Shared, Units: 1}, []Candidate{{Device: a}, {Device: b}}, true, nil)
+	o = New(config.Resource{Mode: config.Shared, Units: 1, Env: true, CharDevices: []config.CharDevice{config.Uverbs}}, []Candidate{{Device: a}, {Device: b}}, true, nil)
 	if devices := o.Behind("0"); len(devices) != 2 || devices[0].Name != "mlx5_0" || len(o.Behind("1")) > 0 {
 		t.Errorf("%v", devices)
+	}
+	if response, err := o.allocate([]string{"0"}); err != nil || response.Envs["NCCL_IB_HCA"] != "=mlx5_0,mlx5_1" {
+		t.Errorf("%v, %v", response, err)
 	}
 }
 
