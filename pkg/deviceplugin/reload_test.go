@@ -150,6 +150,7 @@ func TestAReloadSaysWhatBecameOfTheFileOnceAndToWhoeverAsks(t *testing.T) {
 {"resourceName": "a", "mode": "perDevice", "selectors": {"vendors": ["8086"]}},
 {"resourceName": "b", "mode": "perDevice", "selectors": {"vendors": ["15b3"]}}]}`
 	other := strings.Replace(first, `"b", "mode": "perDevice"`, `"b", "rdmaHcaMax": 2`, 1)
+	more := strings.Replace(other, `"rdmaHcaMax": 2`, `"rdmaHcaMax": 3`, 1)
 	ignored := strings.Replace(other, `"15b3"`, `"15b3", "mellanox"`, 1)
 	const (
 		bad      = "{}"
@@ -174,7 +175,8 @@ func TestAReloadSaysWhatBecameOfTheFileOnceAndToWhoeverAsks(t *testing.T) {
 		{bad, false, 1, 1, []string{refusal}}, {bad, false, 1, 1, nil}, {bad, true, 2, 1, []string{refusal}},
 		{first, false, 2, 1, []string{inForce}}, {first, false, 2, 1, nil}, {bad, false, 3, 1, []string{refusal}},
 		{other, false, 3, 2, []string{"devices of rdma/b", "configuration reloaded", tooLarge + " of rdma/b"}},
-		{bad, false, 4, 2, []string{refusal}}, {ignored, false, 5, 2, []string{refusal}},
+		{more, false, 3, 3, []string{"devices of rdma/b", "configuration reloaded", tooLarge + " of rdma/b"}}, // in the same mode
+		{bad, false, 4, 3, []string{refusal}}, {ignored, false, 5, 3, []string{refusal}},
 	} {
 		before := len(n.Logs.String())
 		n.Write("config.json", step.file)

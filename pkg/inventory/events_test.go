@@ -97,14 +97,16 @@ func TestASourceThatEndsIsClosedAndSaysSo(t *testing.T) {
 // The kernel puts what is about the device before the name of its subsystem.
 func TestALongUeventIsReadToItsEnd(t *testing.T) {
 	n := newTestNode(t)
-	r, w, err := os.Pipe()
-	n.Must(err)
-	_, err = w.WriteString("add@/devices/" + strings.Repeat("p", 1000) + "\x00SUBSYSTEM=pci\x00")
-	n.Must(err)
-	n.Must(w.Close())
-	noticed := false
-	kernelSource{name: "uevents", relevant: isRDMAEvent}.follow(n.Ctx, r, n.Log(), func() { noticed = true })
-	if !noticed {
-		t.Error("not noticed")
+	for subsystem, want := range map[string]bool{"pci": true, "bdi": false} {
+		r, w, err := os.Pipe()
+		n.Must(err)
+		_, err = w.WriteString("add@/devices/" + strings.Repeat("p", 1000) + "\x00SUBSYSTEM=" + subsystem + "\x00")
+		n.Must(err)
+		n.Must(w.Close())
+		noticed := false
+		kernelSource{name: "uevents", relevant: isRDMAEvent}.follow(n.Ctx, r, n.Log(), func() { noticed = true })
+		if noticed != want {
+			t.Errorf("%s: noticed %v", subsystem, noticed)
+		}
 	}
 }

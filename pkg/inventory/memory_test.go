@@ -117,12 +117,16 @@ func TestMemoryHasTheNamesByWhichADeviceWasAlsoCalled(t *testing.T) {
 	const boot = "11111111-0000-0000-0000-000000000000"
 	n := newTestNode(t)
 	n.Must(os.MkdirAll(n.State(), 0o700))
+	ports := []rdma.Port{{Number: 1, State: "ACTIVE", PhysState: "LinkUp", LinkLayer: "Ethernet"}, {Number: 2, State: "DOWN", LinkLayer: "InfiniBand"}}
 	openMemory(n.State(), boot, n.Log()).keep([]Device{{
-		Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}, AltNames: []string{"rail1"}, Masters: []string{"bond0"}, MTU: 4200, Rate: 4e11,
+		Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0", Ports: ports}, AltNames: []string{"rail1"}, Masters: []string{"bond0"}, MTU: 4200, Rate: 4e11,
 	}})
 	kept := openMemory(n.State(), boot, n.Log()).all()
 	if len(kept) != 1 || !slices.Equal(kept[0].AltNames, []string{"rail1"}) || !slices.Equal(kept[0].Masters, []string{"bond0"}) || kept[0].MTU != 4200 || kept[0].Rate != 4e11 {
 		t.Errorf("%+v", kept)
+	}
+	if want := []rdma.Port{{Number: 1, LinkLayer: "Ethernet"}, {Number: 2, LinkLayer: "InfiniBand"}}; !slices.Equal(kept[0].Ports, want) || ports[0].State != "ACTIVE" {
+		t.Errorf("%+v of %+v", kept[0].Ports, ports)
 	}
 }
 

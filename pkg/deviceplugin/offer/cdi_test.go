@@ -116,6 +116,11 @@ func TestDevicesOfOneNameAreToldApartByCDI(t *testing.T) {
 	soft := func(guid string) inventory.Device {
 		return inventory.Device{Device: rdma.Device{Name: "rxe0", Soft: true, NodeGUID: guid}}
 	}
+	nic := soft("5054:00ff:fe00:0003")
+	nic.Name, nic.Bus, nic.Address = "rxe1", rdma.BusPCI, "0000:08:00.0" // which it is on, as others may be
+	if name := cdiName(nic); name != "rxe1" {
+		t.Errorf("a soft device is called %s", name)
+	}
 	first, second := soft("5054:00ff:fe00:0001"), soft("5054:00ff:fe00:0002")
 	names := NameCDI([]config.Resource{{Name: "a"}, {Name: "b"}}, map[string][]inventory.Device{"a": {first}, "b": {second}})
 	if len(names) != 2 || names[first.Key()] != "rxe0" || names[second.Key()] == "rxe0" || parser.ValidateDeviceName(names[second.Key()]) != nil {

@@ -63,6 +63,10 @@ func TestWhatIsWrongDependsOnThePolicy(t *testing.T) {
 
 func TestOnlyADeviceThatIsHardwareNeedsADriver(t *testing.T) {
 	for soft, want := range map[bool]string{true: "", false: "no driver is bound to it"} {
+		away := inventory.Device{Place: inventory.InPod, Device: rdma.Device{Soft: soft, CharDevices: []string{"/dev/infiniband/uverbs0"}}}
+		if got := Ailment(away, config.HealthPresent); got != "" { // nobody may have read it
+			t.Errorf("in a pod, soft %v: %q", soft, got)
+		}
 		d := inventory.Device{Place: inventory.OnHost, Device: rdma.Device{Name: "rxe0", Soft: soft, CharDevices: []string{"/dev/infiniband/uverbs0"}}}
 		if got := Ailment(d, config.HealthPresent); got != want {
 			t.Errorf("soft %v: %q, want %q", soft, got, want)

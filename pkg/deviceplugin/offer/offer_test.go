@@ -56,6 +56,12 @@ func TestUnitsAreInTheOrderOfTheirIDsAndDevicesInThatOfTheirNames(t *testing.T) 
 	if want := []string{"0000:08:00.0 Unhealthy - mlx5_0", "0000:08:00.0-1 Unhealthy - mlx5_0", "0000:0b:00.0 Healthy 1 mlx5_1", "0000:0b:00.0-1 Healthy 1 mlx5_1"}; !slices.Equal(units, want) {
 		t.Errorf("%q, want %q", units, want)
 	}
+	b.Address = a.Address // of a function that has two
+	o = New(config.Resource{Mode: config.PerDevice, Units: 1}, []Candidate{{Device: a}, {Device: b}}, true, nil)
+	if o.Behind("0000:0b:00.0")[0].Name != "mlx5_1" || o.Behind("mlx5_0")[0].Name != "mlx5_0" || len(o.Units()) != 2 {
+		t.Errorf("%v", o.Units())
+	}
+	a, b = two()
 	o = New(config.Resource{Mode: config.Shared, Units: 1, Env: true, CharDevices: []config.CharDevice{config.Uverbs}}, []Candidate{{Device: a}, {Device: b}}, true, nil)
 	if devices := o.Behind("0"); len(devices) != 2 || devices[0].Name != "mlx5_0" || len(o.Behind("1")) > 0 {
 		t.Errorf("%v", devices)

@@ -43,6 +43,7 @@ func TestPreferredUnitsAreNearEachOther(t *testing.T) {
 		"near those that it must have":           {ids(0, 1, 2, 3, 4, 5, 9), ids(5), 2, ids(5, 4)},
 		"the node of those that it must have":    {ids(0, 1, 2, 8, 9), ids(8), 3, ids(8, 9, 0)},
 		"all of them":                            {ids(3, 2, 1), nil, 3, ids(1, 2, 3)},
+		"an ID that is there twice":              {ids(0, 0, 1), nil, 2, ids(0, 1)},
 		"none":                                   {ids(0, 1), nil, 0, nil},
 		"must, and no more":                      {ids(0, 1), ids(1), 1, ids(1)},
 		"different devices before second units":  {[]string{id(0, 1), id(0, 0), id(1, 1), id(1, 0)}, nil, 2, ids(0, 1)},
