@@ -4,8 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,7 +34,8 @@ func serveMemlock(t *testing.T, h http.Handler) (socket string) {
 		<-done
 	})
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
+		if c, err := net.Dial("unix", socket); err == nil { // its name is there before anybody listens
+			_ = c.Close()
 			return socket
 		}
 		if time.Now().After(end) {

@@ -400,7 +400,7 @@ func TestWhatIsOwedIsCountedUntilItIsSettled(t *testing.T) {
 	n.Must(errors.Join(os.RemoveAll(owed), os.WriteFile(owed, nil, 0o600)))
 	look(0)
 	look(0)
-	if strings.Count(n.Logs.String(), "cannot list what is owed to NICs") != 1 {
+	if strings.Count(n.Logs.String(), "cannot list what is owed to NICs") != 1 || strings.Count(n.Logs.String(), owed) != 1 {
 		t.Errorf("logged:\n%s", n.Logs)
 	}
 }
