@@ -151,6 +151,7 @@ func TestAReloadSaysWhatBecameOfTheFileOnceAndToWhoeverAsks(t *testing.T) {
 {"resourceName": "b", "mode": "perDevice", "selectors": {"vendors": ["15b3"]}}]}`
 	other := strings.Replace(first, `"b", "mode": "perDevice"`, `"b", "rdmaHcaMax": 2`, 1)
 	more := strings.Replace(other, `"rdmaHcaMax": 2`, `"rdmaHcaMax": 3`, 1)
+	both := strings.Replace(more, `"8086"`, `"8086", "14e4"`, 1)
 	ignored := strings.Replace(other, `"15b3"`, `"15b3", "mellanox"`, 1)
 	const (
 		bad      = "{}"
@@ -176,7 +177,8 @@ func TestAReloadSaysWhatBecameOfTheFileOnceAndToWhoeverAsks(t *testing.T) {
 		{first, false, 2, 1, []string{inForce}}, {first, false, 2, 1, nil}, {bad, false, 3, 1, []string{refusal}},
 		{other, false, 3, 2, []string{"devices of rdma/b", "configuration reloaded", tooLarge + " of rdma/b"}},
 		{more, false, 3, 3, []string{"devices of rdma/b", "configuration reloaded", tooLarge + " of rdma/b"}}, // in the same mode
-		{bad, false, 4, 3, []string{refusal}}, {ignored, false, 5, 3, []string{refusal}},
+		{both, false, 3, 4, []string{"devices of rdma/a", "configuration reloaded", tooLarge + " of rdma/b"}},
+		{bad, false, 4, 4, []string{refusal}}, {ignored, false, 5, 4, []string{refusal}},
 	} {
 		before := len(n.Logs.String())
 		n.Write("config.json", step.file)
@@ -192,6 +194,9 @@ func TestAReloadSaysWhatBecameOfTheFileOnceAndToWhoeverAsks(t *testing.T) {
 		if !slices.Equal(got, step.want) || failures != step.failures || generation != step.generation {
 			t.Errorf("step %d: %q, %g failures, generation %g; want %+v", i, got, failures, generation, step)
 		}
+	}
+	if told := seriesOf(scrape(t, m.metrics)["streams"]); !slices.Equal(told, []string{"resource=rdma/a", "resource=rdma/b"}) {
+		t.Errorf("told of: %q", told)
 	}
 	if e := m.entries["rdma/b"]; e.stop == nil {
 		t.Errorf("%s is not served", e.config.Name)

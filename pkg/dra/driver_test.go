@@ -309,6 +309,33 @@ func TestAClaimThatCannotBePreparedKeepsNoOtherBack(t *testing.T) {
 	}
 }
 
+func TestAClaimIsDescribedIfItsResourceAsksForIt(t *testing.T) {
+	n := newTestNode(t)
+	n.Write("config.json", strings.Replace(hcaGPU, `"rdmaHcaMax": 8`, `"rdmaHcaMax": 8, "env": true`, 1))
+	n.start()
+	devices, refused := n.prepare(n.claim("c1", "a", n.rails(2)))
+	if refused != "" {
+		t.Fatal(refused)
+	}
+	_, rest := n.spec(devices)
+	if want := `RDMA_DEVICES=[{"rdma":"mlx5_2","netdev":"ens13np0","pci":"0000:43:00.0","numa":0,"gidIndex":3}]`; !slices.Contains(rest, want) || !slices.Contains(rest, "NCCL_IB_HCA==mlx5_2") {
+		t.Errorf("%q, want %s", rest, want)
+	}
+}
+
+func TestANICThatSomebodyElseMovedStaysADevice(t *testing.T) {
+	n := newTestNode(t)
+	stop := n.start()
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	stop()
+	n.Must(n.TakeNetdev(n.guide.Rails[3])) // and wrote nothing down
+	n.start()
+	n.Until("it is taken", func() bool { return len(n.published()[n.rails(3)[0]].Taints) == 1 })
+	if d := text(n.published()[n.rails(3)[0]]); len(n.published()) != 8 || d["ifName"] != n.guide.Rails[3].Netdev {
+		t.Errorf("%d devices, and %v", len(n.published()), d)
+	}
+}
+
 func TestAClaimThatKubernetesForgotMakesRoom(t *testing.T) {
 	for name, forget := range map[string]func(*api, *resourceapi.ResourceClaim){
 		"it is gone":                 func(a *api, c *resourceapi.ResourceClaim) { delete(a.claims, "training/"+c.Name) },
@@ -786,8 +813,9 @@ func TestAReloadSaysOnceWhatIsWrongAndTakesWhatIsRight(t *testing.T) {
 		said  []string
 	}{
 		{hcaGPU, false, nil}, {"{}", false, []string{invalid}}, {"{}", false, nil},
+		{hcaGPU, false, nil}, {"{}", false, []string{invalid}},
 		{strings.Replace(hcaGPU, "[1-8]", "[1-8", 1), false, []string{invalid}}, // a running driver keeps what is right
-		{hcaGPU, false, nil}, {"{}", false, []string{invalid}}, {other, true, []string{"a note on the configuration", "configuration reloaded"}}, {other, false, nil},
+		{other, true, []string{"a note on the configuration", "configuration reloaded"}}, {other, false, nil},
 		{"{}", false, []string{invalid}},
 	} {
 		before := len(n.Logs.String())
