@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	resourceapi "k8s.io/api/resource/v1"
@@ -655,14 +656,26 @@ func TestParametersAreForTheirRequestsAlone(t *testing.T) {
 // milliseconds.
 func TestADeviceThatMovesIsWaitedFor(t *testing.T) {
 	n := newTestNode(t)
+	n.Write("config.json", quiet)
 	n.Must(n.RemoveCharDevices(n.guide.Rails[3]))
 	n.start()
-	c := n.claim("c1", "a", n.rails(3))
-	time.AfterFunc(300*time.Millisecond, func() {
+	n.Until("eight devices", func() bool { return len(n.published()) == 8 })
+	looks := func() uint64 {
+		var m dto.Metric
+		if err := n.options.Metrics.rescanTime.Write(&m); err != nil {
+			t.Error(err)
+		}
+		return m.Histogram.GetSampleCount()
+	}
+	c, before := n.claim("c1", "a", n.rails(3)), looks()
+	go func() {
+		for looks() == before && n.Ctx.Err() == nil { // the claim's first
+			time.Sleep(time.Millisecond)
+		}
 		if err := n.Add(n.guide.Rails[3]); err != nil {
 			t.Error(err)
 		}
-	})
+	}()
 	if _, refused := n.prepare(c); refused != "" {
 		t.Error(refused)
 	}
