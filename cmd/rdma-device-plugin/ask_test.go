@@ -51,17 +51,19 @@ func TestProbeAndForgetEndAsTheInstanceAnswers(t *testing.T) {
 	}
 }
 
-func TestTheDoctorReadsNetworksFromItsStandardInput(t *testing.T) {
+func TestTheDoctorReadsStandardInputTheHostsKubeletAndItsLinks(t *testing.T) {
 	const network = `{"kind": "NetworkAttachmentDefinition", "metadata": {"name": "n"}, "spec": {"config": "{\"type\": \"roce-host-device\", \"device\": \"ens99np0\"}"}}`
-	n := node.NewHere(t, sysfs.MLX5(0))
+	n := node.NewHere(t, sysfs.MLX5(0), sysfs.MLX5(8)) // of two NUMA nodes
 	c, args := find([]string{"doctor", "--networks=-", "--sysfs-root=" + n.Sys(), "--dev-root=" + n.Dev(), "--host-root=" + n.Dir, "--state-dir=" + n.State(),
 		"--cni-dir=" + n.Dir, "--config-file=" + n.Dir + "/none", "--metrics-address="})
 	line, err := c.parse(args, io.Discard)
 	n.Must(err)
 	var stdout bytes.Buffer
 	_, err = c.run(n.Ctx, line, streams{in: strings.NewReader(network), out: &stdout})
-	if err != nil || !strings.Contains(stdout.String(), `device "ens99np0" is not on this node`) {
-		t.Errorf("%v, %s", err, &stdout)
+	for _, want := range []string{`device "ens99np0" is not on this node`, n.Dir + "/var/lib/kubelet/config.yaml", "ask for the data centre bridging of ens11np0: "} {
+		if err != nil || !strings.Contains(stdout.String(), want) {
+			t.Errorf("%v, no %s in\n%s", err, want, &stdout)
+		}
 	}
 }
 

@@ -104,8 +104,10 @@ func TestTheDoctorAsksTheDevicePluginHowTheMemlockPluginIs(t *testing.T) {
 
 func TestTheDoctorWritesTheFilesThatItIsGivenAndNoOthers(t *testing.T) {
 	dir := t.TempDir()
-	if status, _, stderr := doctorOf(t, "--counters="+dir+"/counters.json", "--nfd-features="+dir+"/roce"); status != 1 {
-		t.Errorf("%d: %s", status, stderr)
+	for range 2 { // it reads what the first run wrote
+		if status, stdout, stderr := doctorOf(t, "--counters="+dir+"/counters.json", "--nfd-features="+dir+"/roce"); status != 1 || strings.Contains(stdout, "no file for the readings was given") {
+			t.Errorf("%d: %s%s", status, stdout, stderr)
+		}
 	}
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) != 2 {
