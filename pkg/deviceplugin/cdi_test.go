@@ -116,6 +116,22 @@ func TestACDIFolderThatCannotBeWrittenIsReportedOnceAndNotReady(t *testing.T) {
 	n.Until("it is ready when the spec is there", func() bool { return Probe(n.Ctx, o.ProbeSocket, "/readyz") == nil })
 }
 
+func TestASpecThatCannotBeWrittenIsSaidOnce(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	n.Write("cdi", "a file where the folder should be")
+	o := n.options()
+	o.CDIDir = filepath.Join(n.Dir, "cdi")
+	m := n.applied(o, mlxOnly)
+	m.rescan(n.Ctx)
+	if c := strings.Count(n.Logs.String(), "containers will not get their devices"); c != 1 || m.noCDI == nil {
+		t.Errorf("logged %d times, %v:\n%s", c, m.noCDI, n.Logs)
+	}
+	n.Must(os.Remove(o.CDIDir))
+	if m.rescan(n.Ctx); m.noCDI != nil {
+		t.Errorf("it is written, but %v", m.noCDI)
+	}
+}
+
 func TestASpecWithoutDevicesIsNoFile(t *testing.T) {
 	n := newTestNode(t)
 	f := specfile.Of(n.Dir, offer.CDIVendor, offer.CDIClass)

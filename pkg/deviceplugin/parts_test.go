@@ -254,15 +254,22 @@ func TestALookThatFailsIsCountedAndTheNextOneMayBeGood(t *testing.T) {
 		}
 	}
 	check(1, 0, 0)
+	shown := m.view.Load()
 	n.Must(os.Rename(class, class+"-away"))
 	n.Must(os.WriteFile(class, nil, 0o600))
 	m.rescan(n.Ctx)
 	m.rescan(n.Ctx)
 	check(3, 2, lookAgain)
+	if m.view.Load() != shown {
+		t.Error("scrapes are told of a look that failed")
+	}
 	n.Must(os.Remove(class))
 	n.Must(os.Rename(class+"-away", class))
 	m.rescan(n.Ctx)
 	check(4, 2, 0)
+	if m.view.Load() == shown {
+		t.Error("scrapes are not told of a new look")
+	}
 	if !busy {
 		t.Error("a look that hangs would not be noticed")
 	}
