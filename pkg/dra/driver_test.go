@@ -749,6 +749,7 @@ func TestWhatChangesIsSeenWithoutLooksAtIntervals(t *testing.T) {
 		t.Errorf("logged:\n%s", n.Logs)
 	}
 	tainted := func(rail int) bool { return len(n.published()[n.rails(rail)[0]].Taints) == 1 }
+	n.Until("a port is missing", func() bool { return tainted(4) })
 	n.Must(n.ReturnRDMA(n.guide.Rails[4]))
 	n.Until("the port that came late is there", func() bool { return !tainted(4) })
 	n.Must(n.RemoveCharDevices(n.guide.Rails[2]))
