@@ -111,11 +111,6 @@ func (c *Coordinator) all(ctx context.Context, peers []*peer, round []Pair, s st
 // test runs both sides of one test. When it returns neither runs any more: the next
 // test of these NICs must not meet them.
 func (c *Coordinator) test(ctx context.Context, client, server *peer, t *Test, program string) (Measurement, error) {
-	for _, p := range []*peer{client, server} {
-		if p == nil {
-			return Measurement{}, errors.New("not tested: a node did not come")
-		}
-	}
 	within := c.Within
 	if t.Cross { // where there is no way, nobody may say so
 		within /= 3
@@ -363,13 +358,11 @@ func (p *peer) rails() []Rail {
 	return slices.Clone(p.hello.Rails)
 }
 
-// update is how a NIC is now.
+// update is how a NIC is now that the node had a task for.
 func (p *peer) update(rail int, now Rail) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rail < len(p.hello.Rails) {
-		p.hello.Rails[rail] = now
-	}
+	p.hello.Rails[rail] = now
 }
 
 // addressFor is where another node reaches this one: where it came from; or, if
