@@ -115,9 +115,6 @@ func pingpong(ctx context.Context, dev string, server, client *pod) error {
 			return clientErr == nil, nil
 		}
 	})
-	if clientErr != nil {
-		cancel()
-	}
 	<-ended
 	if clientErr != nil && ctx.Err() != nil {
 		return clientErr // the server was ended
