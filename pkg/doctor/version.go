@@ -19,6 +19,7 @@ func AskVersion(ctx context.Context, path string) (string, error) {
 	var said bytes.Buffer
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env, cmd.Stderr = []string{}, &said
+	cmd.WaitDelay = time.Second // what it has started may hold on to its standard error
 	if err := cmd.Run(); err != nil {
 		return "", err
 	}
