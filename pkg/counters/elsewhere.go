@@ -136,6 +136,11 @@ func (e *Entrant) readInPod(r *attachment.Record) (key string, reading Reading, 
 		return "", Reading{}, err
 	}
 	defer closeNode()
+	return e.readThere(node, ns, r)
+}
+
+// readThere reads the NIC of a record in a namespace, of which node is the sysfs.
+func (e *Entrant) readThere(node rdma.Node, ns *netdev.Namespace, r *attachment.Record) (key string, reading Reading, err error) {
 	names, err := node.Names()
 	if err != nil {
 		return "", Reading{}, err
