@@ -38,41 +38,42 @@ func mode() string {
 	return string(mode)
 }
 
+// A driver is what the driver of a netdev says of itself, and of the firmware.
+type driver struct{ name, version, firmware string }
+
 // about is what a report says of a NIC: driver, firmware, RDMA device.
-func (n nic) about(node rdma.Node) string {
+func (n nic) about(node rdma.Node, d driver) string {
 	var parts []string
 	add := func(what, value string) {
 		if value != "" {
 			parts = append(parts, what+" "+value)
 		}
 	}
-	driver, version, firmware := driverOf(n.name)
-	add("driver", strings.TrimSpace(cmp.Or(driver, node.NetdevDriver(n.name), "unknown")+" "+version))
-	add("firmware", firmware)
+	add("driver", strings.TrimSpace(cmp.Or(d.name, node.NetdevDriver(n.name), "unknown")+" "+d.version))
+	add("firmware", d.firmware)
 	if n.device == nil {
 		return strings.Join(append(parts, "no RDMA device"), ", ")
 	}
 	add("RDMA", n.device.Name)
 	add("PCI ID", strings.Trim(n.device.Vendor+":"+n.device.DeviceID, ":"))
 	version, board := node.Firmware(n.device.Name)
-	if version != firmware {
+	if version != d.firmware {
 		add("RDMA firmware", version)
 	}
 	add("board", board)
 	return strings.Join(parts, ", ")
 }
 
-// driverOf asks a netdev's driver for its name, version and firmware.
-// Equivalent to: `ethtool -i`.
-func driverOf(netdev string) (driver, version, firmware string) {
+// driverOf asks a netdev's driver. Equivalent to: `ethtool -i`.
+func driverOf(netdev string) driver {
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "", "", ""
+		return driver{}
 	}
 	defer func() { _ = unix.Close(socket) }()
 	info, err := unix.IoctlGetEthtoolDrvinfo(socket, netdev)
 	if err != nil {
-		return "", "", ""
+		return driver{}
 	}
 	known := func(b []byte) string {
 		if s := unix.ByteSliceToString(b); s != "N/A" && !strings.HasPrefix(s, "0.0.000") {
@@ -80,5 +81,5 @@ func driverOf(netdev string) (driver, version, firmware string) {
 		}
 		return ""
 	}
-	return known(info.Driver[:]), known(info.Version[:]), known(info.Fw_version[:])
+	return driver{known(info.Driver[:]), known(info.Version[:]), known(info.Fw_version[:])}
 }

@@ -46,7 +46,7 @@ func passedOver() []uint { return []uint{11, 7, 101, 103, 112} }
 // alone tests a NIC by itself. It is not taken if the plugin refuses it, and
 // nobody said that it has to.
 func (t *test) alone(ctx context.Context, n nic) (taken bool, err error) {
-	about := n.about(t.Node)
+	about := n.about(t.Node, driverOf(n.name))
 	p, err := t.newPod(ctx, n, netip.Prefix{})
 	if err != nil {
 		return false, err

@@ -35,8 +35,9 @@ const MostNICs = 2
 type test struct {
 	Options
 	*report
-	plugin plugin
-	host   *netdev.Namespace
+	plugin   plugin
+	host     *netdev.Namespace
+	settling time.Duration // bounds the wait for the host to be as it was
 }
 
 // Run tests the plugin and writes a report as it goes. The error is ErrFailed if
@@ -52,7 +53,7 @@ func Run(ctx context.Context, o Options, w io.Writer) error {
 		return err
 	}
 	defer host.Close()
-	t := &test{Options: o, report: &report{w: w}, plugin: plugin{o.PluginDir}, host: host}
+	t := &test{Options: o, report: &report{w: w}, plugin: plugin{o.PluginDir}, host: host, settling: settling}
 	version, err := t.plugin.version()
 	if err != nil {
 		return fmt.Errorf("ask the plugin in %s for its version: %w", o.PluginDir, err)

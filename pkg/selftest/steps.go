@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// settling bounds the wait for the host to be as it was: a manager of networks
-	// may have its own part in that.
+	// settling is how long a manager of networks may take, who may have his own part
+	// in the host being as it was.
 	settling = 30 * time.Second
 	// tries is how often a DEL is tried, a second apart, as runtimes do.
 	tries = 3
@@ -84,7 +84,7 @@ func (t *test) giveBack(ctx context.Context, p *pod) {
 	ctx = context.WithoutCancel(ctx)
 	t.step(p.nic.name+": DEL", func() error { return t.del(p.attachment, p.config) })
 	t.step(p.nic.name+": on the host as it was", func() error {
-		ctx, cancel := context.WithTimeout(ctx, settling)
+		ctx, cancel := context.WithTimeout(ctx, t.settling)
 		defer cancel()
 		var different error
 		err := retry.Until(ctx, time.Millisecond, time.Second, func() (bool, error) {

@@ -50,16 +50,23 @@ func TestAReportSaysWhatTheNICIs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	mlx5 := &rdma.Device{Name: "mlx5_0", Vendor: "15b3", DeviceID: "1021"}
+	if d := driverOf("none12np0"); d != (driver{}) {
+		t.Errorf("of no netdev: %+v", d)
+	}
 	for _, tt := range []struct {
-		nic  nic
-		want string
+		device *rdma.Device
+		driver driver
+		want   string
 	}{
-		{nic{"none12np0", nil}, "driver unknown, no RDMA device"},
-		{nic{"none12np0", &rdma.Device{Name: "mlx5_0", Vendor: "15b3", DeviceID: "1021"}},
-			"driver unknown, RDMA mlx5_0, PCI ID 15b3:1021, RDMA firmware 28.39.1002, board MT_0000000838"},
-		{nic{"none12np0", &rdma.Device{Name: "rxe0"}}, "driver unknown, RDMA rxe0"},
+		{nil, driver{}, "driver unknown, no RDMA device"},
+		{mlx5, driver{}, "driver unknown, RDMA mlx5_0, PCI ID 15b3:1021, RDMA firmware 28.39.1002, board MT_0000000838"},
+		{&rdma.Device{Name: "rxe0"}, driver{}, "driver unknown, RDMA rxe0"},
+		{nil, driver{"mlx5_core", "24.10", "28.39.1002"}, "driver mlx5_core 24.10, firmware 28.39.1002, no RDMA device"},
+		{mlx5, driver{"mlx5_core", "24.10", "28.39.1002"}, "driver mlx5_core 24.10, firmware 28.39.1002, RDMA mlx5_0, PCI ID 15b3:1021, board MT_0000000838"},
+		{mlx5, driver{"mlx5_core", "", "28.38.1000"}, "driver mlx5_core, firmware 28.38.1000, RDMA mlx5_0, PCI ID 15b3:1021, RDMA firmware 28.39.1002, board MT_0000000838"},
 	} {
-		if have := tt.nic.about(rdma.Node{Sys: sys}); have != tt.want {
+		if have := (nic{"none12np0", tt.device}).about(rdma.Node{Sys: sys}, tt.driver); have != tt.want {
 			t.Errorf("%s\nwant %s", have, tt.want)
 		}
 	}
