@@ -42,7 +42,15 @@ func TestAKernelHasWhatItsVersionBrought(t *testing.T) {
 			t.Errorf("%s: what it costs to be without is not said", f.Name)
 		}
 	}
-	for _, name := range []string{"fsopen(2)", "the exclusive RDMA mode"} { // beside those of netdevs
+	names := []string{"fsopen(2)", "the exclusive RDMA mode"}
+	ofNetdevs, err := host.Features(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range ofNetdevs {
+		names = append(names, f.Name)
+	}
+	for _, name := range names {
 		if !slices.ContainsFunc(features, func(f netdev.Feature) bool { return f.Name == name }) {
 			t.Errorf("nobody asks for %s", name)
 		}

@@ -125,12 +125,12 @@ func TestADeviceThatLeavesWhileItIsReadIsLeftOut(t *testing.T) {
 }
 
 func TestACharacterDeviceThatCouldNotBeReadIsReadAgain(t *testing.T) {
-	node, tree := simulate(t, sysfs.MLX5(0))
+	node, tree := simulate(t, sysfs.MLX5(0), sysfs.MLX5(1))
 	owner := filepath.Join(tree.Sys(), "class/infiniband_verbs/uverbs0/ibdev")
 	must(t, os.Rename(owner, owner+"-away"))
 	i := node.Inventory()
 	for range 3 { // the kernel leaves gaps in what it says of a folder: they have to become the same
-		if devices, err := i.Devices(); err != nil || devices[0].Uverbs() != "" {
+		if devices, err := i.Devices(); err != nil || devices[0].Uverbs() != "" || devices[1].Uverbs() == "" {
 			t.Fatalf("%v, %v", devices, err)
 		}
 	}
@@ -188,7 +188,7 @@ func TestBusAddresses(t *testing.T) {
 			t.Errorf("IsPCIAddress(%q) is %v", s, !want)
 		}
 	}
-	for s, want := range map[string]bool{"mlx5_core.sf.2": true, "mlx5_core.sf": false, "3": false, "a.b.c": false, "/a.b.1": false, ".b.1": false, "a..1": false, "": false} {
+	for s, want := range map[string]bool{"mlx5_core.sf.2": true, "mlx5_core.sf": false, "3": false, "a.b.c": false, "a.b.": false, "/a.b.1": false, ".b.1": false, "a..1": false, "": false} {
 		if rdma.IsAuxiliaryAddress(s) != want {
 			t.Errorf("IsAuxiliaryAddress(%q) is %v", s, !want)
 		}
@@ -198,7 +198,7 @@ func TestBusAddresses(t *testing.T) {
 func TestARepresentorIsKnownByTheNameOfItsPort(t *testing.T) {
 	sys := t.TempDir()
 	node := rdma.Node{Sys: sys}
-	for port, want := range map[string]bool{"pf0vf3": true, "c1pf0sf88": true, "p0": false, "": false} {
+	for port, want := range map[string]bool{"pf0vf3": true, "c1pf0sf88": true, "pf1vf0": true, "p0": false, "": false} {
 		dir := filepath.Join(sys, "class/net/eth0")
 		must(t, os.MkdirAll(dir, 0o755))
 		must(t, os.WriteFile(filepath.Join(dir, "phys_port_name"), []byte(port+"\n"), 0o644))
@@ -240,12 +240,19 @@ func TestALaterLookSeesWhatChanged(t *testing.T) {
 		must(t, err)
 		return devices
 	}
-	first := look()
+	var first []rdma.Device
+	for range 3 { // the kernel leaves gaps in what it says of a folder: they have to become the same
+		first = look()
+	}
 	if again := look(); !reflect.DeepEqual(first, again) {
 		t.Errorf("nothing changed, but\n%+v\n%+v", first, again)
 	}
+	first[0].Netdevs[0] = "eth9" // whoever has an answer may change it
+	if d := look()[0]; d.Netdevs[0] != hca.Netdev {
+		t.Errorf("its netdev became %s", d.Netdevs[0])
+	}
 	must(t, tree.SetPort(hca, "DOWN", "Disabled"))
-	if d := look()[0]; d.Ports[0].State != "DOWN" || d.Vendor == "" || len(d.CharDevices) == 0 {
+	if d := look()[0]; d.Ports[0].State != "DOWN" || d.Ports[0].PhysState != "Disabled" || d.Vendor == "" || len(d.CharDevices) == 0 {
 		t.Errorf("a port went down: %+v", d)
 	}
 	if state := first[0].Ports[0].State; state != "ACTIVE" {
@@ -267,6 +274,34 @@ func TestALaterLookSeesWhatChanged(t *testing.T) {
 	must(t, tree.Add(hca))
 	if back := look(); len(back) != 2 || back[0].NodeGUID != hca.NodeGUID {
 		t.Errorf("another device came under its name: %+v", back)
+	}
+}
+
+// Only the class of the devices changes: the character devices keep their names.
+func TestADeviceThatWasRenamedHasItsCharacterDevices(t *testing.T) {
+	node, tree := simulate(t, sysfs.MLX5(0), sysfs.MLX5(1))
+	inventory := node.Inventory()
+	var before []rdma.Device
+	for range 3 { // the kernel leaves gaps in what it says of a folder: they have to become the same
+		var err error
+		before, err = inventory.Devices()
+		must(t, err)
+	}
+	link := filepath.Join(tree.Sys(), "class/infiniband/mlx5_0")
+	dir, err := filepath.EvalSymlinks(link)
+	must(t, err)
+	target, err := os.Readlink(link)
+	must(t, err)
+	must(t, os.Rename(dir, filepath.Join(filepath.Dir(dir), "roce0")))
+	must(t, os.Remove(link))
+	must(t, os.Symlink(filepath.Join(filepath.Dir(target), "roce0"), filepath.Join(filepath.Dir(link), "roce0")))
+	for _, file := range []string{"infiniband_verbs/uverbs0", "infiniband_mad/umad0", "infiniband_mad/issm0"} {
+		must(t, os.WriteFile(filepath.Join(tree.Sys(), "class", file, "ibdev"), []byte("roce0\n"), 0o600))
+	}
+	after, err := inventory.Devices()
+	must(t, err)
+	if len(after) != 2 || after[1].Name != "roce0" || !slices.Equal(after[1].CharDevices, before[0].CharDevices) {
+		t.Errorf("%+v\nbefore %+v", after, before)
 	}
 }
 

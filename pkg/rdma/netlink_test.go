@@ -108,9 +108,9 @@ func TestAttributesAreReadWhateverTheirLength(t *testing.T) {
 	link := linkOf(slices.Concat(
 		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_NAME, nl.ZeroTerminated("rxe_nic")).Serialize(),
 		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_NAME, nl.ZeroTerminated("mlx5_0")).Serialize(), // 7 bytes
-		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(3)).Serialize(),
+		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(70003)).Serialize(),
 		nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_NODE_GUID, guid).Serialize()))
-	if want := (Link{Index: 3, Name: "mlx5_0", NodeGUID: "946d:ae03:00c6:0001"}); link != want {
+	if want := (Link{Index: 70003, Name: "mlx5_0", NodeGUID: "946d:ae03:00c6:0001"}); link != want {
 		t.Errorf("%+v, want %+v", link, want)
 	}
 }

@@ -101,6 +101,9 @@ func TestAPortHasGIDsAndARateOfItsOwn(t *testing.T) {
 	if port, index, ok := n.GIDIndex("mlx5_0", netip.MustParseAddr("172.31.1.1")); port != 2 || index != 1 || !ok {
 		t.Errorf("port %d, index %d, %v", port, index, ok)
 	}
+	if port, index, ok := n.GIDIndex("mlx5_0", netip.MustParseAddr("172.31.1.2")); ok {
+		t.Errorf("of no GID: port %d, index %d", port, index)
+	}
 	for port, want := range map[int]float64{1: 100e9, 2: 400e9, 3: 0} {
 		if got := n.PortRate("mlx5_0", port); got != want {
 			t.Errorf("port %d: %v", port, got)

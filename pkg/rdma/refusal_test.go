@@ -71,7 +71,11 @@ func TestACounterThatWasRefusedRestsForAWhileOfItsPortAlone(t *testing.T) {
 // What the kernel does not read is a folder here.
 func TestACounterThatTheDriverDoesNotReadIsLeftAlone(t *testing.T) {
 	const port = "class/infiniband/mlx5_0/ports/1/"
-	sys := tree(t, map[string]string{port + "link_layer": "Ethernet", port + "counters/link_downed": "7"})
+	files := map[string]string{port + "link_layer": "Ethernet", port + "counters/excessive_buffer_overrun_errors": "N/A (no PMA)"}
+	for _, name := range []string{"link_downed", "link_error_recovery", "port_rcv_errors", "port_rcv_packets", "port_xmit_packets", "port_xmit_wait"} {
+		files[port+"counters/"+name] = "7"
+	}
+	sys := tree(t, files)
 	refused := filepath.Join(sys, port, "counters/symbol_error")
 	if err := os.Mkdir(refused, 0o755); err != nil {
 		t.Fatal(err)
@@ -81,14 +85,14 @@ func TestACounterThatTheDriverDoesNotReadIsLeftAlone(t *testing.T) {
 		change func() error
 		want   int // counters
 	}{
-		{func() error { return nil }, 1},
-		{func() error { return errors.Join(os.Remove(refused), os.WriteFile(refused, []byte("1\n"), 0o600)) }, 1},
-		{func() error { clear(r.refused); return nil }, 2},
+		{func() error { return nil }, 6},
+		{func() error { return errors.Join(os.Remove(refused), os.WriteFile(refused, []byte("1\n"), 0o600)) }, 6},
+		{func() error { clear(r.refused); return nil }, 7},
 	} {
 		if err := step.change(); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := r.Read(Node{Sys: sys}, "mlx5_0"); err != nil || len(c.Ports) != 1 || len(c.Ports[0].Counters) != step.want {
+		if c, err := r.Read(Node{Sys: sys}, "mlx5_0"); err != nil || len(c.Ports) != 1 || len(c.Ports[0].Counters) != step.want || c.Ports[0].Rate != 0 {
 			t.Errorf("%+v, %v, want %d counters", c, err, step.want)
 		}
 	}

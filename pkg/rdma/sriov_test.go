@@ -39,7 +39,7 @@ func TestVirtualFunctionsAreCountedOrCannotBeTold(t *testing.T) {
 
 func TestScalableFunctionsAreThoseBelowTheFunction(t *testing.T) {
 	sys := t.TempDir()
-	for _, folder := range []string{"pf/device/mlx5_core.eth.0", "pf/device/mlx5_core.sf.2", "pf/device/mlx5_core.sf.3", "sf/device/mlx5_core.eth.2", "virtual"} {
+	for _, folder := range []string{"pf/device/mlx5_core.eth.0", "pf/device/mlx5_core.sf.2", "pf/device/mlx5_core.sf.3", "sf/device/mlx5_core.eth.2", "sf/device/sfnum", "virtual"} {
 		if err := os.MkdirAll(filepath.Join(sys, "class/net", folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -72,6 +72,13 @@ func TestAFileThatCannotBeOpenedIsNotAFileThatIsNotThere(t *testing.T) {
 	}
 	if has, err := node.HasSiblings("eth0"); err == nil {
 		t.Errorf("siblings: %v", has)
+	}
+	node.Sys = filepath.Join(sys, "class/net/eth0/phys_port_name")
+	if !node.HasFunction(BusPCI, "0000:08:00.0") {
+		t.Error("a function that cannot be looked for is not there")
+	}
+	if number, err := node.ScalableFunctions("eth0"); err == nil {
+		t.Errorf("%d scalable functions", number)
 	}
 }
 
