@@ -198,6 +198,7 @@ func TestWhatIsNotVisibleComesFromWhoeverReadsThere(t *testing.T) {
 		"rdma_out_of_sequence_total":         {`device="mlx5_1"`, "} 9"},
 		"rdma_ethtool_rx_prio_pause_total":   {`device="mlx5_1"`, `priority="3"`, "} 1"},
 		"rdma_ethtool_rx_discards_phy_total": {`device="mlx5_1"`, "} 2"},
+		"rdma_pcie_width_lanes":              {`device="mlx5_1"`, "} 8"}, // the host shows its hardware all the same
 	} {
 		if got := scraped.of(metric, words...); len(got) != 1 {
 			t.Errorf("%s: %q", metric, scraped.of(metric))
@@ -210,11 +211,14 @@ func TestWhatIsNotVisibleComesFromWhoeverReadsThere(t *testing.T) {
 		err = errors.New("no such socket")
 		f.scrape()
 		f.scrape()
-		if n := strings.Count(f.log.String(), "no such socket"); n != said+1 {
+		if n := strings.Count(f.log.String(), "no such socket"); n != said+1 || strings.Count(f.log.String(), "no counters from") != n {
 			t.Errorf("said %d times:\n%s", n, &f.log)
 		}
 		err = nil
 		f.scrape()
+	}
+	if n := strings.Count(f.log.String(), "no counters from"); n != 2 {
+		t.Errorf("said %d times:\n%s", n, &f.log)
 	}
 }
 
@@ -302,6 +306,24 @@ func TestAPortThatIsDownSaysSo(t *testing.T) {
 	}
 	if got := scraped.of("rdma_port_info", `state="DOWN"`, `phys_state="Disabled"`); len(got) != 1 {
 		t.Errorf("%q", scraped.of("rdma_port_info"))
+	}
+	f.must(f.SetCounter(h, "rate", "unknown"))
+	if got := f.scrape().of("rdma_port_speed_bits_per_second"); len(got) != 0 {
+		t.Errorf("the speed is not known: %q", got)
+	}
+}
+
+func TestEachNetdevOfANICHasWhatItsDriverCounts(t *testing.T) {
+	f := newFakeNode(t, sysfs.MLX5(0))
+	f.nics[0].Netdevs = []string{"eth0", "eth1"}
+	f.Collector.options.Elsewhere = func(context.Context) (Readings, error) {
+		return Readings{f.nics[0].Key(): {Hardware: map[string][]netdev.Counter{"eth0": {{Name: "rx_discards", Value: 1}}, "eth1": {{Name: "rx_discards", Value: 2}}}}}, nil
+	}
+	scraped := f.scrape()
+	for name, value := range map[string]string{"eth0": "} 1", "eth1": "} 2"} {
+		if got := scraped.of("rdma_ethtool_rx_discards_total", `netdev="`+name+`"`, value); len(got) != 1 {
+			t.Errorf("%s: %q", name, scraped.of("rdma_ethtool_rx_discards_total"))
+		}
 	}
 }
 

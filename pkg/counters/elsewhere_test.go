@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,10 +48,11 @@ func TestAnEntrantAnswersForTheNICsThatItFinds(t *testing.T) {
 	n.Boot("11111111-0000-0000-0000-000000000000")
 	n.Attach(rdma.Exclusive, sysfs.MLX5(1)) // into a namespace that has ended
 	n.Must(n.TakeNetdev(sysfs.MLX5(2)))
+	n.Must(n.AddRepresentor(sysfs.MLX5(0), "ens99np1", "p1")) // the netdev of another port
 	got, err := AskEntrant(serve(t, NewEntrant(n.RDMA(), n.Journal, host, n.Log())))(t.Context())
 	n.Must(err)
 	r := got["pci/"+sysfs.MLX5(0).PCI]
-	if _, ok := r.Hardware["ens11np0"]; !ok || r.Counts != nil || len(got) != 1 {
+	if names := slices.Sorted(maps.Keys(r.Hardware)); !slices.Equal(names, []string{"ens11np0", "ens99np1"}) || r.Counts != nil || len(got) != 1 {
 		t.Errorf("%+v", got)
 	}
 	if n.Logs.String() != "" {

@@ -3,10 +3,12 @@ package counters
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +94,9 @@ func TestAnEntrantSaysWhoIsSilentAndNothingOfWhoHadNoTime(t *testing.T) {
 	// Whoever hangs up has not made a driver hang.
 	w := httptest.NewRecorder()
 	e.ServeHTTP(w, httptest.NewRequestWithContext(ended, http.MethodGet, "/", nil))
+	if kind := w.Header().Get("Content-Type"); kind != "application/json" {
+		t.Errorf("the answer is %s", kind)
+	}
 	if got := w.Body.String(); !strings.Contains(got, sysfs.MLX5(0).PCI) || !strings.Contains(got, sysfs.MLX5(1).PCI) || n.Logs.String() != "" {
 		t.Errorf("to one who has gone: %s, logged:\n%s", got, n.Logs)
 	}
@@ -101,6 +106,40 @@ func TestAnEntrantSaysWhoIsSilentAndNothingOfWhoHadNoTime(t *testing.T) {
 	}
 	if said := n.Logs.String(); strings.Count(said, "cannot read counters") != 1 || !strings.Contains(said, "of=mlx5_1 err=\"the kernel does not answer in time\"") {
 		t.Errorf("logged:\n%s", said)
+	}
+	// Of one that has left and come back it is news.
+	n.Must(n.TakeRDMA(sysfs.MLX5(1)))
+	e.Read(t.Context())
+	n.Must(n.ReturnRDMA(sysfs.MLX5(1)))
+	e.Read(t.Context())
+	if said := n.Logs.String(); strings.Count(said, "of=mlx5_1") != 2 {
+		t.Errorf("logged:\n%s", said)
+	}
+}
+
+// The pod's sysfs is simulated, its netdev is a veth.
+func TestOfANICInAPodItsDeviceIsReadIfThatIsThereAndItsNetdevIfItIsTheOnlyOne(t *testing.T) {
+	h, other := sysfs.MLX5(0), sysfs.MLX5(1)
+	pod := node.NewHost(t)
+	node.AddNIC(t, pod, h.Netdev)
+	for name, tt := range map[string]struct {
+		change func(*node.Node, *attachment.Record)
+		want   string // key, whether there are counts, whose hardware
+	}{
+		"its device is there":      {func(_ *node.Node, r *attachment.Record) { r.NIC.RDMAMoved = true }, "pci/0000:08:00.0 true [rail0]"},
+		"its device stayed":        {func(*node.Node, *attachment.Record) {}, "pci/0000:08:00.0 false [rail0]"},
+		"another is called as it":  {func(_ *node.Node, r *attachment.Record) { r.NIC.RDMA.Address = "0000:99:00.0" }, " false []"},
+		"it is called otherwise":   {func(_ *node.Node, r *attachment.Record) { r.NIC.RDMA.Name = "roce0" }, "pci/0000:08:00.0 false [rail0]"},
+		"a port has a netdev, too": {func(n *node.Node, _ *attachment.Record) { n.Must(n.AddRepresentor(h, "ens99np1", "p1")) }, "pci/0000:08:00.0 false []"},
+	} {
+		n := node.NewHere(t, other, h)
+		n.Must(n.AddCounters(7, h, other))
+		r := &attachment.Record{Host: netdev.State{Name: "rail0"}, NIC: attachment.NIC{RDMA: &rdma.Device{Name: h.RDMA, Bus: "pci", Address: h.PCI}}}
+		tt.change(n, r)
+		key, reading, err := NewEntrant(n.RDMA(), n.Journal, nil, n.Log()).readThere(n.RDMA(), pod, r)
+		if got := fmt.Sprint(key, " ", reading.Counts != nil, " ", slices.Collect(maps.Keys(reading.Hardware))); got != tt.want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", name, got, err, tt.want)
+		}
 	}
 }
 

@@ -1,8 +1,13 @@
 package discovery
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
 // A pod that asks for more GPUs than a node has never runs there.
@@ -26,6 +31,24 @@ func TestAGPUIsWhatADevicePluginOffers(t *testing.T) {
 		if got := isGPUClass(class); got != want {
 			t.Errorf("class %s: %v", class, got)
 		}
+	}
+}
+
+func TestWhatIsBesideTheGPUsIsNoGPU(t *testing.T) {
+	sys := t.TempDir()
+	for address, is := range map[string][2]string{
+		"0000:01:00.0": {"0x10de", "0x030200"}, "0000:01:00.1": {"0x10de", "0x040300"}, // its sound
+		"0000:c1:00.0": {"0x1a03", "0x030000"}, // of the board
+	} {
+		dir := filepath.Join(sys, "bus/pci/devices", address)
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "vendor"), []byte(is[0]+"\n"), 0o600),
+			os.WriteFile(filepath.Join(dir, "class"), []byte(is[1]+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := gpus(rdma.Node{Sys: sys})
+	if err != nil || !slices.Equal(found, []GPU{{Address: "0000:01:00.0", Resource: "nvidia.com/gpu"}}) {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
 

@@ -1,10 +1,12 @@
 package discovery
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 )
 
@@ -35,5 +37,31 @@ func TestALookFindsRailsWithTheirGPUs(t *testing.T) {
 		if slices.Contains(rails, out.Netdev) || out.Why == "" {
 			t.Errorf("%+v", out)
 		}
+	}
+}
+
+func TestANodeWithoutAPCIBusIsLookedAt(t *testing.T) {
+	node.NewHost(t)
+	n := node.NewHere(t)
+	n.Must(os.RemoveAll(filepath.Join(n.Sys(), "bus/pci")))
+	found, err := Look(n.Ctx, Place{Name: "node-a", Node: n.RDMA(), StateDir: n.State(), Proc: filepath.Join(n.Dir, "proc"), Log: n.Log()})
+	if err != nil || len(found.Rails)+len(found.GPUs) > 0 {
+		t.Errorf("%+v, %v", found, err)
+	}
+}
+
+func TestAPortBesideTheFirstHasTheDeviceAsWell(t *testing.T) {
+	n := describeFake(t, func(f *node.FakeGuideNode, n *node.Node) { n.Must(n.AddRepresentor(f.Rails[0], "ens99np1", "p1")) })
+	if slices.ContainsFunc(n.LeftOut, func(l LeftOut) bool { return l.Netdev == "ens99np1" }) || len(n.Rails) != 8 {
+		t.Errorf("%d rails, left out %+v", len(n.Rails), n.LeftOut)
+	}
+}
+
+func TestRailsAreInTheOrderOfTheirAddressesWhateverTheirDevicesAreCalled(t *testing.T) {
+	n := describeFake(t, func(f *node.FakeGuideNode, _ *node.Node) {
+		f.Rails[0].RDMA, f.Rails[7].RDMA = f.Rails[7].RDMA, f.Rails[0].RDMA
+	})
+	if !slices.IsSortedFunc(n.Rails, func(a, b Rail) int { return rdma.ComparePCI(a.Address, b.Address) }) || len(n.Rails) != 8 || n.Rails[0].RDMA != "mlx5_7" {
+		t.Errorf("%+v", n.Rails)
 	}
 }

@@ -33,6 +33,16 @@ func TestWhatIsOddAboutOneNodeIsNotedToo(t *testing.T) {
 	}
 }
 
+func TestANodeThatLacksARailSaysNothingOfIt(t *testing.T) {
+	a := describeFake(t)
+	b := again(t, a, func(n *Node) { n.Name, n.Rails[3].MTU = "node-b", 1500 })
+	c := again(t, a, func(n *Node) { n.Name, n.Rails = "node-c", slices.Delete(n.Rails, 3, 4) })
+	want := []string{"rail 3: node-c lacks ens14np0 (mlx5_3, 0000:64:00.0), and numbers those after it lower", "rail 3: MTU 9000 on node-a; MTU 1500 on node-b"}
+	if got := Merge([]*Node{a, b, c}).Differences; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
 // Of as many as each node has; of two kinds with one number the first by name.
 func TestAPodAsksForTheGPUsThatTheFirstNodeHasMostOf(t *testing.T) {
 	of := func(resources ...string) *Node {
