@@ -37,7 +37,7 @@ func (p plugin) file(t *testing.T, name string) string {
 }
 
 func TestThePluginIsCalledAsARuntimeCallsIt(t *testing.T) {
-	p := fakePlugin(t, "echo '{\"a\": 1}'\necho remark >&2\n")
+	p := fakePlugin(t, "echo '{\"a\": 1}'\necho remark >&2\necho $$ $(cut -d' ' -f5 /proc/$$/stat) > group\n")
 	out, err := p.call("ADD", attachment{"c1", "net1", "/proc/1/fd/3"}, config{CNIVersion: "1.0.0", Name: network, Type: pluginName, Device: "ens11np0"})
 	if err != nil || string(out) != "{\"a\": 1}\n" {
 		t.Errorf("%s, %v", out, err)
@@ -53,6 +53,9 @@ func TestThePluginIsCalledAsARuntimeCallsIt(t *testing.T) {
 	}
 	if got := p.file(t, "config"); got != `{"cniVersion":"1.0.0","name":"roce-selftest","type":"roce-host-device","device":"ens11np0"}` {
 		t.Error(got)
+	}
+	if process, group, _ := strings.Cut(strings.TrimSpace(p.file(t, "group")), " "); process != group {
+		t.Errorf("process %s is in group %s: a terminal's ^C ends it", process, group)
 	}
 	if p.has("static") || !p.has(pluginName) {
 		t.Error("a plugin is there that is not, or the other way round")
@@ -109,16 +112,18 @@ func TestNICsAreThoseThatAreNamedEachOnce(t *testing.T) {
 	}
 }
 
+// recordOf is what the journal has of an attachment whose pod has ended.
+func recordOf(container, network string) *journal.Record {
+	return &journal.Record{
+		ContainerID: container, IfName: ifName, Network: network, Step: journal.Attached, Config: json.RawMessage(`{"name":"roce-selftest"}`), Netns: journal.Namespace{Path: "/none"},
+		NIC: journal.NIC{Netdev: netdev.Identity{Index: 7}, Bus: "pci", Address: "0000:08:00.0"}, Host: netdev.State{Name: "ens11np0"},
+	}
+}
+
 // A DEL that fails once is tried again.
 func TestWhatAKilledTestLeftIsUndoneAndNothingElse(t *testing.T) {
 	n := node.New(t)
-	record := func(container, network string) *journal.Record {
-		return &journal.Record{
-			ContainerID: container, IfName: ifName, Network: network, Step: journal.Attached, Config: json.RawMessage(`{"name":"roce-selftest"}`), Netns: journal.Namespace{Path: "/none"},
-			NIC: journal.NIC{Netdev: netdev.Identity{Index: 7}, Bus: "pci", Address: "0000:08:00.0"}, Host: netdev.State{Name: "ens11np0"},
-		}
-	}
-	n.Must(errors.Join(n.Journal.Write(record("old", network)), n.Journal.Write(record("pod", "roce-net1"))))
+	n.Must(errors.Join(n.Journal.Write(recordOf("old", network)), n.Journal.Write(recordOf("pod", "roce-net1"))))
 	var text strings.Builder
 	s := &test{Options: Options{StateDir: n.State(), Proc: filepath.Join(n.Dir, "proc")}, report: &report{w: &text}}
 	s.plugin = fakePlugin(t, "[ -e failed ] || { touch failed; exit 1; }\nrm "+n.State()+"/*/\"$CNI_CONTAINERID@$CNI_IFNAME\"*\n")
@@ -137,11 +142,11 @@ func TestWhatAKilledTestLeftIsUndoneAndNothingElse(t *testing.T) {
 	if err := s.del(attachment{container: "pod", ifName: ifName}, nil); err == nil || err.Error() != "the journal still has the attachment" {
 		t.Errorf("a DEL that leaves the record: %v", err)
 	}
-	alive := record("other", network)
+	alive := recordOf("other", network)
 	here, err := netdev.CurrentNamespace()
 	n.Must(err)
 	defer here.Close()
-	alive.Netns = journal.Namespace{Path: "/proc/self/ns/net", ID: here.ID, Cookie: here.Cookie}
+	alive.Netns = journal.Namespace{Path: "/proc/thread-self/ns/net", ID: here.ID, Cookie: here.Cookie}
 	n.Must(n.Journal.Write(alive))
 	if err := s.endEarlier(); err == nil || err.Error() != "another selftest has ens11np0: wait for its end" {
 		t.Errorf("a test that still runs: %v", err)
