@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -59,7 +60,10 @@ type pods struct {
 	names []string
 }
 
-func (p pods) List(context.Context, *podresources.ListPodResourcesRequest) (*podresources.ListPodResourcesResponse, error) {
+func (p pods) List(ctx context.Context, _ *podresources.ListPodResourcesRequest) (*podresources.ListPodResourcesResponse, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		return nil, errors.New("asked by one who would wait for ever")
+	}
 	var all []*podresources.PodResources
 	for _, name := range p.names {
 		all = append(all, &podresources.PodResources{Namespace: "default", Name: name, Containers: []*podresources.ContainerResources{{
@@ -149,6 +153,10 @@ func TestTheStatusSaysWhoDoesNotAnswerAndHasTheRest(t *testing.T) {
 	servePods(n, "gpu-rdma-pod-1")
 	if got := text(n, look(n, o)); !strings.Contains(got, "units of other resources than rdma/…: the device plugin did not say") || !strings.Contains(got, "rdma/nic default/gpu-rdma-pod-1") {
 		t.Errorf("got\n%s", got)
+	}
+	n.Write("state/owed", "") // no folder
+	if s := look(n, o); !slices.ContainsFunc(s.Missing, func(m string) bool { return strings.HasPrefix(m, "what is owed: ") }) || s.Time.Location() != time.UTC {
+		t.Errorf("at %s, missing %q", s.Time, s.Missing)
 	}
 	o.ProbeSocket = ""
 	if got := text(n, look(n, o)); !strings.Contains(got, "device plugin: it serves no metrics that could be asked for") {
