@@ -1,13 +1,19 @@
 package fabric
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -108,20 +114,142 @@ func TestNoMoreRailsAreTestedAtOnceThanTheSettingsSay(t *testing.T) {
 	}
 }
 
-func TestANodeOfAnotherVersionIsTurnedAway(t *testing.T) {
-	one, other := net.Pipe()
-	defer one.Close()
-	c := Coordinator{Nodes: 2}
-	go func() {
-		c.welcome(t.Context(), other, make(chan *peer, 1))
-		_ = other.Close()
-	}()
-	w := newWire(one)
-	if err := w.send(message{Hello: &hello{Version: wireVersion + 1, Nodes: 2}}); err != nil {
-		t.Fatal(err)
+func TestWhoMayTakePartIsOneOfTheNodesWithNoMoreRailsThanCanBeTested(t *testing.T) {
+	most := make([]Rail, mostRails)
+	for want, h := range map[string]*hello{
+		"":                     {Version: wireVersion, Nodes: 2, Rank: 1, Rails: most},
+		"it did not say hello": nil,
+		"its version speaks 2, and this one 1: use one image for all": {Version: wireVersion + 1, Nodes: 2},
+		"it is 2 of 2 nodes, and there are 2":                         {Version: wireVersion, Nodes: 2, Rank: 2},
+		"it is -1 of 2 nodes, and there are 2":                        {Version: wireVersion, Nodes: 2, Rank: -1},
+		"it is 1 of 3 nodes, and there are 2":                         {Version: wireVersion, Nodes: 3, Rank: 1},
+		"it has 65 rails, and 64 are the most: name those to test":    {Version: wireVersion, Nodes: 2, Rails: append(most, Rail{})},
+		"the test has begun":                                          {Version: wireVersion, Nodes: 2},
+	} {
+		one, other := net.Pipe()
+		ctx, end := context.WithCancel(t.Context())
+		arrivals := make(chan *peer, 1)
+		if want == "the test has begun" {
+			end()
+			arrivals = nil // nobody waits any more
+		}
+		go (&Coordinator{Nodes: 2}).welcome(ctx, other, arrivals)
+		w := newWire(one)
+		if err := errors.Join(one.SetDeadline(time.Now().Add(time.Minute)), w.send(message{Hello: h})); err != nil {
+			t.Fatal(err)
+		}
+		if want == "" {
+			<-arrivals
+		} else if m, err := w.receive(); m.Refused != want || err != nil {
+			t.Errorf("%+v, %v, want %q", m, err, want)
+		} else if m, err := w.receive(); err != io.EOF { // the connection ends
+			t.Errorf("%q: then %+v, %v", want, m, err)
+		}
+		end()
+		one.Close()
 	}
-	if m, err := w.receive(); err != nil || m.Refused != "its version speaks 2, and this one 1: use one image for all" {
-		t.Errorf("%+v, %v", m, err)
+}
+
+func TestANodeThatTalksNonsenseIsGone(t *testing.T) {
+	one, other := net.Pipe()
+	p := &peer{wire: newWire(other), jobs: map[int]*job{}}
+	jobs := []*job{{peer: p, done: make(chan struct{})}, {peer: p, done: make(chan struct{})}}
+	for number, j := range jobs {
+		p.jobs[number] = j
+	}
+	go func() {
+		_, _ = one.Write([]byte("GET / HTTP/1.1\r\n"))
+		_ = one.Close()
+	}()
+	if p.listen(); p.gone == nil || !strings.HasPrefix(p.gone.Error(), "not a message: ") {
+		t.Errorf("%v", p.gone)
+	}
+	for _, j := range jobs {
+		<-j.done
+		if !strings.HasPrefix(j.result.Error, "it went away: not a message: ") {
+			t.Errorf("%+v", j.result)
+		}
+	}
+}
+
+// A fakeNode answers each message of the coordinator as a test says, and notes it.
+type fakeNode struct {
+	*peer
+	heard []string
+}
+
+func newFakeNode(name string, done *sync.WaitGroup, answers func(message) []message) *fakeNode {
+	one, other := net.Pipe()
+	n := &fakeNode{peer: &peer{wire: newWire(one), hello: hello{Name: name}, jobs: map[int]*job{}}}
+	done.Go(n.listen)
+	done.Go(func() {
+		for w := newWire(other); ; {
+			m, err := w.receive()
+			if err != nil {
+				return
+			}
+			if m.Task != nil {
+				n.heard = append(n.heard, fmt.Sprintf("%s %d rail %d serve %v port %d within %s", m.Task.Program, m.Task.Number, m.Task.Rail, m.Task.Serve, m.Task.Port, m.Task.Within))
+			} else {
+				n.heard = append(n.heard, fmt.Sprint("stop ", m.Stop))
+			}
+			for i, answer := range answers(m) {
+				if i > 0 {
+					time.Sleep(100 * time.Millisecond) // of the test's own time
+				}
+				_ = w.send(answer)
+			}
+		}
+	})
+	return n
+}
+
+func TestATestIsWhatItsTwoSidesSay(t *testing.T) {
+	listens, ends := message{Listening: &listening{1, 777}}, message{Result: &result{Number: 1}}
+	failed := func(why string) message { return message{Result: &result{Number: 1, Error: why}} }
+	measured := message{Result: &result{Number: 1, Measurement: Measurement{Typical: 2}}}
+	const serve, ask = "ib_write_lat 1 rail 2 serve true port 0 within 30s", "ib_write_lat 1 rail 1 serve false port 777 within 30s"
+	for name, tt := range map[string]struct {
+		server, client []message // to their tasks; both end when they are told to stop
+		want           string
+		serves, asks   string // what they are told
+	}{
+		"all is well":              {[]message{listens}, []message{measured}, "{2 0 0 0} <nil>", serve + ", stop 1", ask},
+		"it listens, and says so":  {[]message{listens, listens, listens, ends}, []message{measured}, "{2 0 0 0} <nil>", serve, ask},
+		"the client fails":         {[]message{listens}, []message{failed("no way")}, "{0 0 0 0} a: no way", serve + ", stop 1", ask},
+		"both fail":                {[]message{listens, failed("no answer")}, []message{failed("no way")}, "{0 0 0 0} a: no way; b: no answer", serve, ask},
+		"both fail, in one word":   {[]message{listens, failed("no way")}, []message{failed("no way")}, "{0 0 0 0} a: no way", serve, ask},
+		"the server fails":         {[]message{failed("no device")}, nil, "{0 0 0 0} b: no device", serve, ""},
+		"the server ends":          {[]message{ends}, nil, "{0 0 0 0} b: perftest's server ended before its client came", serve, ""},
+		"the server does nothing":  {nil, nil, "{0 0 0 0} a node did not answer in 35s", serve + ", stop 1", ""},
+		"the client does nothing":  {[]message{listens}, nil, "{0 0 0 0} a node did not answer in 35s", serve + ", stop 1", ask + ", stop 1"},
+		"a server of another task": {[]message{{Listening: &listening{2, 7}}, {Result: &result{Number: 2}}, listens}, []message{measured}, "{2 0 0 0} <nil>", serve + ", stop 1", ask},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var done sync.WaitGroup
+				side := func(name string, answers []message) *fakeNode {
+					return newFakeNode(name, &done, func(m message) []message {
+						if m.Stop != 0 {
+							return []message{ends}
+						}
+						return answers
+					})
+				}
+				client, server := side("a", tt.client), side("b", tt.server)
+				c := Coordinator{Within: 30 * time.Second}
+				m, err := c.test(t.Context(), client.peer, server.peer, &Test{FromRail: 1, ToRail: 2}, writeLatency)
+				client.leave()
+				server.leave()
+				done.Wait()
+				if got := fmt.Sprint(m, " ", err); got != tt.want {
+					t.Errorf("%s, want %s", got, tt.want)
+				}
+				if serves, asks := strings.Join(server.heard, ", "), strings.Join(client.heard, ", "); serves != tt.serves || asks != tt.asks {
+					t.Errorf("the server heard %q, the client %q", serves, asks)
+				}
+			})
+		})
 	}
 }
 

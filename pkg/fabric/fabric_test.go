@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
@@ -31,12 +33,17 @@ func TestMain(m *testing.M) {
 }
 
 // standIn finds in the node's folder what is to happen: the file "fail DEVICE" for a
-// failure, "hang DEVICE" for a client that does not end. A NIC that is in two tests
-// at once leaves the file "twice DEVICE", one that is in a test at the same time as
-// another "beside DEVICE".
+// failure, "hang DEVICE" for a client that does not end, "first DEVICE" and "second
+// DEVICE" for two that wait for each other. A NIC that is in two tests at once leaves
+// the file "twice DEVICE", one that is in a test at the same time as another "beside
+// DEVICE". The file "runs" has what was run.
 func standIn(name, folder string, args []string) int {
 	value := func(flag string) string { return args[slices.Index(args, flag)+1] }
 	device, port := value("-d"), value("-p")
+	if runs, err := os.OpenFile(filepath.Join(folder, "runs"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err == nil {
+		_, _ = fmt.Fprintln(runs, name, strings.Join(args, " "))
+		_ = runs.Close()
+	}
 	busy := filepath.Join(folder, "busy "+device)
 	if other, err := os.ReadFile(busy); err == nil && len(other) > 0 {
 		if _, err := os.Stat("/proc/" + string(other)); err == nil { // not killed
@@ -79,8 +86,14 @@ func standIn(name, folder string, args []string) int {
 	if there("hang") {
 		time.Sleep(time.Minute)
 	}
+	for what, flag := range map[string]int{"first": os.O_WRONLY, "second": os.O_RDONLY} {
+		if there(what) {
+			_, _ = os.OpenFile(filepath.Join(folder, "meeting"), flag, 0)
+		}
+	}
 	if there("fail") {
-		fmt.Print("-----\n table\n-----\n Completion with error at client\n Failed status 12: wr_id 0 syndrom 0x81\n")
+		fmt.Print("-----\n table\n-----\n")
+		fmt.Fprint(os.Stderr, " Completion with error at client\n Failed status 12: wr_id 0 syndrom 0x81\n")
 		return 1
 	}
 	b, err := os.ReadFile(filepath.Join(folder, "testdata", name+".json"))
@@ -190,6 +203,7 @@ func (s *site) test(away ...int) *Report {
 	in, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
 	s.errs = make([]error, len(s.nodes))
+	verdicts := make([]Verdict, len(s.nodes))
 	var done sync.WaitGroup
 	for rank, n := range s.nodes {
 		if slices.Contains(away, rank) {
@@ -197,12 +211,19 @@ func (s *site) test(away ...int) *Report {
 		}
 		n.Coordinator = in.Addr().String()
 		done.Go(func() {
-			_, s.errs[rank] = n.Run(ctx)
+			verdicts[rank], s.errs[rank] = n.Run(ctx)
 		})
 	}
 	r := s.coordinator.Run(ctx, in)
+	if conn, err := net.Dial("tcp", in.Addr().String()); err == nil {
+		s.Error("the coordinator still lets nodes in")
+		conn.Close()
+	}
 	done.Wait()
 	for rank := range s.nodes {
+		if s.errs[rank] == nil && !slices.Contains(away, rank) && verdicts[rank] != r.Verdict {
+			s.Errorf("%s hears %q, and it was %q", s.nodes[rank].Name, verdicts[rank], r.Verdict)
+		}
 		if twice, _ := filepath.Glob(filepath.Join(s.nodes[rank].Programs, "twice *")); len(twice) > 0 {
 			s.Errorf("NICs in two tests at once: %q", twice)
 		}
@@ -264,6 +285,9 @@ func TestAllWaysBetweenHealthyNodesAreTested(t *testing.T) {
 	for _, err := range s.errs {
 		s.must(err)
 	}
+	if whole, tenths, _ := strings.Cut(fmt.Sprint(r.Seconds), "."); whole+tenths == "0" || len(tenths) > 1 {
+		t.Errorf("it took %v s", r.Seconds)
+	}
 	if rail := r.Nodes[2].Rails[1]; rail.GIDIndex != 3 || rail.IP.String() != "10.0.1.3" || rail.Rate != 400 || rail.Netdev != "net2" || rail.PCI == "" {
 		t.Errorf("%+v", rail)
 	}
@@ -307,6 +331,8 @@ func TestANodeThatDoesNotComeIsReportedAndNotWaitedForForEver(t *testing.T) {
 	for _, m := range r.Tests {
 		if m.Verdict == Passed {
 			passed++
+		} else if m.Error != "not tested: node 1 did not come" {
+			t.Errorf("%s: %s", m, m.Error)
 		}
 	}
 	if passed != 1 || r.nics[NIC{0, 0}].Verdict != Passed || r.nics[NIC{1, 0}].Verdict != Failed {
@@ -469,7 +495,18 @@ func TestANodeThatComesAgainIsOneNode(t *testing.T) {
 func TestANodeGivesUpOnACoordinatorThatNeverComes(t *testing.T) {
 	s := newSite(t, 2, 1)
 	n := s.nodes[1]
-	n.Coordinator, n.Wait = "nobody.invalid:7471", 300*time.Millisecond
+	in, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	s.must(in.Close())
+	n.Coordinator, n.Wait = in.Addr().String(), 300*time.Millisecond
+	// The reason is the last try's, and not that the time is over.
+	if _, err := n.Run(t.Context()); err == nil || !strings.Contains(err.Error(), n.Coordinator+" did not come in 300ms: dial tcp") || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("%v", err)
+	}
+	if said := strings.Count(s.log.String(), "waiting for the coordinator"); said != 1 {
+		t.Errorf("said %d times:\n%s", said, s.log)
+	}
+	n.Coordinator = "nobody.invalid:7471"
 	if _, err := n.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nobody.invalid:7471 did not come in 300ms") {
 		t.Errorf("%v", err)
 	}
@@ -513,6 +550,93 @@ func TestATestThatIsEndedSaysWhatWasNotTested(t *testing.T) {
 	r := s.coordinator.Run(ctx, in)
 	if time.Since(begun) > s.coordinator.Within || !strings.Contains(strings.Join(findings(r), "\n"), "not tested: the test was ended") {
 		t.Errorf("after %s: %q", time.Since(begun), findings(r))
+	}
+}
+
+func TestEachSideRunsPerftestOverItsOwnNIC(t *testing.T) {
+	s := newSite(t, 2, 2)
+	s.expect(s.test(), Passed)
+	const client = " --out_json --out_json_file=/dev/fd/3 127.0.0.1"
+	var want [2][]string
+	for _, run := range []struct{ from, to int }{{0, 0}, {1, 1}, {1, 0}} { // the last is the canary
+		over := func(program string, rail int, load string) string {
+			return fmt.Sprintf("%s -d mlx5_%d -i 1 -x 3 -p %d -u 14 --tclass=0 -F %s", program, rail, 20100+run.to, load)
+		}
+		want[0] = append(want[0], over("ib_write_lat", run.from, "-n 5")+client)
+		want[1] = append(want[1], over("ib_write_lat", run.to, "-n 5"))
+		if run.from == run.to {
+			want[0] = append(want[0], over("ib_write_bw", run.from, "-D 1 -s 64 --report_gbits")+client)
+			want[1] = append(want[1], over("ib_write_bw", run.to, "-D 1 -s 64 --report_gbits"))
+		}
+	}
+	for rank, n := range s.nodes {
+		b, err := os.ReadFile(filepath.Join(n.Programs, "runs"))
+		s.must(err)
+		runs := strings.Split(strings.TrimSpace(string(b)), "\n")
+		slices.Sort(runs)
+		if slices.Sort(want[rank]); !slices.Equal(runs, want[rank]) {
+			t.Errorf("%s ran\n%s\nwant\n%s", n.Name, strings.Join(runs, "\n"), strings.Join(want[rank], "\n"))
+		}
+	}
+}
+
+func TestOfARailThatFailsNothingElseIsMeasured(t *testing.T) {
+	s := newSite(t, 2, 1)
+	s.on(0, "fail", 0)
+	s.expect(s.test(), Failed, "Failed status 12")
+	if b, err := os.ReadFile(filepath.Join(s.nodes[0].Programs, "runs")); err != nil || strings.Contains(string(b), writeBandwidth) {
+		t.Errorf("%v, ran\n%s", err, b)
+	}
+}
+
+func TestAllRailsOfAPairAreTestedAtOnceIfNothingElseIsSaid(t *testing.T) {
+	s := newSite(t, 2, 2)
+	s.coordinator.Limits.Cross = CrossOff
+	s.must(unix.Mkfifo(filepath.Join(s.nodes[0].Programs, "meeting"), 0o600))
+	s.on(0, "first", 0)
+	s.on(0, "second", 1)
+	s.expect(s.test(), Passed)
+}
+
+func TestATaskThatIsToEndEnds(t *testing.T) {
+	s := newSite(t, 2, 1)
+	in, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	defer in.Close()
+	s.nodes[1].Coordinator = in.Addr().String()
+	ended := make(chan string, 1)
+	go func() {
+		verdict, err := s.nodes[1].Run(t.Context())
+		ended <- fmt.Sprint(verdict, " ", err)
+	}()
+	conn, err := in.Accept()
+	s.must(err)
+	defer conn.Close()
+	s.must(conn.SetReadDeadline(time.Now().Add(time.Minute)))
+	w := newWire(conn)
+	receive := func() message {
+		m, err := w.receive()
+		s.must(err)
+		return m
+	}
+	if m := receive(); m.Hello == nil || m.Hello.Name != "node-b" || len(m.Hello.Rails) != 1 {
+		t.Fatalf("%+v", m)
+	}
+	s.must(w.send(message{Task: &task{Number: 7, Program: writeLatency, Load: s.coordinator.Load, Serve: true, Server: "127.0.0.1", Within: time.Hour}}))
+	if m := receive(); m.Listening == nil || *m.Listening != (listening{7, s.nodes[1].FirstPort}) {
+		t.Fatalf("%+v", m)
+	}
+	s.must(w.send(message{Stop: 7}))
+	if m := receive(); m.Result == nil || m.Result.Number != 7 || m.Result.Error != context.Canceled.Error() {
+		t.Errorf("%+v", m.Result)
+	}
+	s.must(w.send(message{Task: &task{Number: 8, Program: writeLatency, Load: s.coordinator.Load, Serve: true, Server: "127.0.0.1", Within: time.Hour}}))
+	if m := receive(); m.Listening == nil || m.Listening.Number != 8 {
+		t.Fatalf("%+v", m)
+	}
+	s.must(w.send(message{End: &end{Slow}})) // which ends its tasks
+	if got := <-ended; got != "slow <nil>" {
+		t.Error(got)
 	}
 }
 

@@ -57,6 +57,21 @@ func TestANICThatIsSlowWithAllIsFoundOnce(t *testing.T) {
 	}
 }
 
+func TestANICThatIsGoodWithOneIsNotBlamedAlone(t *testing.T) {
+	r := drawn(4, 1, func(r *Report) {
+		r.between(NIC{3, 0}, NIC{0, 0}).Bandwidth = 50
+		r.between(NIC{3, 0}, NIC{1, 0}).Bandwidth = 50
+	})
+	for _, f := range r.Findings {
+		if len(f.NICs) != 2 || f.Tests != 1 {
+			t.Errorf("%+v", f)
+		}
+	}
+	if len(r.Findings) != 2 {
+		t.Errorf("%q", findings(r))
+	}
+}
+
 func TestARailThatANodeLacksIsFound(t *testing.T) {
 	r := drawn(3, 2, func(*Report) {})
 	if r.Verdict != Passed {

@@ -28,7 +28,7 @@ func drawn(nodes, rails int, change func(*Report)) *Report {
 		}
 		peers[rank] = &peer{hello: h}
 	}
-	r := c.newReport(time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC), peers)
+	r := c.newReport(time.Date(2026, 11, 27, 4, 0, 0, 5, time.FixedZone("CET", 3600)), peers)
 	for i, t := range r.Tests {
 		t.take(Measurement{Typical: 2.1 + float64(i%7)/10, Tail: 4, Bandwidth: 388 + float64(i%5), MTU: 4096})
 	}
@@ -126,9 +126,21 @@ canaries, Between rails, : 1 apart, 2 passed
 	if strings.Join(got, "\n") != strings.TrimSpace(want) || len(p.RailCount) != 2 {
 		t.Errorf("%s", strings.Join(got, "\n"))
 	}
-	const title = "gpu-node-00 rail 0 (net1): mlx5_0, 10.0.0.1, GID index 3, MTU 9000, packets of 4096 bytes; 2.00 µs"
-	if got := p.NICs[0].Cells[0].Title; got != title {
-		t.Errorf("%s", got)
+	for want, got := range map[string]string{
+		"gpu-node-00 rail 0 (net1): mlx5_0, 10.0.0.1, GID index 3, MTU 9000, packets of 4096 bytes; 2.00 µs":                p.NICs[0].Cells[0].Title,
+		"gpu-node-02 rail 0 (net1) → gpu-node-00 rail 0 (net1): 100 Gbit/s, 2.00 µs (99 %: 4.00) 100 Gbit/s, less than 320": p.Matrices[0].Rows[0].Cells[2].Title,
+		"gpu-node-00 rail 0 (net1) → gpu-node-01 rail 0 (net1):  gpu-node-01: net1: the port of mlx5_0 is DOWN":             p.Matrices[0].Rows[0].Cells[1].Title,
+		"gpu-node-01 rail 1 (eth2) → gpu-node-02 rail 0 (net1): 2.00 µs":                                                    p.Matrices[2].Rows[1].Cells[2].Title,
+	} {
+		if got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+	alone := drawn(2, 1, func(r *Report) {
+		r.Nodes[1].Missing, r.Nodes[1].Rails, r.Tests[0].Error = "it did not come in 1m0s", nil, "not tested"
+	}).page().NICs[0].Cells[0]
+	if alone.Class != "untested" || alone.Sign != "·" || alone.Text != "untested" {
+		t.Errorf("over which nothing was tested: %+v", alone)
 	}
 	for nodes, numbers := range map[int]bool{numbersUpTo: true, numbersUpTo + 1: false} {
 		if drawn(nodes, 1, func(*Report) {}).page().Numbers != numbers {
@@ -185,14 +197,37 @@ gpu-node-00  100 slow  392
 gpu-node-01  failed    390
 gpu-node-02  100 slow  392 slow
 `
-	if !strings.HasPrefix(b.String(), want) || !strings.Contains(b.String(), "\nfailed: 3 nodes, 2 rails; of the tests 1 passed, 3 slow, 2 failed; between rails 2 passed, 1 apart, 0 failed\n") {
+	const rest = `
+failed gpu-node-01 rail 0 (net1) the port of mlx5_0 is DOWN: look at cable, transceiver and switch port
+slow gpu-node-02 rail 1 (net2) MTU 1500: RoCE packets of 1024 bytes (active_mtu), where others have MTU 9000 and 4096 bytes
+slow gpu-node-02 rail 0 (net1) to gpu-node-00 rail 0 (net1) 100 Gbit/s, less than 320
+
+failed: 3 nodes, 2 rails; of the tests 1 passed, 3 slow, 2 failed; between rails 2 passed, 1 apart, 0 failed
+`
+	below, ok := strings.CutPrefix(b.String(), want)
+	if below = regexp.MustCompile(" +").ReplaceAllString(below, " "); !ok || below != rest {
 		t.Errorf("have\n%s", b.String())
+	}
+}
+
+func TestASummaryCountsTestsAndCanariesByTheirVerdicts(t *testing.T) {
+	r := &Report{Verdict: Failed, Nodes: make([]NodeReport, 2)}
+	for verdict, numbers := range map[Verdict][2]int{Passed: {1, 2}, Slow: {3, 0}, Failed: {4, 5}, Apart: {0, 6}} {
+		for range numbers[0] {
+			r.Tests = append(r.Tests, &Test{Verdict: verdict})
+		}
+		for range numbers[1] {
+			r.Tests = append(r.Tests, &Test{Verdict: verdict, Cross: true})
+		}
+	}
+	if got := r.Summary(); got != "failed: 2 nodes, 0 rails; of the tests 1 passed, 3 slow, 4 failed; between rails 2 passed, 6 apart, 5 failed" {
+		t.Error(got)
 	}
 }
 
 func TestTheReportIsReadAsItsSchemaSays(t *testing.T) {
 	var b strings.Builder
-	if err := drawn(2, 1, func(r *Report) { r.Tests[0].Error = "a: b" }).WriteJSON(&b); err != nil {
+	if err := drawn(2, 1, func(r *Report) { r.Tests[0].Error = "a: <b>" }).WriteJSON(&b); err != nil {
 		t.Fatal(err)
 	}
 	var have map[string]any
@@ -208,7 +243,7 @@ func TestTheReportIsReadAsItsSchemaSays(t *testing.T) {
 			t.Errorf("%s is %s, %v", field, text, err)
 		}
 	}
-	if have["schema"] != Schema || have["verdict"] != "failed" || test["error"] != "a: b" || test["verdict"] != "failed" {
+	if have["schema"] != Schema || have["verdict"] != "failed" || test["error"] != "a: <b>" || !strings.Contains(b.String(), "<b>") || test["verdict"] != "failed" {
 		t.Errorf("%s", b.String())
 	}
 }

@@ -94,7 +94,7 @@ failed 1.0, 2 tests: gpu-node-01 rail 0 (net1): with every other node; the first
 2.0 390, 390 Gbit/s, 2.00 µs
 `},
 		"a cable is out": {2, func(r *Report) {
-			r.Nodes[1].Rails[1].Problem = "the port is DOWN"
+			r.Nodes[1].Rails[1].Problem, r.Nodes[1].Rails[1].ActiveMTU = "the port is DOWN", 1024
 			for _, t := range r.tests[NIC{1, 1}] {
 				t.Error = "the port is DOWN"
 			}
@@ -131,18 +131,62 @@ failed 2.0, 2 tests: gpu-node-02 rail 0 (net1): MTU 1500: RoCE packets of 1024 b
 1.0 390, 390 Gbit/s, 2.00 µs
 2.0 failed, 390 Gbit/s, 2.00 µs
 `},
-		"a node did not come": {1, func(r *Report) {
+		"an MTU is small, and another test fails": {2, func(r *Report) {
+			r.Nodes[2].Rails[0].MTU, r.Nodes[2].Rails[0].ActiveMTU = 1500, 1024
+			r.between(NIC{0, 1}, NIC{1, 1}).Error = "no completion"
+		}, `
+failed
+failed 0.1 1.1, 1 tests: gpu-node-00 rail 1 (net2) to gpu-node-01 rail 1 (net2): no completion
+slow 2.0, 2 tests: gpu-node-02 rail 0 (net1): MTU 1500: RoCE packets of 1024 bytes (active_mtu), where others have MTU 9000 and 4096 bytes
+1 rail 0 to 2 rail 0: slow 2.0: gpu-node-02 rail 0 (net1) has MTU 1500: RoCE packets of 1024 bytes (active_mtu), where others have MTU 9000 and 4096 bytes
+2 rail 0 to 0 rail 0: slow 2.0: gpu-node-02 rail 0 (net1) has MTU 1500: RoCE packets of 1024 bytes (active_mtu), where others have MTU 9000 and 4096 bytes
+0 rail 1 to 1 rail 1: failed 0.1 1.1: no completion
+0.0 390, 390 Gbit/s, 2.00 µs
+0.1 failed, 390 Gbit/s, 2.00 µs
+1.0 390, 390 Gbit/s, 2.00 µs
+1.1 failed, 390 Gbit/s, 2.00 µs
+2.0 390 slow, 390 Gbit/s, 2.00 µs
+2.1 390, 390 Gbit/s, 2.00 µs
+`},
+		"a node did not come": {2, func(r *Report) {
 			r.Nodes[2].Missing, r.Nodes[2].Rails = "it did not come in 1m0s", nil
-			for _, t := range r.tests[NIC{2, 0}] {
-				t.Error = "not tested: gpu-node-02 did not come"
+			for _, t := range r.Tests {
+				if t.From == 2 || t.To == 2 {
+					t.Error = "not tested"
+				}
 			}
 		}, `
 failed
-failed, 2 tests: gpu-node-02: it did not come in 1m0s
-1 rail 0 to 2 rail 0: failed 2.0: not tested: gpu-node-02 did not come
-2 rail 0 to 0 rail 0: failed 2.0: not tested: gpu-node-02 did not come
+failed, 4 tests: gpu-node-02: it did not come in 1m0s
+1 rail 0 to 2 rail 0: failed 2.0: not tested
+1 rail 1 to 2 rail 1: failed 2.1: not tested
+1 rail 1 to 2 rail 0: apart 1.1 2.0: not tested
+2 rail 0 to 0 rail 0: failed 2.0: not tested
+2 rail 1 to 0 rail 1: failed 2.1: not tested
+2 rail 0 to 0 rail 1: apart 2.0 0.1: not tested
 0.0 390, 390 Gbit/s, 2.00 µs
+0.1 390, 390 Gbit/s, 2.00 µs
 1.0 390, 390 Gbit/s, 2.00 µs
+1.1 390, 390 Gbit/s, 2.00 µs
+2.0 failed, 0.000 Gbit/s, 0.000 µs
+2.1 failed, 0.000 Gbit/s, 0.000 µs
+`},
+		"two nodes did not come": {1, func(r *Report) {
+			for _, rank := range []int{1, 2} {
+				r.Nodes[rank].Missing, r.Nodes[rank].Rails = "it did not come in 1m0s", nil
+			}
+			for _, t := range r.Tests {
+				t.Error = "not tested"
+			}
+		}, `
+failed
+failed, 2 tests: gpu-node-01: it did not come in 1m0s
+failed, 2 tests: gpu-node-02: it did not come in 1m0s
+1 rail 0 to 2 rail 0: failed 1.0 2.0: not tested
+2 rail 0 to 0 rail 0: failed 2.0: not tested
+0 rail 0 to 1 rail 0: failed 1.0: not tested
+0.0 untested, 0.000 Gbit/s, 0.000 µs
+1.0 failed, 0.000 Gbit/s, 0.000 µs
 2.0 failed, 0.000 Gbit/s, 0.000 µs
 `},
 		"a canary finds no way": {2, func(r *Report) {
