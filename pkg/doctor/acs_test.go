@@ -2,10 +2,28 @@ package doctor
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
+
+func TestEachBridgeAboveAFunctionMayRedirect(t *testing.T) {
+	sys := t.TempDir()
+	const path = "devices/pci0000:00/0000:00:01.0/0000:05:00.0/0000:06:04.0/0000:08:00.0"
+	if err := errors.Join(os.MkdirAll(filepath.Join(sys, path), 0o755), os.MkdirAll(filepath.Join(sys, "bus/pci/devices"), 0o755),
+		os.Symlink("../../../"+path, filepath.Join(sys, "bus/pci/devices/0000:08:00.0"))); err != nil {
+		t.Fatal(err)
+	}
+	p := &patient{Options: Options{Roots: Roots{Sys: sys}}}
+	if got := p.bridgesAbove("0000:08:00.0"); !slices.Equal(got, []string{"0000:06:04.0", "0000:05:00.0", "0000:00:01.0"}) {
+		t.Errorf("%q", got)
+	}
+	if got := p.bridgesAbove("0000:09:00.0"); got != nil {
+		t.Errorf("above nothing: %q", got)
+	}
+}
 
 func TestTheACSControlIsFoundBehindOtherCapabilities(t *testing.T) {
 	const other, acs = 0x0001, 0x000d

@@ -35,15 +35,20 @@ func TestEveryCounterOfALossIsReadOfAllPortsAndOfTheDevice(t *testing.T) {
 	write(device+"hw_counters/packet_seq_err", "4")
 	want["packet_seq_err"] += 4
 	d := inventory.Device{Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:08:00.0"}, Visible: true}
-	away := inventory.Device{Device: rdma.Device{Name: "mlx5_1", Bus: rdma.BusPCI, Address: "0000:0b:00.0"}}
-	p := &patient{node: rdma.Node{Sys: filepath.Join(dir, "sys")}, rails: []inventory.Device{d, away}}
+	// The host may have another of its name.
+	away := inventory.Device{Device: rdma.Device{Name: "mlx5_0", Bus: rdma.BusPCI, Address: "0000:0b:00.0"}}
+	left := inventory.Device{Device: rdma.Device{Name: "mlx5_2", Bus: rdma.BusPCI, Address: "0000:0e:00.0"}, Visible: true} // since it was seen
+	p := &patient{node: rdma.Node{Sys: filepath.Join(dir, "sys")}, rails: []inventory.Device{away, left, d}}
 	p.reading = p.read()
 	if !reflect.DeepEqual(p.reading.Counts, map[string]map[string]uint64{d.Key(): want}) {
 		t.Errorf("%v\nwant %v", p.reading.Counts, want)
 	}
 
-	// The kernel before had fewer counters, and one of them was less.
 	p.Counters = filepath.Join(dir, "counters.json")
+	if found, err := counters(p); len(found) > 0 || err == nil || err.Error() != "there is no earlier reading; the next run has one" {
+		t.Errorf("%+v, %v", found, err)
+	}
+	// The kernel before had fewer counters, and one of them was less.
 	b, err := json.Marshal(reading{Counts: map[string]map[string]uint64{d.Key(): {"link_downed": 1, "symbol_error": 3, "out_of_buffer": 4}}})
 	if err != nil {
 		t.Fatal(err)

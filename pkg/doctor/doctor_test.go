@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
@@ -155,10 +157,14 @@ func ailments() []ailment {
 		{"memlock", "dockerd (process 4242)", "may lock 65536 bytes", func(n *fakeNode) {
 			n.files(map[string]string{"proc/4242/comm": "dockerd", "proc/4242/limits": limits("65536")})
 		}},
+		{"port", nic, "port 2 of mlx5_0 is INIT (LinkUp)", func(n *fakeNode) {
+			port := "sys/class/infiniband/mlx5_0/ports/2/"
+			n.files(map[string]string{port + "link_layer": "Ethernet", port + "state": "2: INIT", port + "phys_state": "5: LinkUp"})
+		}},
 		{"modules", "ib_uverbs", "is not loaded", func(n *fakeNode) {
 			n.Must(errors.Join(os.RemoveAll(filepath.Join(n.Sys(), "module/ib_uverbs")), os.RemoveAll(filepath.Join(n.Sys(), "class/infiniband_verbs"))))
 		}},
-		{"rdma-mode-boot", "/run/modprobe.d/fake-run.conf", "sets mode shared", write("run/modprobe.d/fake-run.conf", "options ib_core netns_mode=on")},
+		{"rdma-mode-boot", "/run/modprobe.d/fake-run.conf", "sets mode shared", write("run/modprobe.d/fake-run.conf", "options ib_core recv_queue_size=64 netns_mode=on")},
 		{"iommu", "GPU 0000:f1:00.0", "DMA", func(n *fakeNode) {
 			driver := filepath.Join(n.Sys(), "bus/pci/devices/0000:f1:00.0/driver")
 			n.Must(errors.Join(os.Remove(driver), os.Symlink("../../../bus/pci/drivers/amdgpu", driver)))
@@ -474,12 +480,32 @@ func TestAPluginIsAskedForItsVersion(t *testing.T) {
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("CNI_COMMAND", "ADD") // of whoever has started this program
 	version, err := AskVersion(t.Context(), path)
 	if err != nil || version != "v1.2-fake" {
 		t.Errorf("%q, %v", version, err)
 	}
 	if _, err := AskVersion(t.Context(), path+"-none"); err == nil {
 		t.Error("one that is not there answers")
+	}
+}
+
+// What it has started may go on.
+func TestAPluginThatHangsIsNotWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fake-plugin")
+	hangs := path + "-hangs" // until somebody writes to it
+	if err := errors.Join(unix.Mkfifo(hangs, 0o600), os.WriteFile(path, []byte("#!/bin/sh\ncat "+hangs+"\nexit 0\n"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if f, err := os.OpenFile(hangs, os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if version, err := AskVersion(ctx, path); err == nil {
+		t.Errorf("it has version %q", version)
 	}
 }
 
@@ -508,7 +534,7 @@ func TestTheJSONIsAsItWas(t *testing.T) {
 func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		`there is no check "mtus"; did you mean "mtu"?`: func(o *Options) { o.Ignore = []string{"mtus"} },
-		`there is no check "zzzzzz"; use modules, `:     func(o *Options) { o.Ignore = []string{"zzzzzz"} },
+		`there is no check "zzzzzz"; use modules, `:     func(o *Options) { o.Ignore = []string{"mtu", "zzzzzz"} },
 		"no RDMA device is on eth0":                     func(o *Options) { o.NICs = []string{"eth0"} },
 		"kubectl get net-attach-def -A -o json":         func(o *Options) { o.Networks = strings.NewReader("kind: [") },
 	} {
@@ -525,7 +551,7 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 func TestManifestsAreReadAsWellAsLists(t *testing.T) {
 	const manifests = "# two\nkind: NetworkAttachmentDefinition\nmetadata: {name: a}\nspec: {config: '{\"type\": \"x\"}'}\n---\nkind: Pod\n---\nkind: NetworkAttachmentDefinition\nmetadata: {name: b}\n"
 	networks, err := readNetworks(strings.NewReader(manifests))
-	if err != nil || len(networks) != 2 || networks[0].name != "a" || networks[0].plugins[0].Type != "x" || networks[1].plugins != nil {
+	if err != nil || len(networks) != 2 || networks[0].name != "a" || networks[0].plugins[0].Type != "x" || networks[1].plugins != nil || networks[1].broken != nil {
 		t.Errorf("%+v, %v", networks, err)
 	}
 }

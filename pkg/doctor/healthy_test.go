@@ -59,12 +59,26 @@ func TestWhatIsAsItShouldBeInAnotherWayIsNoAilment(t *testing.T) {
 			withoutPeermem(n)
 		},
 		"a lossless traffic class of strict priority": everywhere(func(d *netdev.DCB) { d.ETS.Shares[3], d.ETS.Bandwidth[3] = false, 0 }),
-		"a driver that says nothing of PFC":           func(n *fakeNode) { n.dcb[nic].PFC = nil },
-		"a driver that says nothing of ETS":           func(n *fakeNode) { n.dcb[nic].ETS = nil },
-		"a kubelet that answers its configz":          write("kubelet.yaml", `{"kubeletconfig": {"topologyManagerPolicy": "restricted"}}`),
+		"a traffic class that is none":                everywhere(func(d *netdev.DCB) { d.ETS.Class[3] = netdev.Priorities }),
+		"several DSCPs of the lossless priority, and one of none": everywhere(func(d *netdev.DCB) {
+			d.DSCP = map[uint16]uint8{9: 200, 24: 3, 25: 3, 26: 3, 27: 3, 28: 3, 29: 3, 30: 3, 31: 3}
+		}),
+		"a driver that says nothing of PFC":  func(n *fakeNode) { n.dcb[nic].PFC = nil },
+		"a driver that says nothing of ETS":  func(n *fakeNode) { n.dcb[nic].ETS = nil },
+		"a kubelet that answers its configz": write("kubelet.yaml", `{"kubeletconfig": {"topologyManagerPolicy": "restricted"}}`),
 		"rails on one NUMA node": func(n *fakeNode) {
 			n.options.NICs = []string{"ens11np0", "ens12np0"}
 			n.Write("kubelet.yaml", "topologyManagerPolicy: none\n")
+		},
+		"rails on one NUMA node, and one on none": func(n *fakeNode) {
+			n.options.NICs, n.options.Ignore = []string{"ens11np0", "ens12np0"}, []string{"numa"}
+			n.Write("sys/bus/pci/devices/"+function+"/numa_node", "-1\n")
+			n.Write("kubelet.yaml", "topologyManagerPolicy: none\n")
+		},
+		"a netdev whose flags cannot be read":     func(n *fakeNode) { n.Must(os.RemoveAll(filepath.Join(n.Sys(), "class/net/ens11np0/flags"))) },
+		"a container runtime that has just ended": write("proc/4000/comm", "containerd"),
+		"somebody else's network for another mode": func(n *fakeNode) {
+			n.networks(`{"plugins": [{"type": "roce-host-device", "device": "ens11np0"}, {"type": "fake-ipam", "rdmaMode": "shared"}]}`)
 		},
 		"a node with one NUMA node": func(n *fakeNode) {
 			n.Must(os.RemoveAll(filepath.Join(n.Sys(), "devices/system/node/node1")))
@@ -120,6 +134,23 @@ func TestWhatIsAsItShouldBeInAnotherWayIsNoAilment(t *testing.T) {
 	}
 }
 
+func TestEachOfSeveralAilmentsIsFound(t *testing.T) {
+	n := newFakeNode(t)
+	n.networks(`{`, `{"type": "roce-host-device", "device": "ens11np0"}`, `[]`)
+	n.Write("state/attachments/c1@net1.json.bad", "{")
+	n.Write("state/attachments/c2@net1.json.new", "{")
+	n.Must(os.Remove(filepath.Join(n.Sys(), "class/net/ens11np0/ifindex")))
+	n.Write("run/NetworkManager/devices/11", "[device]\nconnection-uuid=fake-1\nroute-metric-default-effective=101\n")
+	var found []string
+	for _, f := range n.examine().Findings {
+		found = append(found, f.Check+": "+filepath.Base(f.Where))
+	}
+	want := []string{"network-config: fake-1", "network-config: fake-3", "network-manager: ens12np0", "leftovers: c1@net1.json.bad", "leftovers: attachments"}
+	if !slices.Equal(found, want) {
+		t.Errorf("%q", found)
+	}
+}
+
 func TestEveryPluginOfANetworkOfOursIsLookedFor(t *testing.T) {
 	n := newFakeNode(t)
 	n.networks(`{"plugins": [{"type": "roce-host-device", "device": "ens11np0", "ipam": {"type": "fake-ipam"}}, {"type": "none-1"}, {"type": "none-2", "ipam": {"type": "none-3"}}]}`,
@@ -158,6 +189,14 @@ func TestADriverThatCannotBeAskedForItsBridgingIsNotSeen(t *testing.T) {
 	}
 }
 
+func TestAKubeletsConfigurationThatCannotBeReadIsNotSeen(t *testing.T) {
+	n := newFakeNode(t)
+	n.Write("kubelet.yaml", "{")
+	if r := n.examine(); len(r.Findings) > 0 || len(r.Unseen) != 1 || r.Unseen[0].Check != "topology" {
+		t.Errorf("%+v, unseen %+v", r.Findings, r.Unseen)
+	}
+}
+
 func TestAPluginThatDoesNotAnswerIsNotOfAnotherVersion(t *testing.T) {
 	n := newFakeNode(t)
 	n.options.PluginVersion = func(context.Context, string) (string, error) { return "", errors.New("no answer") }
@@ -186,6 +225,19 @@ func TestARailIsNamedByAnyOfItsNames(t *testing.T) {
 		if err := p.chooseRails(); err != nil || len(p.rails) != 1 || p.rails[0].Name != want {
 			t.Errorf("%s: %+v, %v", name, p.rails, err)
 		}
+	}
+}
+
+// In shared mode the host sees its RDMA device, and no netdev of it.
+func TestANICInAPodIsNotOneOfTheHosts(t *testing.T) {
+	device := func(place inventory.Place, visible bool, netdevs ...string) inventory.Device {
+		return inventory.Device{Device: rdma.Device{Netdevs: netdevs}, Place: place, Visible: visible}
+	}
+	p := &patient{rails: []inventory.Device{
+		device(inventory.InPod, true, "net1"), device(inventory.OnHost, false, "eth1"), device(inventory.OnHost, true), device(inventory.Gone, true, "eth2"), device(inventory.OnHost, true, "eth3"),
+	}}
+	if rails := p.onHost(); len(rails) != 1 || rails[0].Netdevs[0] != "eth3" {
+		t.Errorf("%+v", rails)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 func TestANICIsOnTheNodeByAnyNameThatANetworkMayGiveIt(t *testing.T) {
 	sys := t.TempDir()
-	for file, content := range map[string]string{"class/net/eth0/address": "02:00:00:00:00:01\n", "class/net/eth1/address": "02:00:00:00:00:02\n"} {
+	for file, content := range map[string]string{"class/net/eth0/address": "02:00:00:00:00:01\n", "class/net/eth1/address": "02:00:00:00:00:0b\n"} {
 		path := filepath.Join(sys, file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -41,7 +41,7 @@ func TestANICIsOnTheNodeByAnyNameThatANetworkMayGiveIt(t *testing.T) {
 		}
 	}
 	for mac, want := range map[string]bool{
-		"02:00:00:00:00:01": true, "02:00:00:00:00:02": true, "94:6D:AE:00:00:AA": true, "94:6d:ae:00:00:ab": false, "02:00:00:00:00:00": false,
+		"02:00:00:00:00:01": true, "02:00:00:00:00:0B": true, "94:6D:AE:00:00:AA": true, "94:6d:ae:00:00:ab": false, "02:00:00:00:00:00": false,
 	} {
 		if p.hasMAC(mac) != want {
 			t.Errorf("address %q: %v", mac, !want)
