@@ -25,8 +25,9 @@ import (
 // moves is a fake plugin that moves links as the real one does, as far as somebody
 // who looks at them sees.
 const moves = `
-nic=$(sed 's/.*"device":"\([^"]*\)".*/\1/' config)
-address=$(sed -n 's/.*"address":"\([^"]*\)".*/\1/p' config)
+read -r config < config
+nic=${config##*'"device":"'} nic=${nic%%'"'*} address=
+case $config in *'"address":"'*) address=${config##*'"address":"'} address=${address%%'"'*} ;; esac
 case $CNI_COMMAND in
 VERSION) echo '{"supportedVersions": ["0.4.0", "1.0.0"]}' ;;
 ADD)
@@ -34,7 +35,7 @@ ADD)
 	nsenter --net="$CNI_NETNS" ip link set "$CNI_IFNAME" up
 	[ -z "$address" ] || nsenter --net="$CNI_NETNS" ip address add "$address" dev "$CNI_IFNAME"
 	echo '{"cniVersion":"1.0.0"}' ;;
-CHECK) grep -q '"rdma":"none".*"prevResult":{"cniVersion":"1.0.0"}' config ;;
+CHECK) [ -z "${config##*'"rdma":"none"'*'"prevResult":{"cniVersion":"1.0.0"}'*}" ] ;;
 DEL)
 	nsenter --net="$CNI_NETNS" ip link show "$CNI_IFNAME" >&2 || exit 0
 	nsenter --net="$CNI_NETNS" ip link set "$CNI_IFNAME" down name "$nic" netns /proc/$$/ns/net ;;
@@ -146,8 +147,8 @@ func (w cancelWriter) Write(b []byte) (int, error) {
 
 func TestASelftestEndsWhereItHasTo(t *testing.T) {
 	const refuse = `[ "$CNI_COMMAND $nic" != "ADD ens11np0" ] || { echo '{"code": 112, "msg": "the host needs it"}'; exit 1; }` + "\n"
-	first, rest, _ := strings.Cut(moves, "case ")
-	with := func(lines string) string { return first + lines + "case " + rest }
+	first, rest, _ := strings.Cut(moves, "case $CNI_COMMAND")
+	with := func(lines string) string { return first + lines + "case $CNI_COMMAND" + rest }
 	for name, tt := range map[string]struct {
 		script string
 		change func(*test)
