@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +35,13 @@ const interrupted = unix.EINTR
 // open is Open for the test's own namespace, with the fake kernel at the other end.
 func (k fakeKernel) open(t *testing.T) *Namespace {
 	t.Helper()
+	n, _ := k.openUntil(t)
+	return n
+}
+
+// openUntil is open; after end nothing is asked any more.
+func (k fakeKernel) openUntil(t *testing.T) (n *Namespace, end func()) {
+	t.Helper()
 	own, err := netns.Get()
 	fatal(t, err)
 	socket, err := netdev.OpenSocket(netns.None(), unix.NETLINK_ROUTE)
@@ -42,13 +50,16 @@ func (k fakeKernel) open(t *testing.T) *Namespace {
 	fatal(t, err)
 	fd := int(reflect.ValueOf(socket).Elem().FieldByName("fd").Int())
 	fatal(t, errors.Join(unix.Dup3(pair[0], fd, unix.O_CLOEXEC), unix.Close(pair[0])))
-	go k.serve(pair[1])
-	n := &Namespace{own, socket}
-	t.Cleanup(func() {
+	var serving sync.WaitGroup
+	serving.Go(func() { k.serve(pair[1]) })
+	n = &Namespace{own, socket}
+	end = sync.OnceFunc(func() {
 		n.Close()
 		own.Close()
+		serving.Wait()
 	})
-	return n
+	t.Cleanup(end)
+	return n, end
 }
 
 func (k fakeKernel) serve(fd int) {
@@ -152,14 +163,15 @@ func TestADeviceIsFoundByItsIndexIfThatIsStillItsOwn(t *testing.T) {
 		"no answer":             {Device{NodeGUID: mine.NodeGUID, Index: new(uint32(3))}, unix.EPERM, Link{}, 2},
 	} {
 		asked := 0
-		n := fakeKernel(func(command int, about map[uint16][]byte) ([][]byte, unix.Errno) {
+		n, end := fakeKernel(func(command int, about map[uint16][]byte) ([][]byte, unix.Errno) {
 			asked++
 			if tt.refusal != 0 {
 				return nil, tt.refusal
 			}
 			return has(mine, other)(command, about)
-		}).open(t)
+		}).openUntil(t)
 		link, ok, err := n.Find(tt.device)
+		end()
 		if link != tt.want || ok != (tt.want != Link{}) || tt.refusal == 0 && err != nil || tt.refusal != 0 && !errors.Is(err, tt.refusal) || asked != tt.asked {
 			t.Errorf("%s: %+v, %v, %v, asked %d times", name, link, ok, err, asked)
 		}
@@ -310,14 +322,15 @@ func TestADeviceIsMovedRenamedAndMadeAsTheKernelIsAsked(t *testing.T) {
 			"make RDMA device siw0 on eth0: operation not permitted"},
 	} {
 		command, got := 0, map[uint16]string{}
-		n := fakeKernel(func(asked int, about map[uint16][]byte) ([][]byte, unix.Errno) {
+		n, end := fakeKernel(func(asked int, about map[uint16][]byte) ([][]byte, unix.Errno) {
 			command = asked
 			for kind, value := range about {
 				got[kind] = string(value)
 			}
 			return nil, tt.refusal
-		}).open(t)
+		}).openUntil(t)
 		err := tt.do(n)
+		end()
 		if said := fmt.Sprint(err); said != tt.want || command != tt.command || tt.asked != nil && !reflect.DeepEqual(got, tt.asked) || err != nil && !errors.Is(err, tt.refusal) {
 			t.Errorf("%s: %s, asked for %d with %v", name, said, command, got)
 		}
