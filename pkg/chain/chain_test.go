@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -347,6 +348,46 @@ func TestWhatSomebodyElseWroteMeanwhileIsNotOverwritten(t *testing.T) {
 	}
 }
 
+// So it has if it writes while the next content is being written, which takes a while
+// here.
+func TestWhatSomebodyElseWritesInBetweenIsNotOverwritten(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridge})
+	agents := strings.Replace(bridge, "portmap", "firewall", 1)
+	long := append([]byte(bridgeChained), bytes.Repeat([]byte(" "), 16<<20)...)
+	for range 20 { // the agent may come too late
+		n.write("10-pods.conflist", bridge)
+		f, err := readFile(n.path("10-pods.conflist"))
+		must(t, err)
+		ended, written := make(chan struct{}), make(chan error)
+		go func() {
+			for {
+				half, err := filepath.Glob(n.path(part))
+				select {
+				case <-ended:
+				default:
+					if err == nil && len(half) == 0 {
+						continue
+					}
+				}
+				err = errors.Join(err, os.WriteFile(n.path("new"), []byte(agents), 0o600), os.Rename(n.path("new"), n.path("10-pods.conflist")))
+				written <- err
+				return
+			}
+		}()
+		err = f.replace(long)
+		close(ended)
+		must(t, <-written)
+		if errors.Is(err, errOvertaken) {
+			if all := n.all(); !reflect.DeepEqual(all, map[string]string{"10-pods.conflist": agents}) {
+				t.Errorf("the folder has %v", all)
+			}
+			return
+		}
+		must(t, err)
+	}
+	t.Error("the agent's file is overwritten each time")
+}
+
 func TestManyInstallersAtOnceAddThePluginOnce(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridge})
 	done := make(chan error)
@@ -456,7 +497,7 @@ func TestTheListIsFollowed(t *testing.T) {
 // Each pod of a node fails whose network names a plugin that is not there.
 func TestWithoutAFitProgramTheListIsWithoutThePlugin(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridge})
-	n.follow()
+	end := n.follow()
 	for name, break_ := range map[string]func(){
 		"it is gone": func() { must(t, os.Remove(filepath.Join(n.Plugins, Plugin))) },
 		"it is old": func() {
@@ -469,6 +510,12 @@ func TestWithoutAFitProgramTheListIsWithoutThePlugin(t *testing.T) {
 		n.install("cat >/dev/null")
 	}
 	n.eventually("it is there again", func() bool { return n.read("10-pods.conflist") == bridgeChained })
+	end()
+	for _, why := range []string{"no such file or directory; install the CNI plugin", "does not know claims", "added the plugin to the list of the node's network\" file=" + n.path("10-pods.conflist"), "took the plugin out of the list of the node's network\" file=" + n.path("10-pods.conflist")} {
+		if !strings.Contains(n.log.String(), why) {
+			t.Errorf("no word of %q in\n%s", why, n.log)
+		}
+	}
 }
 
 func TestAProgramIsAskedWhetherItKnowsClaims(t *testing.T) {

@@ -362,7 +362,8 @@ func TestFailure(t *testing.T) {
 
 func TestSuccess(t *testing.T) {
 	nothingLeft(t)
-	plugin, _ := script(t, "cat; echo $A; echo log >&2")
+	t.Setenv("B", "ours")
+	plugin, _ := script(t, "cat; echo $A$B; echo log >&2")
 	var log bytes.Buffer
 	answer, err := (&Exec{Stderr: &log}).ExecPlugin(context.Background(), plugin, []byte("in "), []string{"A=a"})
 	if string(answer) != "in a\n" || log.String() != "log\n" || err != nil {

@@ -16,6 +16,7 @@ func TestAMistakeIsNamedOnceInTheOrderOfTheFile(t *testing.T) {
 		`{"nics": [["a"]]}`:                        `1:11: an entry of "nics" must be an object, not a list`,
 		`{"stateDir": true}`:                       `1:14: "stateDir" must be a string, not true or false`,
 		`{"deviceInfoDir": false}`:                 `1:19: "deviceInfoDir" must be a string, not true or false`,
+		`{"ä": 1, "zzzzzzzz": 2}`:                  `1:2: unknown key "ä" in the policy: use one of deviceInfoDir, force, ipam, mtu, namespaces, nics, priorities, stateDir, sysctls, tables, virtual` + "\n" + `1:10: unknown key "zzzzzzzz" in the policy: use one of deviceInfoDir, force, ipam, mtu, namespaces, nics, priorities, stateDir, sysctls, tables, virtual`,
 		`{"stateDir": "/"}`:                        `1:14: "stateDir" is "/"; use an absolute path without "..", double slashes or a trailing slash`,
 		`{"stateDir": "/a\u0000b"}`:                `1:14: "stateDir" is "/a\x00b"; use an absolute path without "..", double slashes or a trailing slash`,
 		"{\n  \"nics\": [\n\n\n":                   `2:12: malformed JSON here or just before: unexpected end of JSON input`,
@@ -41,9 +42,10 @@ func TestAMistakeIsNamedOnceInTheOrderOfTheFile(t *testing.T) {
 func TestOneLineSaysHowManyMoreMistakesThereAre(t *testing.T) {
 	const first = `p.json:1:11: "force" must be true or false, not a number`
 	for text, want := range map[string]string{
-		`{"force": 1}`:                             first,
-		`{"force": 1, "virtual": 2}`:               first + ` (and 1 more; "roce-host-device validate" lists them)`,
-		`{"force": 1, "virtual": 2, "nics": null}`: first + ` (and 2 more; "roce-host-device validate" lists them)`,
+		`{"force": 1}`:                                               first,
+		`{"force": 1, "virtual": 2}`:                                 first + ` (and 1 more; "roce-host-device validate" lists them)`,
+		`{"force": 1, "virtual": 2, "nics": null}`:                   first + ` (and 2 more; "roce-host-device validate" lists them)`,
+		`{"force": 1, "ipam": [` + strings.Repeat("1,", 150) + `1]}`: first + ` (and 99 more; "roce-host-device validate" lists them)`, // it is the wrong file
 	} {
 		if _, err := policy.Parse("p.json", []byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", text, err, want)

@@ -75,6 +75,8 @@ func TestARequestIsAllowedOrDeniedByARuleOfTheFile(t *testing.T) {
 			`does not allow NIC "ens12np0" (0000:08:00.0, mlx5_core): "nics" allows names ens12np0 with drivers bnxt_en; see policy.json`},
 		{`{"nics": [{"names": ["ens9*", "a", "b", "c", "d", "e", "f", "g"]}, {"pciAddresses": ["09:*"]}]}`, func(r *policy.Request) {},
 			`"nics" allows names ens9*, a, b, c, d, e and 2 more; or PCI addresses 0000:09:*; see`},
+		{`{"nics": [{"drivers": ["mlx5_*"]}]}`, func(r *policy.Request) {}, `"nics" allows drivers mlx5_*`}, // no pattern
+		{`{"nics": [{"pciAddresses": ["MLX5_core.sf.2"]}]}`, func(r *policy.Request) { r.NIC.Address = "mlx5_core.sf.2" }, ""},
 		{`{"nics": []}`, func(r *policy.Request) {}, `"nics" allows no NIC`},
 		{`{"nics": [{"pciAddresses": ["*"]}]}`, func(r *policy.Request) { r.NIC.Address = "" }, `does not allow NIC "ens12np0" (mlx5_core)`},
 		{`{"nics": [{"names": ["*"]}]}`, func(r *policy.Request) { r.NIC.Names = nil }, `does not allow NIC`},
@@ -87,6 +89,8 @@ func TestARequestIsAllowedOrDeniedByARuleOfTheFile(t *testing.T) {
 		{`{"ipam": ["host-local", "whereabouts"]}`, func(r *policy.Request) {}, ""},
 		{`{"ipam": ["host-local", "static"]}`, func(r *policy.Request) {}, `does not allow IPAM plugin "whereabouts": "ipam" allows "host-local", "static"`},
 		{`{"ipam": ["whereabouts"]}`, func(r *policy.Request) { r.IPAM = "" }, `does not allow a network without an IPAM plugin: "ipam" allows "whereabouts"`},
+		{`{"ipam": ["static"]}`, func(r *policy.Request) { r.IPAM = strings.Repeat("x", 64) }, `IPAM plugin "` + strings.Repeat("x", 64) + `": `},
+		{`{"ipam": ["static"]}`, func(r *policy.Request) { r.IPAM = strings.Repeat("x", 65) }, `IPAM plugin "` + strings.Repeat("x", 64) + `"…: `},
 		{`{"ipam": [""]}`, func(r *policy.Request) { r.IPAM = "" }, ""},
 		{`{"ipam": []}`, func(r *policy.Request) { r.IPAM = "" }, `"ipam" allows none`},
 
@@ -110,6 +114,9 @@ func TestARequestIsAllowedOrDeniedByARuleOfTheFile(t *testing.T) {
 		{`{"priorities": {"min": 1, "max": 40000}}`, func(r *policy.Request) { r.Priority = 32767 }, ""},
 		{`{"mtu": {"max": 4200}}`, func(r *policy.Request) { r.MTU = 9000 }, `does not allow MTU 9000: "mtu" allows 68 to 4200`},
 		{`{"mtu": {"max": 4200}}`, func(r *policy.Request) { r.MTU = 4200 }, ""},
+		{`{"mtu": {"min": 68, "max": 65535}, "tables": {"min": 1, "max": 4294967295}, "priorities": {"min": 1, "max": 4294967295}}`, func(r *policy.Request) {}, ""},
+		{`{"mtu": {"min": 1500, "max": 1500}}`, func(r *policy.Request) { r.MTU = 1500 }, ""},
+		{`{"priorities": {"min": 5}}`, func(r *policy.Request) { r.Priority = 32766 }, `does not allow priority 32766: "priorities" allows 5 to 32765`},
 	} {
 		r := rail()
 		tt.change(&r)
