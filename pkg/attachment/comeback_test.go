@@ -341,20 +341,34 @@ func TestANameStaysOwedWhenTheRestIsSettled(t *testing.T) {
 	}
 }
 
-func TestANoteThatIsSettledMeanwhileChangesNothing(t *testing.T) {
+func TestANoteThatIsSettledOrChangedMeanwhileCountsAsItIs(t *testing.T) {
 	j := depart(t)
 	must(t, j.way().Return(t.Context(), j.record))
-	j.sh("ip link set ens12np0 name other")
-	for _, settled := range []bool{true, false} {
+	for name, tt := range map[string]struct {
+		meanwhile func()
+		want      string
+	}{
+		"nothing":       {func() {}, "ens12np0 "},
+		"it is settled": {func() { must(t, j.journal.Settle(j.record)) }, "other "},
+		"a manager has it again": {func() {
+			later := *j.record
+			later.Manager, later.Back = netmanager.NetworkManager, time.Now()
+			must(t, j.journal.Owe(&later))
+		}, "other "},
+	} {
+		if strings.HasPrefix(j.onHost(), "ens12np0 ") {
+			j.sh("ip link set ens12np0 name other")
+		}
 		must(t, j.journal.Owe(j.record))
 		owed, err := j.journal.Owed()
 		must(t, err)
-		if settled {
-			must(t, j.journal.Settle(j.record))
-		}
+		tt.meanwhile()
 		attachment.SettleDue(t.Context(), owed, func(*attachment.Record) attachment.Returner { return j.way() })
-		if got, want := j.onHost(), map[bool]string{true: "other ", false: "ens12np0 "}[settled]; !strings.HasPrefix(got, want) {
-			t.Errorf("settled %v: on the host: %s", settled, got)
+		if got := j.onHost(); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: on the host: %s", name, got)
+		}
+		if strings.Contains(j.log.String(), "cannot give the NIC everything") {
+			t.Errorf("%s: it says\n%s", name, &j.log)
 		}
 	}
 }
@@ -371,9 +385,15 @@ func TestFinishIsForANICOfThisBootThatIsOnTheHost(t *testing.T) {
 	j.record.BootID = "boot-0"
 	must(t, j.way().Finish(t.Context(), j.record))
 	j.record.BootID = before
+	const sysctl = "/proc/sys/net/ipv6/conf/ens12np0/accept_ra"
+	recorded := j.sh("cat " + sysctl)
 	for _, manager := range []netmanager.Manager{netmanager.None, netmanager.NetworkManager} {
 		j.record.Manager = manager
+		j.sh("echo 2 >" + sysctl) // the device plugin cannot set one
 		must(t, j.way().Finish(t.Context(), j.record))
+		if got := j.sh("cat " + sysctl); got != recorded {
+			t.Errorf("%q: accept_ra is %s", manager, got)
+		}
 	}
 	if got := j.onHost(); j.appeared != nil || j.owed() != "" || !strings.Contains(got, "192.0.2.1/24") {
 		t.Errorf("had %v appear; owed %s; on the host: %s", j.appeared, j.owed(), got)

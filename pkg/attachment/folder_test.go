@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 )
@@ -48,6 +50,11 @@ func TestALockIsTheFileOfEveryVersion(t *testing.T) {
 	want := []string{"container-25", "container-32", "nic-pci_0000.08.00.0", "rdma-moves"}
 	if got := files(t, dir, "locks"); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+	for _, name := range want {
+		if info, err := os.Stat(filepath.Join(dir, "locks", name)); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
 	}
 }
 
@@ -91,6 +98,19 @@ func TestThoseWhoWaitForALockHaveItOneAfterTheOther(t *testing.T) {
 	}
 	first.Unlock()
 	wg.Wait()
+}
+
+func TestALockIsNoLinkToAnothersFile(t *testing.T) {
+	dir := t.TempDir()
+	j, victim := open(t, dir, "boot-1"), filepath.Join(t.TempDir(), "victim")
+	must(t, os.Mkdir(filepath.Join(dir, "locks"), 0o755))
+	must(t, os.Symlink(victim, filepath.Join(dir, "locks", "rdma-moves")))
+	if _, err := j.LockRDMAMoves(t.Context(), "x"); !errors.Is(err, unix.ELOOP) || !strings.HasPrefix(err.Error(), "lock the node's RDMA devices: ") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Lstat(victim); err == nil {
+		t.Error("there is a file behind the link")
+	}
 }
 
 func TestWhoHasGivenUpWaitingForALockKeepsNobodyOut(t *testing.T) {
@@ -285,5 +305,48 @@ func TestABadFileIsNamedWithWhatIsWrongWithIt(t *testing.T) {
 	want := "journal file " + filepath.Join(j.RecordsDir(), "c2@net1.json") + ": it belongs to container c1, interface net1"
 	if len(bad) != 1 || bad[0].Error() != want || errors.Unwrap(bad[0]) == nil {
 		t.Errorf("%v, want %s", bad, want)
+	}
+}
+
+func TestAWriteThatFailsIsToldAndLeavesNoHalfOfARecord(t *testing.T) {
+	for name, put := range map[string]func(dir string) error{
+		"a folder where the record is to be": func(dir string) error { return os.MkdirAll(filepath.Join(dir, "attachments", "c1@net1.json"), 0o755) },
+		"a folder where its copy is to be":   func(dir string) error { return os.MkdirAll(filepath.Join(dir, "copies", "c1@net1.json"), 0o755) },
+		"a file where copies are to be":      func(dir string) error { return os.WriteFile(filepath.Join(dir, "copies"), nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			j := open(t, dir, "boot-1")
+			must(t, put(dir))
+			for what, write := range map[string]func(*attachment.Record) error{"write": j.Write, "update": j.Update} {
+				if err := write(record("c1")); err == nil || !strings.HasPrefix(err.Error(), "write the journal: ") {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			left, err := filepath.Glob(filepath.Join(dir, "*", "*.new"))
+			if len(left) > 0 || err != nil {
+				t.Errorf("left over: %q, %v", left, err)
+			}
+		})
+	}
+}
+
+// A person is to look at all of it.
+func TestAFolderThatIsSetAsideTakesNoOthersPlace(t *testing.T) {
+	j := open(t, t.TempDir(), "boot-1")
+	for _, want := range []string{"c1@net1.json.bad", "c1@net1.json.bad1"} {
+		must(t, os.MkdirAll(filepath.Join(j.RecordsDir(), "c1@net1.json", "something"), 0o755))
+		_, bad, err := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
+		must(t, err)
+		must(t, j.SetAside(bad[0]))
+		if bad[0].Path != filepath.Join(j.RecordsDir(), want) {
+			t.Errorf("set aside as %s, want %s", bad[0].Path, want)
+		}
+	}
+	must(t, j.SetAside(&attachment.BadFile{Path: filepath.Join(j.RecordsDir(), "c1@net1.json")})) // somebody else has done so
+	for _, folder := range files(t, j.RecordsDir()) {
+		if inside := files(t, j.RecordsDir(), folder); !slices.Equal(inside, []string{"something"}) {
+			t.Errorf("%s has %q", folder, inside)
+		}
 	}
 }

@@ -223,18 +223,25 @@ func TestARecordThatIsLostOrDamagedIsKnownFromItsCopy(t *testing.T) {
 		"lost":             os.Remove,
 		"cut short":        func(path string) error { return os.Truncate(path, 20) },
 		"another's record": func(path string) error { return os.Rename(filepath.Join(filepath.Dir(path), "c2@net1.json"), path) },
+		"another NIC's":    func(path string) error { return os.Rename(filepath.Join(filepath.Dir(path), "c1@net2.json"), path) },
 		"all are lost":     func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := open(t, t.TempDir(), "boot-1")
 			must(t, j.Write(record("c2")))
-			r := record("c1")
+			r, second := record("c1"), record("c1")
+			second.IfName = "net2"
+			must(t, j.Write(second))
 			must(t, j.Write(r))
 			r.Step = attachment.Attached
 			must(t, j.Update(r))
 			must(t, harm(filepath.Join(j.RecordsDir(), "c1@net1.json")))
-			if have, _, _ := j.Read(r.ID()); have == nil || have.Step != attachment.Attached {
-				t.Errorf("read %+v", have)
+			have, bad, err := j.Read(r.ID())
+			if have == nil || have.Step != attachment.Attached || err != nil {
+				t.Errorf("read %+v, %v", have, err)
+			}
+			if told := len(bad) == 1 && bad[0].Path == filepath.Join(j.RecordsDir(), "c1@net1.json"); told == strings.Contains(name, "lost") {
+				t.Errorf("bad files: %v", bad)
 			}
 			records, _, err := j.List()
 			must(t, err)
@@ -344,10 +351,14 @@ func TestARecordThatCannotBeWrittenLeavesTheOldOne(t *testing.T) {
 	j := open(t, t.TempDir(), "boot-1")
 	r := record("c1")
 	must(t, j.Write(r))
-	broken := record("c1")
-	broken.Host.Name = ""
-	if j.Write(broken) == nil || j.Update(broken) == nil {
-		t.Error("a record without a NIC was written")
+	for what, spoil := range map[string]func(r *attachment.Record){
+		"container": func(r *attachment.Record) { r.ContainerID = "" }, "interface": func(r *attachment.Record) { r.IfName = "" },
+		"name of the NIC": func(r *attachment.Record) { r.Host.Name = "" }, "NIC": func(r *attachment.Record) { r.NIC.Netdev.Index = 0 },
+	} {
+		broken := record("c1")
+		if spoil(broken); j.Write(broken) == nil || j.Update(broken) == nil || j.Owe(broken) == nil {
+			t.Errorf("a record without a %s was written", what)
+		}
 	}
 	have, bad, _ := j.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
 	if bad != nil || have.Host.Name != "ens12np0" {
@@ -364,10 +375,14 @@ func TestAWaiterLearnsWhoHoldsTheNIC(t *testing.T) {
 	must(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	_, err = j.LockNIC(ctx, "0000:08:00.0", "ens12np0", "pod default/pod-2")
-	var held *attachment.HeldError
-	if !errors.As(err, &held) || err.Error() != "NIC ens12np0 is being changed by pod default/pod-1" {
-		t.Errorf("error %v", err)
+	gone, leave := context.WithCancel(context.Background())
+	leave()
+	for _, ctx := range []context.Context{ctx, gone} {
+		_, err = j.LockNIC(ctx, "0000:08:00.0", "ens12np0", "pod default/pod-2")
+		var held *attachment.HeldError
+		if !errors.As(err, &held) || err.Error() != "NIC ens12np0 is being changed by pod default/pod-1" {
+			t.Errorf("error %v", err)
+		}
 	}
 	first.Unlock()
 	second, err := j.LockNIC(context.Background(), "0000:08:00.0", "ens12np0", "pod default/pod-2")

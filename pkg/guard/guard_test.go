@@ -161,6 +161,35 @@ func TestWhoHasTimeAsksForTheDeviceAndForWhatTheKernelKeepsToo(t *testing.T) {
 	}
 }
 
+func TestANICWithAProgramOrAPodBehindItIsTheHosts(t *testing.T) {
+	sandbox := fmt.Sprint("cni-guard-", os.Getpid())
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", sandbox).Run() })
+	for want, prepare := range map[string]func(t *testing.T, link netlink.Link){
+		"it has the XDP program ": node.AttachProgram,
+		"it is the host's end of an interface of the pod in ": func(t *testing.T, _ netlink.Link) {
+			if out, err := exec.Command("bash", "-ec", "ip netns add "+sandbox+"; ip link set nic0w netns "+sandbox).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			host := node.NewHost(t)
+			node.AddNIC(t, host, "nic0")
+			link, err := host.LinkNamed("nic0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			prepare(t, link)
+			if link, err = host.LinkNamed("nic0"); err != nil {
+				t.Fatal(err)
+			}
+			if why, err := (Guard{Host: host, Node: rdma.Node{Sys: t.TempDir()}}).Netdev(t.Context(), link); !strings.HasPrefix(why, want) || strings.Contains(want, "pod in") && !strings.HasSuffix(why, "/"+sandbox) || err != nil {
+				t.Errorf("%q, %v; want %q", why, err, want)
+			}
+		})
+	}
+}
+
 func TestWhatWasReadOfALinkIsNotReadAgain(t *testing.T) {
 	host := node.NewHost(t)
 	link := node.AddNIC(t, host, "nic0")
