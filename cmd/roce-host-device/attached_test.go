@@ -34,6 +34,9 @@ func newHooked(t *testing.T) *hooked {
 		h.write("s1", address)
 	}
 	must(t, claim.Write(h.dir+"/state", c))
+	other := c
+	other.UID, other.Name, other.Pod = "c0", "another", attachment.Pod{Namespace: "training", Name: "o", UID: "0"}
+	must(t, claim.Write(h.dir+"/state", other))
 	return h
 }
 
@@ -73,9 +76,17 @@ func TestAContainerStartsIfItsSandboxHasAllNICsOfTheClaim(t *testing.T) {
 		change func(*hooked)
 		want   string // a part; "" starts
 	}{
-		"it has them":             {func(*hooked) {}, ""},
-		"CRI-O says which":        {func(h *hooked) { sandboxOf(h, "io.kubernetes.cri-o.SandboxID", "s1") }, ""},
-		"it lacks one":            {lose, lacks},
+		"it has them":      {func(*hooked) {}, ""},
+		"CRI-O says which": {func(h *hooked) { sandboxOf(h, "io.kubernetes.cri-o.SandboxID", "s1") }, ""},
+		"it lacks one":     {lose, lacks},
+		"it lacks both": {func(h *hooked) {
+			lose(h)
+			must(h.T, h.journal().Remove(attachment.ID{ContainerID: "s1", IfName: "rail8"}))
+		},
+			"pod training/p has 0 of the 2 NICs of claim training/rails: 0000:08:00.0 is not in sandbox s1"},
+		"its policy is wrong": {func(h *hooked) {
+			must(h.T, os.WriteFile(h.policy(), []byte(`{"stateDir": "`+h.dir+`/state", "virtuall": 1}`), 0o600))
+		}, ""},
 		"another sandbox has it":  {func(h *hooked) { lose(h); h.write("s2", "0000:09:00.0") }, lacks},
 		"it has the host's":       {func(h *hooked) { lose(h); h.network = `{"type": "mount"}` }, ""},
 		"nobody says which it is": {func(h *hooked) { sandboxOf(h, "more", "s1") }, `container "main" has no annotation that names its sandbox; containerd and CRI-O set one`},

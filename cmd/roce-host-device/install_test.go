@@ -5,10 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
@@ -40,6 +43,14 @@ func TestInstallPutsThisProgramIntoTheFolderWholeOrNotAtAll(t *testing.T) {
 			t.Errorf("%q", names)
 		}
 	}
+	folder := t.TempDir() + "/roce-host-device"
+	must(t, os.MkdirAll(folder+"/something", 0o755))
+	if err := install([]string{"--to", filepath.Dir(folder)}); err == nil {
+		t.Error("installed in the place of a folder")
+	}
+	if left, err := os.ReadDir(filepath.Dir(folder)); len(left) != 1 || err != nil {
+		t.Errorf("left over: %v, %v", left, err)
+	}
 	for want, args := range map[string][]string{
 		"no such file or directory":                       {"--to", dir + "/none"},
 		`unexpected argument "x"; usage: ` + installUsage: {"--to", dir, "x"},
@@ -67,6 +78,26 @@ func TestThePolicyIsRootsAndReadableForAll(t *testing.T) {
 	must(t, os.WriteFile(etc+"/file", nil, 0o600))
 	if err := installPolicy(etc+"/file", []byte("{}")); err == nil {
 		t.Error("installed into a file")
+	}
+}
+
+// A container without capabilities is root in name only.
+func TestWhoMayNotWriteToAFolderIsToldWhoMay(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	must(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must(t, unix.Setfsuid(1000))
+	program, policy := install([]string{"--to", dir}), installPolicy(dir, []byte("{}"))
+	must(t, unix.Setfsuid(0))
+	for want, err := range map[string]error{
+		"the folder belongs to user 0; run as that user (runAsUser of the init container)": program,
+		"the folder must belong to root: chown root " + dir + " on the node":               policy,
+	} {
+		if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.Contains(err.Error(), "permission denied; ") {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }
 
