@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,8 +14,10 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -30,17 +34,20 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		want   string
 		asked  string
 	}{
-		"another name":                {config: network("ens99np0", ""), want: `100 no NIC with device "ens99np0" on this node; compare with `},
-		"the host's namespace":        {before: func(_ *scene, p *scenePod) { p.netns = "/proc/thread-self/ns/net" }, want: "8 CNI_NETNS /proc/thread-self/ns/net is the host's own network namespace; a pod with hostNetwork has the NIC already"},
-		"no namespace":                {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, want: "8 the pod: "},
-		"a name for all":              {ifName: "all", want: "4 CNI_IFNAME is all, which cannot name a single interface"},
-		"a name that the pod has":     {before: func(_ *scene, p *scenePod) { p.in("ip link add net1 type veth peer name net1w") }, want: "102 " + nic + ": the pod already has an interface net1 (veth)"},
-		"a name of an earlier plugin": {config: network(nic, `, "prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "net1", "sandbox": "NETNS"}]}`), want: "102 the pod already has an interface net1, from an earlier plugin of network roce"},
-		"claims without a cluster's":  {config: `{"cniVersion": "1.1.0", "name": "n", "claims": true}`, want: `7 network configuration: "claims" without prevResult; chain it behind the cluster's own network`},
-		"no NIC":                      {config: `{"cniVersion": "1.1.0", "name": "n"}`, want: "7 network configuration: nothing names the NIC"},
-		"a policy against it":         {before: func(s *scene, _ *scenePod) { s.policy(`"virtual": false`) }, want: "7 " + nic + ": "},
-		"a policy that is none":       {before: func(s *scene, _ *scenePod) { s.policy(`"virtuall": false`) }, want: "7 " + nic + ": "},
-		"a state folder of anybody's": {before: func(s *scene, _ *scenePod) { s.sh("mkdir -m 777 " + s.State()) }, want: "107 open the journal: the state folder: "},
+		"another name":                         {config: network("ens99np0", ""), want: `100 no NIC with device "ens99np0" on this node; compare with `},
+		"the host's namespace":                 {before: func(_ *scene, p *scenePod) { p.netns = "/proc/thread-self/ns/net" }, want: "8 CNI_NETNS /proc/thread-self/ns/net is the host's own network namespace; a pod with hostNetwork has the NIC already"},
+		"the host's namespace by another path": {before: func(s *scene, p *scenePod) { p.netns = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s.host.NS)) }, want: " is the host's own network namespace"},
+		"no NIC, and no namespace":             {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, config: `{"cniVersion": "1.1.0", "name": "n"}`, want: "7 network configuration: nothing names the NIC"},
+		"no namespace":                         {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, want: "/nowhere: no such file or directory; CNI_NETNS must be the path of a network namespace"},
+		"a name for all":                       {ifName: "all", want: "4 CNI_IFNAME is all, which cannot name a single interface"},
+		"a name that the pod has":              {before: func(_ *scene, p *scenePod) { p.in("ip link add net1 type veth peer name net1w") }, want: "102 " + nic + ": the pod already has an interface net1 (veth)"},
+		"a name of an earlier plugin":          {config: network(nic, `, "prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "net1", "sandbox": "NETNS"}]}`), want: "102 the pod already has an interface net1, from an earlier plugin of network roce"},
+		"a result that is none":                {config: network(nic, `, "prevResult": {"cniVersion": "9.9.9"}`), want: "6 read prevResult: "},
+		"claims without a cluster's":           {config: `{"cniVersion": "1.1.0", "name": "n", "claims": true}`, want: `7 network configuration: "claims" without prevResult; chain it behind the cluster's own network`},
+		"no NIC":                               {config: `{"cniVersion": "1.1.0", "name": "n"}`, want: "7 network configuration: nothing names the NIC"},
+		"a policy against it":                  {before: func(s *scene, _ *scenePod) { s.policy(`"virtual": false`) }, want: "7 " + nic + ": "},
+		"a policy that is none":                {before: func(s *scene, _ *scenePod) { s.policy(`"virtuall": false`) }, want: "7 " + nic + ": "},
+		"a state folder of anybody's":          {before: func(s *scene, _ *scenePod) { s.sh("mkdir -m 777 " + s.State()) }, want: "107 open the journal: the state folder: "},
 		"a pod that another try cannot help": {before: func(s *scene, p *scenePod) {
 			s.Must(s.Journal.Refuse(podOf(p.args("", "").Args), "numbers have changed"))
 		}, want: "106 an earlier ADD of this pod failed: numbers have changed; delete the pod and create it again"},
@@ -50,6 +57,21 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"a default route": {before: func(s *scene, _ *scenePod) {
 			s.sh("ip addr add 192.0.2.1/24 dev " + nic + "; ip route add default via 192.0.2.9")
 		}, want: "112 " + nic + `: the host's default route goes through it; "force": true moves it all the same; nothing was changed`},
+		"a program of the host's": {before: func(s *scene, _ *scenePod) {
+			link, err := s.host.LinkNamed(nic)
+			s.Must(err)
+			node.AttachProgram(s.T, link)
+		}, want: "112 " + nic + ": it has the XDP program "},
+		"two with the address": {before: func(s *scene, _ *scenePod) {
+			s.sh("ip link set " + nic + " address 02:00:00:00:00:01; ip link set " + nic + "w address 02:00:00:00:00:01")
+		}, config: `{"cniVersion": "1.1.0", "name": "roce", "rdma": "none", "hwaddr": "02:00:00:00:00:01"}`, want: `100 find the NIC by hwaddr "02:00:00:00:00:01": several netdevs have the address 02:00:00:00:00:01: `},
+		"an address that the host uses": {before: func(s *scene, _ *scenePod) { s.sh("ip addr add 192.0.2.1/24 dev " + nic); s.serve("192.0.2.1") },
+			want: "112 " + nic + ": the host uses its address 192.0.2.1: "},
+		"a macvlan on it in another namespace": {before: func(s *scene, _ *scenePod) {
+			elsewhere := fmt.Sprint("upper-", os.Getpid())
+			s.Cleanup(func() { _ = exec.Command("ip", "netns", "del", elsewhere).Run() })
+			s.sh("ip netns add " + elsewhere + "; ip link add mv0 link " + nic + " type macvlan; ip link set mv0 netns " + elsewhere)
+		}, want: "112 " + nic + ": macvlan mv0 in another namespace is on top of it"},
 		"a macvlan on it": {before: func(s *scene, _ *scenePod) { s.sh("ip link add mv0 link " + nic + " type macvlan") }, want: "112 " + nic + ": macvlan mv0 is on top of it"},
 		"the peer of one of the pod's": {before: func(s *scene, p *scenePod) {
 			peer, err := s.host.LinkNamed(nic + "w")
@@ -58,10 +80,12 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		}, want: "112 " + nic + ": it is the peer of an interface of this pod; name another link; nothing was changed"},
 		"a MAC address for one that is known by it": {before: func(s *scene, _ *scenePod) { s.sh("ip link add mv0 link " + nic + " type macvlan") },
 			config: network("mv0", `, "runtimeConfig": {"mac": "02:00:00:00:00:07"}`), want: `7 network configuration: "runtimeConfig.mac" is "02:00:00:00:00:07", and mv0 is a macvlan; such a link is identified by its MAC address`},
-		"no address to keep":             {config: withoutIPAM + nic + `", "keepAddresses": true}`, want: "109 " + nic + ": keep its addresses: it has none on the host"},
-		"no IPAM plugin":                 {before: func(s *scene, _ *scenePod) { s.Must(os.Remove(filepath.Join(s.Dir, "bin/scripted"))) }, want: "108 " + nic + ": find IPAM plugin scripted: "},
-		"an IPAM plugin that fails":      {before: func(s *scene, _ *scenePod) { s.ipamFails("ADD", "all are taken") }, want: "108 " + nic + ": get an address from scripted: all are taken", asked: "ADD c1 net1, DEL c1 net1"},
-		"an IPAM plugin with no address": {before: func(s *scene, _ *scenePod) { s.Write("bin/answer", `{"cniVersion": "1.1.0"}`) }, want: "108 " + nic + ": get an address from scripted: the IPAM plugin returned no address", asked: "ADD c1 net1, DEL c1 net1"},
+		"no address to keep":                {config: withoutIPAM + nic + `", "keepAddresses": true}`, want: "109 " + nic + ": keep its addresses: it has none on the host"},
+		"a route but no address to keep":    {before: func(s *scene, _ *scenePod) { s.sh("ip route add 198.51.100.0/24 dev " + nic) }, config: withoutIPAM + nic + `", "keepAddresses": true}`, want: "109 " + nic + ": keep its addresses: it has none on the host"},
+		"no IPAM plugin":                    {before: func(s *scene, _ *scenePod) { s.Must(os.Remove(filepath.Join(s.Dir, "bin/scripted"))) }, want: "108 " + nic + ": find IPAM plugin scripted: "},
+		"an IPAM plugin that fails":         {before: func(s *scene, _ *scenePod) { s.ipamFails("ADD", "all are taken") }, want: "108 " + nic + ": get an address from scripted: all are taken", asked: "ADD c1 net1, DEL c1 net1"},
+		"an IPAM plugin that fails at both": {before: func(s *scene, _ *scenePod) { s.ipamFails("ADD", "all are taken"); s.ipamFails("DEL", "no file") }, want: "108 " + nic + ": get an address from scripted: all are taken", asked: "ADD c1 net1, DEL c1 net1"},
+		"an IPAM plugin with no address":    {before: func(s *scene, _ *scenePod) { s.Write("bin/answer", `{"cniVersion": "1.1.0"}`) }, want: "108 " + nic + ": get an address from scripted: the IPAM plugin returned no address", asked: "ADD c1 net1, DEL c1 net1"},
 		"an address of a group": {before: func(s *scene, _ *scenePod) {
 			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/8"}, {"address": "224.0.0.1/4"}]}`)
 		}, want: `108 ` + nic + `: get an address from scripted: the IPAM plugin returned "224.0.0.1/4", which is no address of an interface`, asked: "ADD c1 net1, DEL c1 net1"},
@@ -77,7 +101,8 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"a gateway that cannot be": {before: func(s *scene, _ *scenePod) {
 			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24", "gateway": "198.51.100.1"}], "routes": [{"dst": "10.9.0.0/16"}]}`)
 		}, want: "109 " + nic + ": configure its addresses in the pod: ", asked: "ADD c1 net1, DEL c1 net1"},
-		"a sysctl that is none": {config: network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), want: "109 " + nic + ": set its sysctls: ", asked: "ADD c1 net1, DEL c1 net1"},
+		"a sysctl that is none, before dhcp is asked": {config: strings.Replace(network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), "scripted", "dhcp", 1), want: "109 " + nic + ": set its sysctls: ", asked: "DEL c1 net1"},
+		"a sysctl that is none":                       {config: network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), want: "109 " + nic + ": set its sysctls: ", asked: "ADD c1 net1, DEL c1 net1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, h)
@@ -118,7 +143,7 @@ func TestANICGoesToThePodWithAllThatTheNetworkSays(t *testing.T) {
 	h := sysfs.MLX5(0)
 	s := newScene(t, h)
 	nic := h.Netdev
-	s.sh("ip link property add dev " + nic + " altname net1 altname rail0")
+	s.sh("ip link property add dev " + nic + " altname net1 altname rail0; tc qdisc replace dev " + nic + " root pfifo limit 7")
 	p := s.pod("c1")
 	s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24", "gateway": "172.31.1.1"}, {"address": "fd00:1::2/64"}],
 		"routes": [{"dst": "10.9.0.0/16"}], "dns": {"nameservers": ["192.0.2.53"]}}`)
@@ -145,6 +170,9 @@ func TestANICGoesToThePodWithAllThatTheNetworkSays(t *testing.T) {
 		if got := p.in(tt.script); got != tt.want {
 			t.Errorf("%s: %q, want %q", what, got, tt.want)
 		}
+	}
+	if !strings.Contains(s.Logs.String(), "the move removes the host's queueing discipline") {
+		t.Errorf("logged\n%s", s.Logs)
 	}
 	if b, err := os.ReadFile(info); err != nil || !strings.Contains(string(b), h.PCI) {
 		t.Errorf("Multus reads %s, %v", b, err)
@@ -185,8 +213,14 @@ func TestWithForceTheHostsNICGoesAndItsUppersAreWrittenDown(t *testing.T) {
 	h := sysfs.MLX5(0)
 	s := newScene(t, h)
 	s.sh("ip addr add 192.0.2.1/24 dev " + h.Netdev + "; ip route add default via 192.0.2.9; ip link add mv0 link " + h.Netdev + " type macvlan")
+	link, err := s.host.LinkNamed(h.Netdev)
+	s.Must(err)
+	node.AttachProgram(t, link)
 	p := s.pod("c1")
 	p.add("net1", network(h.Netdev, `, "force": true`))
+	if got := p.in("ip link show net1"); strings.Contains(got, "xdp") {
+		t.Errorf("the host's program is in the pod:\n%s", got)
+	}
 	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
 	s.Must(err)
 	if !slices.Equal(r.Host.Uppers, []string{"mv0"}) {
@@ -201,14 +235,14 @@ func TestWithForceTheHostsNICGoesAndItsUppersAreWrittenDown(t *testing.T) {
 func TestKeptAddressesAreThoseOfTheHostAndInTheAnswer(t *testing.T) {
 	h := sysfs.MLX5(0)
 	s := newScene(t, h)
-	s.sh("ip addr add 192.0.2.1/24 dev " + h.Netdev + "; ip route add 198.51.100.0/24 via 192.0.2.9")
+	s.sh("ip addr add 192.0.2.1/24 dev " + h.Netdev + "; ip route add 198.51.100.0/24 via 192.0.2.9 metric 7")
 	p := s.pod("c1")
 	config := strings.Replace(network(h.Netdev, `, "keepAddresses": true`), `, "ipam": {"type": "scripted"}`, "", 1)
 	result := p.add("net1", config)
 	if got := p.inPod("net1"); got != "mtu 9000 up true 192.0.2.1/24 to 198.51.100.0/24 via 192.0.2.9" {
 		t.Errorf("the pod has %s", got)
 	}
-	if len(result.IPs) != 1 || result.IPs[0].Address.String() != "192.0.2.1/24" || len(result.Routes) != 1 || result.Routes[0].Dst.String() != "198.51.100.0/24" || result.Routes[0].GW.String() != "192.0.2.9" {
+	if len(result.IPs) != 1 || result.IPs[0].Address.String() != "192.0.2.1/24" || len(result.Routes) != 1 || result.Routes[0].Dst.String() != "198.51.100.0/24" || result.Routes[0].GW.String() != "192.0.2.9" || result.Routes[0].Priority != 7 {
 		t.Errorf("it prints %+v", result)
 	}
 	if err := p.check("net1", config, result); err != nil {
@@ -229,6 +263,9 @@ func TestARouteThatAnotherNICOfThePodHasGetsAHigherMetricWhichTheAnswerSays(t *t
 	result := p.add("net2", network(two.Netdev, ""))
 	if got := p.in("ip route show 10.9.0.0/16 dev net2"); got != "10.9.0.0/16 via 172.31.2.1 metric 1 \n" || result.Routes[0].Priority != 1 {
 		t.Errorf("the pod has %s, printed %+v", got, result.Routes[0])
+	}
+	if said := strings.Count(s.Logs.String(), "another NIC of the pod has a route to this destination"); said != 1 || !strings.Contains(s.Logs.String(), "nic="+two.Netdev+" pod=default/c1 route=\"10.9.0.0/16 via 172.31.2.1\" metric=1") {
+		t.Errorf("said %d times:\n%s", said, s.Logs)
 	}
 	if err := p.check("net2", network(two.Netdev, ""), result); err != nil {
 		t.Errorf("CHECK: %s", told(err))
@@ -302,9 +339,14 @@ func TestASecondADDOfACallEndsWhatTheFirstLeft(t *testing.T) {
 	s := newScene(t, h)
 	p := s.pod("c1")
 	p.add("net1", network(h.Netdev, ""))
-	p.add("net1", network(h.Netdev, ""))
+	p.add("net1", network(h.Netdev, `, "mtu": 1000`))
 	if asked, records := s.asked(), s.records(); asked != "ADD c1 net1, ADD c1 net1, DEL c1 net1" || records != "c1 net1 attached" {
 		t.Errorf("asked for %s; records: %s", asked, records)
+	}
+	s.change("c1", "net1", func(r *attachment.Record) { r.Netns.Path = os.DevNull + "/x" }) // nobody can look
+	_, err := p.tryAdd("net1", network(h.Netdev, ""))
+	if want := "110 " + h.Netdev + ": give it back to the host: "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s, want %s", told(err), want)
 	}
 }
 
@@ -334,6 +376,66 @@ func TestANICIsInOnePodUntilThatHasLostIt(t *testing.T) {
 	s.Must(first.del("net1", network(h.Netdev, "")))
 	if second.inPod("net1") == "" || s.records() != "c2 net1 attached" {
 		t.Errorf("the other pod has %q; records: %s", second.inPod("net1"), s.records())
+	}
+}
+
+func TestOnlyAPodThatHasTheNICForGoodKeepsItFromOthers(t *testing.T) {
+	h := sysfs.MLX5(0)
+	for name, tt := range map[string]struct {
+		change func(*attachment.Record)
+		want   string // "" is taken
+	}{
+		"its ADD got to the end":       {func(*attachment.Record) {}, "101 " + h.Netdev + ": held by pod default/c1"},
+		"its ADD was cut off":          {func(r *attachment.Record) { r.Step = attachment.Prepared }, ""},
+		"nobody can say if it is gone": {func(r *attachment.Record) { r.Netns.Path = os.DevNull + "/x" }, "110 " + h.Netdev + ": look for the NIC in /dev/null/x: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, h)
+			s.pod("c1").add("net1", network(h.Netdev, ""))
+			s.change("c1", "net1", tt.change)
+			_, err := s.pod("c2").tryAdd("net1", network(h.Netdev, ""))
+			if got := told(err); !strings.HasPrefix(got, tt.want) || err != nil && tt.want == "" {
+				t.Errorf("%s\nwant %s", got, tt.want)
+			}
+			if records, want := s.records(), map[bool]string{true: "c2 net1 attached", false: "c1 net1 attached"}[tt.want == ""]; records != want {
+				t.Errorf("records: %s, want %s", records, want)
+			}
+		})
+	}
+}
+
+// While it waits, somebody may give the name to another NIC.
+func TestWhichNICANameMeansIsSeenWhenItsLockIsHeld(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	p := s.pod("c1")
+	link, err := s.host.LinkNamed(one.Netdev)
+	s.Must(err)
+	other, err := s.host.LinkNamed(two.Netdev)
+	s.Must(err)
+	lock, err := s.Journal.LockNIC(s.Ctx, netdev.IdentityOf(link).Key(), one.Netdev, "a test")
+	s.Must(err)
+	files, err := filepath.Glob(s.State() + "/locks/nic-*")
+	s.Must(err)
+	var file unix.Stat_t
+	s.Must(unix.Stat(files[0], &file))
+	swapped := make(chan error, 1)
+	go func() {
+		defer lock.Unlock()
+		for waits := fmt.Sprintf(":%d ", file.Ino); s.Ctx.Err() == nil; time.Sleep(time.Millisecond) {
+			locks, err := os.ReadFile("/proc/locks")
+			if _, after, _ := strings.Cut(string(locks), "-> FLOCK"); err == nil && strings.Contains(after, waits) {
+				break
+			}
+		}
+		swapped <- s.host.Do(func() error {
+			return exec.Command("bash", "-ec", fmt.Sprintf("ip link set %[1]s down; ip link set %[1]s name was; ip link set %[2]s down; ip link set %[2]s name %[1]s up", one.Netdev, two.Netdev)).Run()
+		})
+	}()
+	result := p.add("net1", network(one.Netdev, ""))
+	s.Must(<-swapped)
+	if mac := result.Interfaces[0].Mac; mac != other.Attrs().HardwareAddr.String() || s.onHost() != "was" {
+		t.Errorf("the pod has %s; on the host %s", mac, s.onHost())
 	}
 }
 
@@ -396,6 +498,34 @@ func TestAnAnswerThatNobodyReadsIsNoAttachment(t *testing.T) {
 	}
 }
 
+// Nothing is told of an attachment that the journal does not know as one.
+func TestAnADDThatCannotBeWrittenDownAsAttachedIsUndone(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.Write("bin/ADD.runs", "cd "+s.State()+"/attachments; rm c1@net1.json; mkdir c1@net1.json\n")
+	_, err := s.pod("c1").tryAdd("net1", network(h.Netdev, ""))
+	if want := "107 " + h.Netdev + ": write down that the pod has it: "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s\nwant %s", told(err), want)
+	}
+	if asked := s.asked(); asked != "ADD c1 net1, DEL c1 net1" || s.onHost() != h.Netdev || s.records() != "" {
+		t.Errorf("asked for %s; on the host %s; records: %s", asked, s.onHost(), s.records())
+	}
+}
+
+func TestARecordThatCouldNotBeCopiedIsNotLeft(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	s.mountState("nr_inodes=6") // the root, two folders, two locks, the record
+	_, err := p.tryAdd("net1", network(h.Netdev, ""))
+	if got := told(err); !strings.HasPrefix(got, "107 "+h.Netdev+": write down what is about to be moved: ") || !strings.Contains(got, "no space left on device") {
+		t.Errorf("%s", got)
+	}
+	if asked := s.asked(); asked != "" || s.onHost() != h.Netdev || s.records() != "" {
+		t.Errorf("asked for %s; on the host %s; records: %s", asked, s.onHost(), s.records())
+	}
+}
+
 func TestAnUndoThatFailsIsToldAndLeftToTheNext(t *testing.T) {
 	h := sysfs.MLX5(0)
 	s := newScene(t, h)
@@ -421,6 +551,64 @@ func TestAddressesOfIPv6StayWhenTheLinkIsSetDownUnlessTheNetworkSaysOtherwise(t 
 			t.Errorf("%s: %s", more, got)
 		}
 		s.Must(p.del("net1", network(h.Netdev, "")))
+	}
+}
+
+func TestAPodMayHaveTheAddressOfAGatewayThatNothingGoesThrough(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.1/24", "gateway": "172.31.1.1"}]}`)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	if got := p.inPod("net1"); got != "mtu 9000 up true 172.31.1.1/24" || !strings.Contains(s.Logs.String(), "the pod got the gateway's address; nothing routes through it") {
+		t.Errorf("the pod has %s; logged\n%s", got, s.Logs)
+	}
+}
+
+// A link that comes up without this sysctl has an address of its own at once.
+func TestSysctlsAreSetBeforeTheLinkIsUp(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, `, "sysctls": {"net.ipv6.conf.IFNAME.addr_gen_mode": "1"}`))
+	if got := p.in("ip -o -6 addr show dev net1"); got != "" || !strings.HasPrefix(p.inPod("net1"), "mtu 9000 up true") {
+		t.Errorf("the pod has %s and %s", p.inPod("net1"), got)
+	}
+}
+
+func TestNeighboursAreToldOfEachAddress(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}, {"address": "172.31.1.3/24"}]}`)
+	p := s.pod("c1")
+	neighbour, err := s.host.LinkNamed(h.Netdev + "w")
+	s.Must(err)
+	const arp = 0x0608 // ETH_P_ARP, the other way around
+	socket, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, arp)
+	s.Must(err)
+	defer func() { _ = unix.Close(socket) }()
+	s.Must(unix.Bind(socket, &unix.SockaddrLinklayer{Protocol: arp, Ifindex: neighbour.Attrs().Index}))
+	s.Must(unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20}))
+	p.add("net1", network(h.Netdev, ""))
+	for heard, frame := map[string]bool{}, make([]byte, 64); !heard["172.31.1.2"] || !heard["172.31.1.3"]; {
+		n, err := unix.Read(socket, frame)
+		if err != nil || n < 28 {
+			t.Fatalf("heard of %v; %d bytes, %v", heard, n, err)
+		}
+		heard[net.IP(frame[24:28]).String()] = true // who has it?
+	}
+}
+
+func TestANoteThatCannotBeRemovedKeepsNoNICFromAPod(t *testing.T) {
+	s := newScene(t)
+	o, err := s.begin(s.pod("c1").args("net1", "{}"), &netConf{})
+	s.Must(err)
+	defer o.end()
+	one := &transfer{operation: o, settled: func() error { return os.ErrPermission }, record: &attachment.Record{
+		ContainerID: "c1", IfName: "net1", NIC: attachment.NIC{Netdev: netdev.Identity{Index: 7}}, Host: netdev.State{Name: "ens12np0"},
+	}}
+	if err := one.note(); err != nil || !one.noted || !strings.Contains(s.Logs.String(), "could not remove the note of what was owed to the NIC") {
+		t.Errorf("%v, noted %v; logged\n%s", err, one.noted, s.Logs)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -59,6 +60,37 @@ func TestTheFileAboutADeviceNamesItAsThePodSeesIt(t *testing.T) {
 				t.Error("the file is still there")
 			}
 		})
+	}
+}
+
+func TestAPodThatGoesWithoutItsRDMADeviceIsToldOfNone(t *testing.T) {
+	dir := t.TempDir()
+	journal, err := attachment.Open(filepath.Join(dir, "state"), "/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "default-net1-device.json")
+	config := &netConf{}
+	config.RuntimeConfig.DeviceInfoFile = path
+	o := &operation{Plugin: &Plugin{Log: slog.New(slog.DiscardHandler)}, config: config, policy: &policy.Policy{DeviceInfoDir: dir}, journal: journal}
+	for written, want := range map[bool]string{false: "", true: `{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:08:00.0"}}`} {
+		device := &rdma.Device{Name: "rxe0", Soft: true}
+		r := &attachment.Record{
+			ContainerID: "c1", IfName: "net1", Step: attachment.Prepared, Host: netdev.State{Name: "ens12np0"},
+			NIC: attachment.NIC{Bus: rdma.BusPCI, Address: "0000:08:00.0", Netdev: netdev.Identity{Index: 7}, RDMA: device, RDMAMoved: true},
+		}
+		if written {
+			if err := o.writeDeviceInfo(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := o.goWithout(r); err != nil || r.NIC.RDMA != nil || r.NIC.RDMAMoved || r.NIC.Soft != device {
+			t.Errorf("%+v, %v", r.NIC, err)
+		}
+		if have, _ := os.ReadFile(path); string(have) != want {
+			t.Errorf("%s\nwant %s", have, want)
+		}
+		_ = os.Remove(path)
 	}
 }
 

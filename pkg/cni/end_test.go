@@ -11,6 +11,8 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -255,6 +257,7 @@ func TestGCEndsWhatTheRuntimeDoesNotKnowOfTheNetwork(t *testing.T) {
 	if s.records() != "c3 net1 attached" {
 		t.Errorf("records: %s", s.records())
 	}
+	s.Must(gc(`{"cniVersion": "1.1.0", "name": "without", "cni.dev/valid-attachments": []}`))
 }
 
 func TestAnIPAMPluginThatDoesNotKnowACommandIsOlder(t *testing.T) {
@@ -283,5 +286,78 @@ func TestADELTakesNoNICThatAnotherAttachmentHas(t *testing.T) {
 	s.Must(other.del("net1", network(h.Netdev, "")))
 	if asked := s.asked(); asked != "DEL c0 net1" || p.inPod("net1") == "" || s.records() != "c1 net1 attached" {
 		t.Errorf("asked for %s; the pod has %q; records: %s", asked, p.inPod("net1"), s.records())
+	}
+}
+
+// The device plugin has brought it back, and could not have it appear.
+func TestADELFinishesWhatTheDevicePluginCouldNot(t *testing.T) {
+	h := sysfs.MLX5(0)
+	for ifstate, want := range map[string]string{"": "add", h.Netdev + "=" + h.Netdev + "\n": ""} { // ifupdown has configured it already
+		t.Run(ifstate, func(t *testing.T) {
+			s := newScene(t, h)
+			s.Write("run/network/ifstate", ifstate)
+			p := s.pod("c1")
+			p.add("net1", network(h.Netdev, ""))
+			node.Move(t, "net1", p.ns, s.host)
+			s.sh("ip link set net1 down; ip link set net1 name " + h.Netdev)
+			s.change("c1", "net1", func(r *attachment.Record) { r.Step, r.Manager = attachment.Returned, netmanager.Ifupdown })
+			s.Must(p.del("net1", network(h.Netdev, "")))
+			if b, _ := os.ReadFile(filepath.Join(s.Sys(), "class/net", h.Netdev, "uevent")); string(b) != want {
+				t.Errorf("the kernel is told %q, want %q", b, want)
+			}
+			if s.records() != "" {
+				t.Errorf("records: %s", s.records())
+			}
+		})
+	}
+}
+
+func TestADELWaitsForNoNICThatWasPulledOut(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	s.change("c1", "net1", func(r *attachment.Record) { r.Netns.Path = os.DevNull + "/x" }) // nobody can look
+	if want := "110 " + h.Netdev + ": give it back to the host: "; !strings.HasPrefix(told(p.del("net1", network(h.Netdev, ""))), want) {
+		t.Errorf("%s, want %s", told(p.del("net1", network(h.Netdev, ""))), want)
+	}
+	s.Must(s.Unplug(h))
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	if s.records() != "" || !strings.Contains(s.Logs.String(), "the NIC was pulled out of the node") {
+		t.Errorf("records: %s; logged\n%s", s.records(), s.Logs)
+	}
+}
+
+// It may have changed, or ended, while GC waited.
+func TestGCEndsARecordAsItIsWhenItHasTheLock(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	o, err := s.begin(p.args("", "{}"), &netConf{})
+	s.Must(err)
+	defer o.end()
+	listed := s.record("c1", "net1")
+	listed.Config = nil // it had no address then
+	s.asked()
+	s.Must(o.collect(listed))
+	s.Must(o.collect(listed))
+	if asked := s.asked(); asked != "DEL c1 net1" || s.records() != "" || s.onHost() != h.Netdev {
+		t.Errorf("asked for %s; records: %s; on the host %s", asked, s.records(), s.onHost())
+	}
+}
+
+func TestOnlyAnotherStateFolderThanTheNodesIsSaidToBeIgnored(t *testing.T) {
+	s := newScene(t)
+	for _, tt := range []struct {
+		dir    string
+		warned bool
+	}{{"", false}, {s.State(), false}, {"/elsewhere", true}} {
+		o, err := s.begin(s.pod("c1").args("net1", "{}"), &netConf{StateDir: tt.dir})
+		s.Must(err)
+		o.end()
+		if warned := strings.Contains(s.Logs.String(), "is ignored: the node chooses it"); warned != tt.warned {
+			t.Errorf("%q: %v; logged\n%s", tt.dir, warned, s.Logs)
+		}
 	}
 }

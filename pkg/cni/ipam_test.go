@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 )
@@ -85,6 +87,7 @@ func TestSysctlsAreTheInterfacesOwnAndThoseOfSourceRoutingComeFirst(t *testing.T
 		want    string // "" is an error
 	}{
 		{false, map[string]string{"net.ipv4.conf.IFNAME.arp_notify": "1", "net/ipv6/conf/IFNAME/accept_ra": "0"}, "net/ipv4/conf/net1/arp_notify=1 net/ipv6/conf/net1/accept_ra=0"},
+		{false, map[string]string{"net.ipv4.conf.IFNAME.c": "3", "net.ipv4.conf.IFNAME.b": "2", "net.ipv4.conf.IFNAME.a": "1"}, "net/ipv4/conf/net1/a=1 net/ipv4/conf/net1/b=2 net/ipv4/conf/net1/c=3"},
 		{true, nil, routing},
 		{true, map[string]string{"net.ipv4.conf.IFNAME.rp_filter": "0"}, routing + " net/ipv4/conf/net1/rp_filter=0"},
 		{false, map[string]string{"net.ipv4.conf.net1.arp_notify": "1"}, ""},
@@ -134,5 +137,18 @@ func TestAnErrorOfACommandHasTheCodeOfTheFirstAndSaysThemAll(t *testing.T) {
 	}
 	if !slices.Equal([]uint{codeNICNotFound, codeGateway, codeNotAvailable, codeLimited}, []uint{100, 113, 50, 51}) {
 		t.Error("codes have moved")
+	}
+}
+
+func TestAGuardThatCannotTellKeepsTheNIC(t *testing.T) {
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "ens12np0"}}
+	for force, want := range map[bool]string{
+		false: `112 ens12np0: find out whether the host needs it: permission denied; "force": true moves it all the same`, true: "",
+	} {
+		o := &operation{config: &netConf{Force: force}}
+		err := o.guard(t.Context(), link, func(context.Context, netlink.Link) (string, error) { return "", os.ErrPermission })
+		if told(err) != want {
+			t.Errorf("force %v: %s, want %s", force, told(err), want)
+		}
 	}
 }

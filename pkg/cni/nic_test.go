@@ -41,4 +41,8 @@ func TestAKernelPathMeansTheNICOfADeviceInIt(t *testing.T) {
 			t.Errorf("the NIC at %q: %v", address, is)
 		}
 	}
+	longer := selector{"kernelpath", "/sys/devices/pci10000:00/10000:08:00.0"} // the domain of a VMD
+	if longer.isOf(&attachment.Record{NIC: attachment.NIC{Address: "0000:08:00.0"}}) {
+		t.Error("a part of an address means a NIC")
+	}
 }

@@ -3,10 +3,13 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
@@ -40,6 +43,34 @@ func TestANameThatIsOwedMeansNoOtherLink(t *testing.T) {
 	s.Must(next.del("net1", network("rail0", "")))
 	if s.onHost() != h.Netdev {
 		t.Errorf("on the host: %s", s.onHost())
+	}
+}
+
+func TestAnAlternativeNameThatIsOwedMeansNoOtherLink(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	s.sh("ip link property add dev " + h.Netdev + " altname rail0")
+	p.add("net1", network(h.Netdev, ""))
+	s.sh("ip link add other type veth peer name otherw; ip link property add dev other altname rail0")
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	_, err := p.tryAdd("net1", network("rail0", ""))
+	if want := "100 rail0: the NIC is on the host as " + h.Netdev + ", because another link has its name; "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s\nwant %s", told(err), want)
+	}
+}
+
+func TestWhatTheHostHasNotTakenBackIsOwedByTheNextAttachmentToo(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	lost := netdev.Route{Dst: netip.MustParsePrefix("203.0.113.0/24"), Gateway: netip.MustParseAddr("10.1.1.1")} // nobody knows the way there
+	p.add("net1", network(h.Netdev, ""))
+	s.change("c1", "net1", func(r *attachment.Record) { r.Host.Routes = append(r.Host.Routes, lost) })
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	p.add("net2", network(h.Netdev, ""))
+	if routes := s.record("c1", "net2").Host.Routes; !slices.ContainsFunc(routes, func(r netdev.Route) bool { return r.Dst == lost.Dst }) {
+		t.Errorf("the journal has %v", routes)
 	}
 }
 

@@ -60,6 +60,8 @@ func TestEachKeyOfANetworkHasItsBounds(t *testing.T) {
 		device + `"rdmaDeviceName": "a/b"`:                   `"rdmaDeviceName" is "a/b"; use a name of at most 63 characters, without slashes, percent signs and spaces`,
 		device + `"rdmaDeviceName": "a%d"`:                   `"rdmaDeviceName" is "a%d"; use a name of at most 63 characters, without slashes, percent signs and spaces`,
 		device + `"rdmaDeviceName": "a b"`:                   `"rdmaDeviceName" is "a b"; use a name of at most 63 characters, without slashes, percent signs and spaces`,
+		device + `"rdmaDeviceName": "a\nb"`:                  `"rdmaDeviceName" is "a\nb"; use a name of at most 63 characters, without slashes, percent signs and spaces`,
+		device + `"rdmaDeviceName": "a\tb"`:                  `"rdmaDeviceName" is "a\tb"; use a name of at most 63 characters, without slashes, percent signs and spaces`,
 		device + `"rdmaDeviceName": "a", "rdma": "none"`:     `"rdmaDeviceName" "a" with "rdma": "none"; leave one of them out`,
 		device + `"rdmaDeviceName": "a", "rdma": "optional"`: "",
 

@@ -16,7 +16,9 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+	"golang.org/x/sys/unix"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
@@ -55,6 +57,7 @@ d=$(dirname "$0")
 echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME" >>$d/calls
 cat >$d/config.$CNI_IFNAME
 env | grep ^CNI_ | sort >$d/env.$CNI_COMMAND
+[ ! -e $d/$CNI_COMMAND.runs ] || . $d/$CNI_COMMAND.runs
 [ ! -e $d/host ] || { echo "$CNI_COMMAND"; nsenter --net=$(cat $d/host) ip -br link; } >>$d/seen
 if [ -e $d/$CNI_COMMAND.fails ]; then cat $d/$CNI_COMMAND.fails; exit 1; fi
 [ $CNI_COMMAND != ADD ] || cat $d/answer.$CNI_IFNAME 2>/dev/null || cat $d/answer
@@ -108,6 +111,43 @@ func (s *scene) ipamFails(command, reason string) {
 		return
 	}
 	s.Write("bin/"+command+".fails", fmt.Sprintf(`{"cniVersion": "1.1.0", "code": 999, "msg": %q}`, reason))
+}
+
+// mountState has the state folder on a file system of its own, until the test ends.
+func (s *scene) mountState(options string) {
+	s.Helper()
+	s.sh("mkdir -p " + s.State())
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "mode=755,"+options, "tmpfs", s.State()).CombinedOutput(); err != nil {
+		s.Skipf("no mounts here: %s", out)
+	}
+	s.Cleanup(func() { s.Must(unix.Unmount(s.State(), unix.MNT_DETACH)) })
+}
+
+// record is one of the journal.
+func (s *scene) record(container, ifName string) *attachment.Record {
+	s.Helper()
+	r, _, err := s.Journal.Read(attachment.ID{ContainerID: container, IfName: ifName})
+	s.Must(err)
+	if r == nil {
+		s.Fatalf("no record of %s %s", container, ifName)
+	}
+	return r
+}
+
+// change changes a record of the journal.
+func (s *scene) change(container, ifName string, change func(*attachment.Record)) {
+	s.Helper()
+	r := s.record(container, ifName)
+	change(r)
+	s.Must(s.Journal.Update(r))
+}
+
+// serve has the host listen on an address of its own.
+func (s *scene) serve(address string) {
+	s.Helper()
+	l, err := (&net.ListenConfig{}).Listen(s.Ctx, "tcp", address+":0")
+	s.Must(err)
+	s.Cleanup(func() { _ = l.Close() })
 }
 
 // records are those of the journal, in words.

@@ -60,6 +60,15 @@ func TestSeveralNICsGoAndComeTogether(t *testing.T) {
 	if asked := s.asked(); asked != "GC" || s.records() != "c1 net1-2 attached, c1 net1-3 attached, c1 net1 attached" {
 		t.Errorf("asked for %s; records: %s", asked, s.records())
 	}
+	s.ipamFails("DEL", "no answer")
+	err = p.del("net1", config)
+	for _, h := range []sysfs.HCA{one, two, three} {
+		if !strings.Contains(told(err), h.Netdev+": free its address: no answer") {
+			t.Errorf("no word of %s in %s", h.Netdev, told(err))
+		}
+	}
+	s.ipamFails("DEL", "")
+	s.asked()
 	s.Must(p.del("net1", config))
 	if asked := s.asked(); asked != "DEL c1 net1, DEL c1 net1-2, DEL c1 net1-3" || s.records() != "" || s.onHost() != before {
 		t.Errorf("asked for %s; records: %s; on the host %s", asked, s.records(), s.onHost())
@@ -71,8 +80,19 @@ func TestOfSeveralNICsNoneGoesIfOneCannot(t *testing.T) {
 	s := newScene(t, one, two)
 	p, other := s.pod("c1"), s.pod("c2")
 	before := s.onHost()
-	s.Write("bin/answer.net1-2", `{"cniVersion": "1.1.0"}`)
+	s.sh("ip addr add 192.0.2.1/24 dev " + two.Netdev + "; ip link property add dev " + two.Netdev + " altname rail-2")
+	s.serve("192.0.2.1")
 	_, err := p.tryAdd("net1", severalNetwork("", one.Netdev, two.Netdev))
+	if want := "112 " + two.Netdev + ": the host uses its address 192.0.2.1: "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("the host uses an address of one: %s", told(err))
+	}
+	s.sh("ip addr flush dev " + two.Netdev)
+	_, err = p.tryAdd("net1", severalNetwork(`, "prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "net1-2", "sandbox": "`+p.netns+`"}]}`, one.Netdev, two.Netdev))
+	if want := "102 the pod already has an interface net1-2, from an earlier plugin of network roce"; !strings.HasPrefix(told(err), want) {
+		t.Errorf("an earlier plugin has made one's: %s", told(err))
+	}
+	s.Write("bin/answer.net1-2", `{"cniVersion": "1.1.0"}`)
+	_, err = p.tryAdd("net1", severalNetwork("", one.Netdev, two.Netdev))
 	if want := "108 " + two.Netdev + ": get an address from scripted: the IPAM plugin returned no address"; !strings.HasPrefix(told(err), want) {
 		t.Errorf("one has no address: %s", told(err))
 	}
@@ -84,6 +104,10 @@ func TestOfSeveralNICsNoneGoesIfOneCannot(t *testing.T) {
 	_, err = p.tryAdd("net1", severalNetwork("", one.Netdev, "ens*"))
 	if !strings.HasPrefix(told(err), "7 ") {
 		t.Errorf("twice the same: %s", told(err))
+	}
+	_, err = p.tryAdd("net1", severalNetwork("", two.Netdev, "rail-2"))
+	if want := fmt.Sprintf(`7 network configuration: device %q and device "rail-2" are the same NIC`, two.Netdev); !strings.HasPrefix(told(err), want) {
+		t.Errorf("twice the same, which is held: %s", told(err))
 	}
 	_, err = p.tryAdd("net1", severalNetwork("", "ens*"))
 	if !strings.HasPrefix(told(err), "101 "+two.Netdev+": held by pod default/c2") {
@@ -109,6 +133,10 @@ func TestOfSeveralNICsNoneGoesIfOneCannot(t *testing.T) {
 	if want := "4 NIC 2 of 2 would be fourteenletter-2 in the pod, which is longer than the 15 characters that the kernel takes"; !strings.HasPrefix(told(err), want) {
 		t.Errorf("a long name: %s", told(err))
 	}
+	_, err = p.tryAdd("thirteenchars", severalNetwork("", one.Netdev, "x"))
+	if want := `100 no NIC with device "x" on this node`; !strings.HasPrefix(told(err), want) {
+		t.Errorf("a name as long as may be: %s", told(err))
+	}
 	if asked := s.asked(); asked != "" || s.records() != "c2 net1 attached" {
 		t.Errorf("asked for %s; records: %s", asked, s.records())
 	}
@@ -130,6 +158,26 @@ func TestAPatternMeansNICsInTheOrderOfTheirPCIAddresses(t *testing.T) {
 	for pattern, want := range map[string]string{"roce-[ab]": "roce-b roce-a", "roce-a*": "roce-aw roce-a", "rail-*": "roce-aw"} {
 		if names, err := o.expand([]string{pattern}); strings.Join(names, " ") != want || err != nil {
 			t.Errorf("%s: %s, %v, want %s", pattern, names, err, want)
+		}
+	}
+	s.change("c1", "net1", func(r *attachment.Record) { r.Step = attachment.Returned }) // the host has it, or has lost it
+	if names, err := o.expand([]string{"roce-[ab]"}); strings.Join(names, " ") != "roce-a" || err != nil {
+		t.Errorf("of which one is over: %s, %v", names, err)
+	}
+}
+
+func TestOfTheRoutesToOneDestinationThatOfTheFirstNICComesFirst(t *testing.T) {
+	hcas := []sysfs.HCA{sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2), sysfs.MLX5(3), sysfs.MLX5(4), sysfs.MLX5(5)}
+	s := newScene(t, hcas...)
+	var names []string
+	for i, h := range hcas {
+		names = append(names, h.Netdev)
+		s.Write("bin/answer."+numbered("net1", i), fmt.Sprintf(`{"cniVersion": "1.1.0", "ips": [{"address": "172.31.%d.2/24"}], "routes": [{"dst": "10.9.0.0/16"}]}`, i))
+	}
+	result := s.pod("c1").add("net1", severalNetwork("", names...))
+	for i, route := range result.Routes {
+		if route.Priority != i {
+			t.Errorf("the route by NIC %d has metric %d", i, route.Priority)
 		}
 	}
 }
@@ -160,6 +208,7 @@ func TestAPodGetsWhatItsClaimsAllotAndOnePodWithoutClaimsWhatItHad(t *testing.T)
 		},
 	}
 	s.Must(claim.Write(s.State(), allotted))
+	s.Write("bin/answer.rail1", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}], "dns": {"nameservers": ["192.0.2.3"]}}`)
 	result := p.add("eth0", config)
 	if len(result.Interfaces) != 3 || result.Interfaces[0].Name != "eth0" || result.Interfaces[1].Name != "rail1" || result.Interfaces[1].PciID != one.PCI || result.Interfaces[2].Name != "rail2" || result.Interfaces[2].Mtu != 4200 || result.DNS.Nameservers[0] != "192.0.2.1" {
 		t.Errorf("%+v", result)
@@ -187,11 +236,22 @@ func TestAPodGetsWhatItsClaimsAllotAndOnePodWithoutClaimsWhatItHad(t *testing.T)
 	if err := p.check("eth0", clusterNetwork(""), result); err != nil {
 		t.Errorf("CHECK of a NIC that a network took over: %s", told(err))
 	}
+	s.ipamFails("DEL", "no answer")
+	if err := p.del("net1", network(two.Netdev, "")); err == nil || s.records() != "c1 net1 returned, c1 rail1 attached" {
+		t.Errorf("%v; records: %s", err, s.records())
+	}
+	if err := p.check("eth0", clusterNetwork(""), result); !strings.HasPrefix(told(err), "111 rail2: the journal has no such attachment") {
+		t.Errorf("CHECK of a NIC that a network had: %s", told(err))
+	}
+	s.ipamFails("DEL", "")
 	p.Must(p.del("net1", network(two.Netdev, "")))
 	if err := p.check("eth0", clusterNetwork(""), result); !strings.HasPrefix(told(err), "111 rail2: the journal has no such attachment") {
 		t.Errorf("CHECK of a NIC that nobody has: %s", told(err))
 	}
 	s.sh("cd " + s.State() + "; mv claims claims.was; touch claims") // the journal says what ends
+	if err := p.check("eth0", clusterNetwork(""), result); !strings.HasPrefix(told(err), "107 read what is allotted to the pod: ") {
+		t.Errorf("CHECK while claims cannot be read: %s", told(err))
+	}
 	s.asked()
 	s.Must(p.del("eth0", config))
 	if asked := s.asked(); asked != "DEL c1 rail1" || s.records() != "" {
@@ -229,5 +289,32 @@ func TestADELOfClaimsWithoutRecordsFreesTheirAddresses(t *testing.T) {
 	s.sh("cd " + s.State() + "; mv claims claims.was; touch claims")
 	if err := s.status(p.args("", clusterNetwork(""))); !strings.HasPrefix(told(err), "50 ") {
 		t.Errorf("STATUS: %s", told(err))
+	}
+}
+
+// It would keep the whole node's pods from starting, and from ending.
+func TestAPodWithoutClaimsNeedsNoPolicyThatCanBeUsed(t *testing.T) {
+	s := newScene(t)
+	p := s.pod("c1")
+	s.policy(`"virtuall": 1`)
+	config := clusterNetwork(`, "prevResult": ` + clusterResult)
+	printed, err := s.printed("ADD", func() error { return p.Plugin.add(p.args("eth0", config)) })
+	if printed != clusterResult || err != nil {
+		t.Errorf("ADD: %s, %v", printed, err)
+	}
+	for command, run := range map[string]func() error{
+		"CHECK":  func() error { return p.Plugin.check(p.args("eth0", config)) },
+		"DEL":    func() error { return p.del("eth0", config) },
+		"STATUS": func() error { return s.status(p.args("", clusterNetwork(""))) },
+	} {
+		if err := run(); err != nil {
+			t.Errorf("%s: %s", command, told(err))
+		}
+	}
+	// A record of it that cannot be read is more than none.
+	s.Write("state/attachments/c1@rail1.json", "{")
+	s.Must(p.del("eth0", config))
+	if aside, err := s.Journal.Aside(); len(aside) != 1 || err != nil {
+		t.Errorf("%q, %v", aside, err)
 	}
 }

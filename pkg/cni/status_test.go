@@ -7,6 +7,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/node"
 	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
@@ -22,9 +23,14 @@ func TestSTATUSTellsANICThatIsInAPodFromOneWhoseHardwareIsGone(t *testing.T) {
 		Plugin: &Plugin{Node: n.RDMA(), Log: slog.New(slog.DiscardHandler)}, ctx: n.Ctx, args: &skel.CmdArgs{}, config: c, journal: n.Journal, host: node.NewHost(t),
 	}
 	n.Must(o.statusNIC())
+	r, _, err := n.Journal.Read(attachment.ID{ContainerID: "pod1", IfName: "net1"})
+	n.Must(err)
+	r.Step = attachment.Prepared // it is on its way
+	n.Must(n.Journal.Update(r))
+	n.Must(o.statusNIC())
 	n.Must(n.Unplug(h))
-	if err := o.statusNIC(); err == nil || !strings.Contains(err.Error(), "its hardware is gone; held by pod default/gpu-rdma-pod-1") {
-		t.Errorf("%v", err)
+	if want := "51 " + h.Netdev + ": its hardware is gone; held by pod default/gpu-rdma-pod-1"; !strings.HasPrefix(told(o.statusNIC()), want) {
+		t.Errorf("%s, want %s", told(o.statusNIC()), want)
 	}
 }
 
@@ -52,6 +58,7 @@ func TestSTATUSSaysWhyAnADDWouldFail(t *testing.T) {
 		"an IPAM plugin without STATUS": {before: func(s *scene) { s.ipamFails("STATUS", "unknown CNI_COMMAND: STATUS") }},
 		"no IPAM plugin is needed":      {config: `{"cniVersion": "1.1.0", "name": "n", "rdma": "none", "device": "` + nic + `"}`},
 		"no folder for the state yet":   {before: func(s *scene) { s.sh("rm -rf " + s.State()) }},
+		"a state folder for no writing": {before: func(s *scene) { s.mountState("ro") }, want: "50 use the state folder "},
 		"a file where the state is":     {before: func(s *scene) { s.sh("rm -rf " + s.State() + "; touch " + s.State()) }, want: "107 open the journal: "},
 	} {
 		t.Run(name, func(t *testing.T) {
