@@ -74,12 +74,12 @@ func (o *operation) detach() error {
 // that the policy names. To say that all is done would lose the NIC, and free an
 // address that it has.
 func (o *operation) refuseHidden() error {
-	if o.lawless == nil || o.args.Netns == "" || o.config.Claims {
+	if o.lawless == nil || o.config.Claims {
 		return nil
 	}
 	pod, err := netdev.OpenNamespace(o.args.Netns)
 	if err != nil {
-		return nil // it is gone, and with it the interface
+		return nil // it is gone, as its path may be, and with it the interface
 	}
 	defer pod.Close()
 	link, err := pod.LinkNamed(o.args.IfName)
