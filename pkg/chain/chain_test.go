@@ -133,7 +133,7 @@ func TestTheListIsTheOneThatTheRuntimeChooses(t *testing.T) {
 		{"a thick Multus names a file, at its own path", map[string]string{
 			"00-multus.conf": strings.Replace(multus(`"clusterNetwork": "/elsewhere/cni/net.d/20-pods.conflist"`), `"multus"`, `"multus-shim"`, 1), "10-a.conflist": list("a"), "20-pods.conflist": list("pods"),
 		}, "20-pods.conflist", ""},
-		{"or a network", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "pods"`), "10-a.conflist": list("a"), "20-b.conflist": list("pods")}, "20-b.conflist", ""},
+		{"or a network, which comes before what it has in it", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "pods", "delegates": [` + list("b") + `]`), "10-a.conflist": list("a"), "20-b.conflist": list("pods")}, "20-b.conflist", ""},
 		{"a file that is broken and that nobody reads is none", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "pods"`), "10-a.conflist": "{", "20-b.conflist": list("pods")}, "20-b.conflist", ""},
 		{"a broken file of the name that is sought is not passed over", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "/x/10-a.conflist"`), "10-a.conflist": "{", "20-b.conflist": list("/x/10-a.conflist")}, "", "10-a.conflist is no JSON"},
 		{"a name alone is no file's", map[string]string{"00-multus.conf": multus(`"clusterNetwork": "10-a.conflist"`), "10-a.conflist": list("a")}, "", `"clusterNetwork" "10-a.conflist", which is no list in this folder`},
@@ -339,11 +339,11 @@ func TestWhatSomebodyElseWroteMeanwhileIsNotOverwritten(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridge})
 	f, err := readFile(n.path("10-pods.conflist"))
 	must(t, err)
-	n.write("10-pods.conflist", strings.Replace(bridge, "portmap", "firewall", 1))
+	n.write("10-pods.conflist", strings.Replace(bridge, "portmap", "portban", 1)) // as long as before
 	if err := f.replace([]byte(bridgeChained)); !errors.Is(err, errOvertaken) {
 		t.Errorf("error %v", err)
 	}
-	if got := n.read("10-pods.conflist"); !strings.Contains(got, "firewall") {
+	if got := n.read("10-pods.conflist"); !strings.Contains(got, "portban") {
 		t.Errorf("the agent's file is\n%s", got)
 	}
 }
@@ -583,8 +583,8 @@ func TestWhileNobodyCanTellTheListStays(t *testing.T) {
 		if got := n.read("10-pods.conflist"); got != bridgeChained {
 			t.Errorf("%s: the list is\n%s", path, got)
 		}
-		if said := strings.Contains(n.log.String(), "text file busy"); said != (path == "busy") {
-			t.Errorf("%s: logged %s", path, n.log)
+		if said := n.log.String(); strings.Contains(said, "text file busy") != (path == "busy") || (said == "") != (path == "the end") {
+			t.Errorf("%s: logged %s", path, said)
 		}
 	}
 }

@@ -308,6 +308,7 @@ func TestMuchOutput(t *testing.T) {
 	}
 	for _, test := range []struct{ name, commands, want string }{
 		{"answer", "head -c " + size + " /dev/zero", "plugin hangs wrote more than 1024 KiB to its standard output and was killed"},
+		{"answer a byte too long", "exec head -c 1048577 /dev/zero", "plugin hangs wrote more than 1024 KiB to its standard output and was killed"},
 		{"endless answer", "exec cat /dev/zero", "plugin hangs wrote more than 1024 KiB to its standard output and was killed"},
 		{"log", "head -c " + size + " /dev/zero >&2; echo '{}'", ""},
 		{"log of a failure", "yes why | head -c " + size + " >&2; exit 3", "(cut off)"},
