@@ -432,9 +432,9 @@ func TestARefusalHoldsForThePodAndForThisBoot(t *testing.T) {
 	j := open(t, dir, "boot-1")
 	pod, other := attachment.Pod{UID: "11111111-aaaa"}, attachment.Pod{UID: "22222222-bbbb"}
 	must(t, j.Refuse(pod, "renumbered"))
-	must(t, j.Refuse(attachment.Pod{UID: "../out"}, "no UID"))
+	must(t, j.Refuse(attachment.Pod{UID: "../0a"}, "no UID"))
 	must(t, j.Refuse(attachment.Pod{}, "no UID"))
-	if _, err := os.Lstat(filepath.Join(dir, "out")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(dir, "0a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file beside the refusals: %v", err)
 	}
 	next := open(t, dir, "boot-2")

@@ -40,7 +40,7 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"no NIC, and no namespace":             {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, config: `{"cniVersion": "1.1.0", "name": "n"}`, want: "7 network configuration: nothing names the NIC"},
 		"no namespace":                         {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, want: "/nowhere: no such file or directory; CNI_NETNS must be the path of a network namespace"},
 		"a name for all":                       {ifName: "all", want: "4 CNI_IFNAME is all, which cannot name a single interface"},
-		"a name that the pod has":              {before: func(_ *scene, p *scenePod) { p.in("ip link add net1 type veth peer name net1w") }, want: "102 " + nic + ": the pod already has an interface net1 (veth)"},
+		"a name that the pod has":              {before: func(_ *scene, p *scenePod) { p.in("ip link add net1 type bridge") }, want: "102 " + nic + ": the pod already has an interface net1 (bridge)"},
 		"a name of an earlier plugin":          {config: network(nic, `, "prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "net1", "sandbox": "NETNS"}]}`), want: "102 the pod already has an interface net1, from an earlier plugin of network roce"},
 		"a result that is none":                {config: network(nic, `, "prevResult": {"cniVersion": "9.9.9"}`), want: "6 read prevResult: "},
 		"claims without a cluster's":           {config: `{"cniVersion": "1.1.0", "name": "n", "claims": true}`, want: `7 network configuration: "claims" without prevResult; chain it behind the cluster's own network`},
@@ -502,13 +502,16 @@ func TestAnAnswerThatNobodyReadsIsNoAttachment(t *testing.T) {
 func TestAnADDThatCannotBeWrittenDownAsAttachedIsUndone(t *testing.T) {
 	h := sysfs.MLX5(0)
 	s := newScene(t, h)
-	s.Write("bin/ADD.runs", "cd "+s.State()+"/attachments; rm c1@net1.json; mkdir c1@net1.json\n")
+	s.Write("bin/ADD.runs", "cd "+s.State()+"/attachments; grep step c1@net1.json >"+s.Dir+"/step; rm c1@net1.json; mkdir c1@net1.json\n")
 	_, err := s.pod("c1").tryAdd("net1", network(h.Netdev, ""))
 	if want := "107 " + h.Netdev + ": write down that the pod has it: "; !strings.HasPrefix(told(err), want) {
 		t.Errorf("%s\nwant %s", told(err), want)
 	}
 	if asked := s.asked(); asked != "ADD c1 net1, DEL c1 net1" || s.onHost() != h.Netdev || s.records() != "" {
 		t.Errorf("asked for %s; on the host %s; records: %s", asked, s.onHost(), s.records())
+	}
+	if step := s.sh("cat " + s.Dir + "/step"); !strings.Contains(step, `"prepared"`) {
+		t.Errorf("meanwhile the journal had%s", step)
 	}
 }
 

@@ -53,6 +53,9 @@ func TestAClaimedNICIsNamedAfterItsRailAndAnotherFunctionOnItHasItsNumber(t *tes
 		"rail1 0000:08:00.1, rail1-2 0000:08:00.2, rail1-3 0000:08:00.3": {
 			{Devices: []claim.Device{on(0, "0000:08:00.3", ""), on(0, "0000:08:00.1", "")}}, {Devices: []claim.Device{on(0, "0000:08:00.2", "")}},
 		},
+		"rail1 mlx5_core.sf.2, rail1-2 mlx5_core.sf.10": {
+			{Devices: []claim.Device{on(0, "mlx5_core.sf.10", ""), on(0, "mlx5_core.sf.2", "")}},
+		},
 		"rail1 0000:08:00.1, fast1 0000:08:00.2": {
 			{Devices: []claim.Device{on(0, "0000:08:00.2", `{"ifName": "fast"}`), on(0, "0000:08:00.1", "")}},
 		},

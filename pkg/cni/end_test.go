@@ -172,17 +172,18 @@ func TestADELEndsItsOwnCallAlone(t *testing.T) {
 // A record without the configuration is one whose IPAM plugin failed at both; see
 // freeFailed.
 func TestADELAsksAgainAfterAnIPAMPluginThatCouldDoNothing(t *testing.T) {
-	h := sysfs.MLX5(0)
-	s := newScene(t, h)
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
 	p := s.pod("c1")
-	p.add("net1", network(h.Netdev, ""))
-	r, _, err := s.Journal.Read(attachment.ID{ContainerID: "c1", IfName: "net1"})
-	s.Must(err)
-	r.Config = nil
-	s.Must(s.Journal.Update(r))
+	s.Write("bin/answer.net1-2", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.2.2/24"}]}`)
+	config := severalNetwork("", one.Netdev, two.Netdev)
+	p.add("net1", config)
+	for _, ifName := range []string{"net1", "net1-2"} {
+		s.change("c1", ifName, func(r *attachment.Record) { r.Config = nil })
+	}
 	s.asked()
-	s.Must(p.del("net1", network(h.Netdev, "")))
-	if asked, records := s.asked(), s.records(); asked != "DEL c1 net1" || records != "" {
+	s.Must(p.del("net1", config))
+	if asked, records := s.asked(), s.records(); asked != "DEL c1 net1, DEL c1 net1-2" || records != "" {
 		t.Errorf("asked for %s; records: %s", asked, records)
 	}
 }

@@ -2,10 +2,13 @@ package cni
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
@@ -64,6 +67,26 @@ func TestANICIsFoundByTheFunctionThatCarriesIt(t *testing.T) {
 	link, err := selector{"pciBusID", dual.PCI}.find(t.Context(), host, n.RDMA())
 	if err == nil || !strings.Contains(err.Error(), "several netdevs are below ") || !strings.Contains(err.Error(), dual.Netdev) || !strings.Contains(err.Error(), second.Netdev) {
 		t.Errorf("of two ports: %v, %v", link, err)
+	}
+}
+
+func TestANICThatCouldNotBeToldFromAnotherPortIsRefused(t *testing.T) {
+	h := sysfs.MLX5(0)
+	n := node.New(t, h)
+	second := h
+	second.Netdev = "ens11np1"
+	n.Must(n.AddRepresentor(second, second.Netdev, "p1"))
+	burnt, err := net.ParseMAC(h.MAC)
+	n.Must(err)
+	for _, tt := range []struct {
+		mac  net.HardwareAddr
+		want string
+	}{{burnt, ""}, {nil, "112 " + h.Netdev + ": it has no permanent MAC address and shares the function " + h.PCI + " with other netdevs"}} {
+		o := &operation{Plugin: &Plugin{Node: n.RDMA()}, config: &netConf{RDMA: rdmaNone}}
+		_, err := o.describe(target{link: &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: h.Netdev, ParentDevBus: "pci", ParentDev: h.PCI, PermHWAddr: tt.mac}}})
+		if !strings.HasPrefix(told(err), tt.want) || err != nil && tt.want == "" {
+			t.Errorf("%s: %s, want %s", tt.mac, told(err), tt.want)
+		}
 	}
 }
 

@@ -20,7 +20,8 @@ func severalNetwork(more string, devices ...string) string {
 func TestSeveralNICsGoAndComeTogether(t *testing.T) {
 	one, two, three, four := sysfs.MLX5(0), sysfs.MLX5(1), sysfs.MLX5(2), sysfs.MLX5(3)
 	s := newScene(t, one, two, three, four)
-	p, before := s.pod("c1"), s.onHost()
+	s.sh("ip addr add 192.0.2.1/24 dev " + one.Netdev + "; ip addr add 198.51.100.1/24 dev " + two.Netdev + "; ip addr add 203.0.113.1/24 dev " + three.Netdev)
+	p, before, addresses := s.pod("c1"), s.onHost(), s.sh("ip -br -4 addr | sort")
 	for i, ifName := range []string{"net1", "net1-2", "net1-3"} {
 		s.Write("bin/answer."+ifName, fmt.Sprintf(`{"cniVersion": "1.1.0", "ips": [{"address": "172.31.%d.2/24"}]}`, i+1))
 	}
@@ -72,6 +73,9 @@ func TestSeveralNICsGoAndComeTogether(t *testing.T) {
 	s.Must(p.del("net1", config))
 	if asked := s.asked(); asked != "DEL c1 net1, DEL c1 net1-2, DEL c1 net1-3" || s.records() != "" || s.onHost() != before {
 		t.Errorf("asked for %s; records: %s; on the host %s", asked, s.records(), s.onHost())
+	}
+	if after := s.sh("ip -br -4 addr | sort"); after != addresses {
+		t.Errorf("the host had\n%s\nand has\n%s", addresses, after)
 	}
 }
 
