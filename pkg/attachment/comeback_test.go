@@ -2,6 +2,7 @@ package attachment_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -406,5 +407,14 @@ func TestFinishIsForANICOfThisBootThatIsOnTheHost(t *testing.T) {
 	}
 	if time.Since(j.record.Back) > time.Minute {
 		t.Errorf("it is back since %s", j.record.Back)
+	}
+	w := j.way()
+	w.Appear = func(string) error { return os.ErrPermission }
+	if err := w.Finish(t.Context(), j.record); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("it cannot appear: %v", err)
+	}
+	must(t, w.Return(t.Context(), j.record))
+	if !strings.Contains(j.log.String(), "ifupdown will not configure the NIC") {
+		t.Errorf("it says\n%s", &j.log)
 	}
 }

@@ -334,6 +334,18 @@ func TestAnIPAMPluginIsAskedAboutTheNICAsARuntimeAsks(t *testing.T) {
 	}
 }
 
+func TestAnAnswerIsOfTheNetworksVersion(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	for version, pciID := range map[string]string{"1.1.0": h.PCI, "0.3.1": ""} {
+		result := p.add("net1", strings.Replace(network(h.Netdev, ""), "1.1.0", version, 1))
+		if result.CNIVersion != version || result.Interfaces[0].PciID != pciID {
+			t.Errorf("%s: it prints %+v, %+v", version, result, result.Interfaces[0])
+		}
+	}
+}
+
 func TestASecondADDOfACallEndsWhatTheFirstLeft(t *testing.T) {
 	h := sysfs.MLX5(0)
 	s := newScene(t, h)
@@ -415,27 +427,48 @@ func TestWhichNICANameMeansIsSeenWhenItsLockIsHeld(t *testing.T) {
 	s.Must(err)
 	lock, err := s.Journal.LockNIC(s.Ctx, netdev.IdentityOf(link).Key(), one.Netdev, "a test")
 	s.Must(err)
-	files, err := filepath.Glob(s.State() + "/locks/nic-*")
-	s.Must(err)
-	var file unix.Stat_t
-	s.Must(unix.Stat(files[0], &file))
-	swapped := make(chan error, 1)
-	go func() {
-		defer lock.Unlock()
-		for waits := fmt.Sprintf(":%d ", file.Ino); s.Ctx.Err() == nil; time.Sleep(time.Millisecond) {
-			locks, err := os.ReadFile("/proc/locks")
-			if _, after, _ := strings.Cut(string(locks), "-> FLOCK"); err == nil && strings.Contains(after, waits) {
-				break
-			}
-		}
-		swapped <- s.host.Do(func() error {
+	done := make(chan struct{})
+	swapped := s.whenAwaited(lock, "nic-*", done, func() error {
+		return s.host.Do(func() error {
 			return exec.Command("bash", "-ec", fmt.Sprintf("ip link set %[1]s down; ip link set %[1]s name was; ip link set %[2]s down; ip link set %[2]s name %[1]s up", one.Netdev, two.Netdev)).Run()
 		})
-	}()
+	})
 	result := p.add("net1", network(one.Netdev, ""))
+	close(done)
 	s.Must(<-swapped)
 	if mac := result.Interfaces[0].Mac; mac != other.Attrs().HardwareAddr.String() || s.onHost() != "was" {
 		t.Errorf("the pod has %s; on the host %s", mac, s.onHost())
+	}
+}
+
+func TestACommandWaitsForWhoeverIsAtTheContainerOrTheNIC(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p := s.pod("c1")
+	config := network(h.Netdev, "")
+	link, err := s.host.LinkNamed(h.Netdev)
+	s.Must(err)
+	key := netdev.IdentityOf(link).Key()
+	for name, command := range map[string]func() error{
+		"an ADD": func() error { _, err := p.tryAdd("net1", config); return err },
+		"a DEL":  func() error { return p.del("net1", config) },
+		"a GC":   func() error { return s.gc(p.args("", network("", `, "cni.dev/valid-attachments": []`))) },
+	} {
+		for of, take := range map[string]func() (*attachment.Lock, error){
+			"container": func() (*attachment.Lock, error) { return s.Journal.TryContainer("c1", "a test") },
+			"nic":       func() (*attachment.Lock, error) { return s.Journal.TryNIC(key, h.Netdev, "a test") },
+		} {
+			p.add("net1", config) // for the command to end
+			lock, err := take()
+			s.Must(err)
+			done := make(chan struct{})
+			awaited := s.whenAwaited(lock, of+"-*", done, func() error { return nil })
+			err = command()
+			close(done)
+			if err := errors.Join(err, <-awaited); err != nil {
+				t.Errorf("%s, the lock of the %s: %v", name, of, err)
+			}
+		}
 	}
 }
 

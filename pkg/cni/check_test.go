@@ -63,6 +63,7 @@ func TestCHECKFindsWhatThePodIsWithout(t *testing.T) {
 		}, want: "111 net1: the journal has no such attachment"},
 		"a record of another boot":       {change: func(s *scene, _ *scenePod, _ *current.Result) { s.Boot("22222222-0000-0000-0000-000000000000") }, want: "111 net1: the journal has no such attachment"},
 		"an IPAM plugin's finding":       {change: func(s *scene, _ *scenePod, _ *current.Result) { s.ipamFails("CHECK", "no lease") }, want: "108 " + nic + ": check its address with scripted: no lease"},
+		"no IPAM plugin":                 {change: func(s *scene, _ *scenePod, _ *current.Result) { s.sh("rm " + s.Dir + "/bin/scripted") }, want: "108 " + nic + ": check its address with scripted: "},
 		"an IPAM plugin without a CHECK": {change: func(s *scene, _ *scenePod, _ *current.Result) { s.ipamFails("CHECK", noCheck) }},
 		"one that says more of that":     {change: func(s *scene, _ *scenePod, _ *current.Result) { s.ipamFails("CHECK", "whereabouts: "+noCheck+" yet") }},
 	} {

@@ -14,8 +14,8 @@ import (
 )
 
 func TestANameThatIsOwedMeansNoOtherLink(t *testing.T) {
-	h := sysfs.MLX5(0)
-	s := newScene(t, h)
+	h, another := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, h, another)
 	p, next := s.pod("c1"), s.pod("c2")
 	s.sh("ip link property add dev " + h.Netdev + " altname rail0")
 	p.add("net1", network(h.Netdev, ""))
@@ -28,6 +28,10 @@ func TestANameThatIsOwedMeansNoOtherLink(t *testing.T) {
 	_, err = next.tryAdd("net1", network(h.Netdev, ""))
 	if want := "because another link has its name; rename or remove that link, which `ip link show " + h.Netdev + "` shows; nothing was changed"; !strings.Contains(told(err), want) {
 		t.Errorf("%s\nwant %s", told(err), want)
+	}
+	next.add("net9", network(another.Netdev, "")) // to which nothing is owed
+	if r := s.record("c2", "net9"); r.Host.Name != another.Netdev {
+		t.Errorf("the journal has the name %s of %s", r.Host.Name, another.Netdev)
 	}
 	// By a name that it has it can go; the record has its own name for the way back.
 	next.add("net1", network("rail0", ""))

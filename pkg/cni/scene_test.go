@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -140,6 +141,37 @@ func (s *scene) change(container, ifName string, change func(*attachment.Record)
 	r := s.record(container, ifName)
 	change(r)
 	s.Must(s.Journal.Update(r))
+}
+
+// whenAwaited does something as soon as somebody waits for a lock of the state
+// folder, and then gives it back. The result says if nobody does until done. files is
+// the pattern for the lock's file.
+func (s *scene) whenAwaited(lock *attachment.Lock, files string, done <-chan struct{}, do func() error) <-chan error {
+	s.Helper()
+	paths, err := filepath.Glob(filepath.Join(s.State(), "locks", files))
+	if err != nil || len(paths) != 1 {
+		s.Fatal(paths, err)
+	}
+	var file unix.Stat_t
+	s.Must(unix.Stat(paths[0], &file))
+	result := make(chan error, 1)
+	go func() {
+		defer lock.Unlock()
+		for waits := fmt.Sprintf(":%d ", file.Ino); ; time.Sleep(time.Millisecond) {
+			select {
+			case <-done:
+				result <- errors.New("nobody waits for the lock")
+				return
+			default:
+			}
+			locks, err := os.ReadFile("/proc/locks")
+			if _, after, _ := strings.Cut(string(locks), "-> FLOCK"); err != nil || strings.Contains(after, waits) {
+				result <- errors.Join(err, do())
+				return
+			}
+		}
+	}()
+	return result
 }
 
 // serve has the host listen on an address of its own.

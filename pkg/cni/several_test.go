@@ -164,6 +164,9 @@ func TestAPatternMeansNICsInTheOrderOfTheirPCIAddresses(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", pattern, names, err, want)
 		}
 	}
+	if names, err := o.expand([]string{"x", "roce-a*", "y"}); strings.Join(names, " ") != "x roce-aw roce-a y" || err != nil {
+		t.Errorf("between names: %s, %v", names, err)
+	}
 	s.change("c1", "net1", func(r *attachment.Record) { r.Step = attachment.Returned }) // the host has it, or has lost it
 	if names, err := o.expand([]string{"roce-[ab]"}); strings.Join(names, " ") != "roce-a" || err != nil {
 		t.Errorf("of which one is over: %s, %v", names, err)
