@@ -266,14 +266,15 @@ func missing(what string, err error) error {
 	return fmt.Errorf("%s", what)
 }
 
-// resultOf is the plan as an IPAM answer: what ADD prints of kept addresses.
+// resultOf is the plan as an IPAM answer: what ADD prints of kept addresses, with the
+// metrics that equip adds to all answers.
 func (p plan) resultOf() *current.Result {
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	for _, a := range p.addresses {
 		result.IPs = append(result.IPs, &current.IPConfig{Address: *netdev.IPNet(a.Prefix)})
 	}
 	for _, r := range p.routes {
-		result.Routes = append(result.Routes, &types.Route{Dst: *netdev.IPNet(r.Dst), GW: r.Gateway.AsSlice(), MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority})
+		result.Routes = append(result.Routes, &types.Route{Dst: *netdev.IPNet(r.Dst), GW: r.Gateway.AsSlice(), MTU: r.MTU, AdvMSS: r.AdvMSS})
 	}
 	return result
 }
