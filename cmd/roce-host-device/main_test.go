@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -49,6 +51,18 @@ func TestACommandEndsAsItWent(t *testing.T) {
 		if status != tt.status || stdout != tt.stdout || !strings.HasPrefix(stderr, tt.stderr) || tt.stderr == "" && stderr != "" {
 			t.Errorf("%q: status %d, %q, %q", tt.args, status, stdout, stderr)
 		}
+	}
+}
+
+func TestWhoeverInstallsAPolicyMustBeRoot(t *testing.T) {
+	needRoot(t)
+	file := configMap(t, "{}")
+	must(t, os.Chmod(filepath.Dir(filepath.Dir(file)), 0o755))
+	cmd := exec.Command("/proc/self/exe", "install", "--to", "", "--policy", file, "--policy-to", filepath.Dir(file)) // its folder is root's
+	cmd.Env = append(os.Environ(), asProgram+"=yes")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
+	if out, err := cmd.CombinedOutput(); err == nil || string(out) != "roce-host-device: install: the policy must belong to root; run as root\n" {
+		t.Errorf("%s, %v", out, err)
 	}
 }
 

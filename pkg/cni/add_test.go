@@ -73,6 +73,9 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 			s.sh("ip netns add " + elsewhere + "; ip link add mv0 link " + nic + " type macvlan; ip link set mv0 netns " + elsewhere)
 		}, want: "112 " + nic + ": macvlan mv0 in another namespace is on top of it"},
 		"a macvlan on it": {before: func(s *scene, _ *scenePod) { s.sh("ip link add mv0 link " + nic + " type macvlan") }, want: "112 " + nic + ": macvlan mv0 is on top of it"},
+		"a macvlan on it while it is down": {before: func(s *scene, _ *scenePod) {
+			s.sh("ip link add mv0 link " + nic + " type macvlan; ip link set " + nic + " down")
+		}, want: "112 " + nic + ": macvlan mv0 is on top of it"},
 		"the peer of one of the pod's": {before: func(s *scene, p *scenePod) {
 			peer, err := s.host.LinkNamed(nic + "w")
 			s.Must(err)

@@ -82,6 +82,7 @@ func TestARouteIsTheHostsHoweverItSaysWhatItGoesThrough(t *testing.T) {
 		"a group of one":             {"ip -6 nexthop add id 2 via fd00:1::9 dev nic0; ip nexthop add id 3 group 2; ip -6 route add fd01::/64 nhid 3", "the host's route to fd01::/64 goes through it and others"},
 		"the ID of a way around":     {"echo 0 >" + compat + "; ip nexthop add id 2 via 192.0.2.9 dev nic1 onlink; ip route add default nhid 2", "the host reaches its default gateway 192.0.2.9 through it"},
 		"a neighbour of another NIC": {"ip -6 route add default via fe80::1 dev nic1", ""},
+		"a table for its address":    {"ip route add default via 192.0.2.9 table 77; ip rule add from 192.0.2.1 lookup 77", ""},
 		"a table that nobody asks":   {"ip route add default via 192.0.2.9; for f in -4 -6; do ip $f rule add priority 100 unreachable; ip $f rule del lookup main; done", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
