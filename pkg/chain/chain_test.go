@@ -213,6 +213,7 @@ func TestThePluginIsTakenOutWhereverItGot(t *testing.T) {
 		`{"plugins": [` + us + `, {"type": "a"}]}`:                             `{"plugins": [{"type": "a"}]}`,
 		`{"plugins": [{"type": "a"}, ` + us + `, {"type": "b"}]}`:              `{"plugins": [{"type": "a"}, {"type": "b"}]}`,
 		`{"plugins": [{"type": "a"},` + us + `,` + us + `]}`:                   `{"plugins": [{"type": "a"}]}`,
+		`{"big": 1e999, "plugins": [{"type": "a"},` + us + `]}`:                `{"big": 1e999, "plugins": [{"type": "a"}]}`,
 		`{"delegates": [{}, {"plugins": [{"type": "a"},` + us + `]}]}`:         `{"delegates": [{}, {"plugins": [{"type": "a"}]}]}`,
 		`{"plugins": [{"type": "roce-host-device", "device": "ens1"}, 1, ""]}`: `{"plugins": [{"type": "roce-host-device", "device": "ens1"}, 1, ""]}`,
 	} {

@@ -57,6 +57,15 @@ func TestWithoutAFileTheDefaultsHold(t *testing.T) {
 	}
 }
 
+func TestTheFoldersAreThoseOfTheFile(t *testing.T) {
+	if p := parse(t, `{"deviceInfoDir": "/run/info", "stateDir": "/srv/state"}`); p.StateDir != "/srv/state" || p.DeviceInfoDir != "/run/info" {
+		t.Errorf("%s and %s", p.StateDir, p.DeviceInfoDir)
+	}
+	if p := parse(t, `{"deviceInfoDir": "/run/info"}`); p.StateDir != policy.DefaultStateDir || p.DeviceInfoDir != "/run/info" {
+		t.Errorf("%s and %s", p.StateDir, p.DeviceInfoDir)
+	}
+}
+
 func TestARequestIsAllowedOrDeniedByARuleOfTheFile(t *testing.T) {
 	for _, tt := range []struct {
 		policy string
@@ -71,6 +80,8 @@ func TestARequestIsAllowedOrDeniedByARuleOfTheFile(t *testing.T) {
 		{`{"nics": [{"pciAddresses": ["08:00.*"]}]}`, func(r *policy.Request) {}, ""},
 		{`{"nics": [{"pciAddresses": ["0000:0A:00.0"]}]}`, func(r *policy.Request) { r.NIC.Address = "0000:0a:00.0" }, ""},
 		{`{"nics": [{"drivers": ["bnxt_en", "mlx5_core"]}]}`, func(r *policy.Request) {}, ""},
+		{`{"nics": [{"names": ["ens*"], "pciAddresses": ["09:*"]}]}`, func(r *policy.Request) {}, `"nics" allows names ens* with PCI addresses 0000:09:*; see`},
+		{`{"nics": [{"names": ["eth*"], "pciAddresses": ["08:*"], "drivers": ["mlx5_core"]}]}`, func(r *policy.Request) {}, `"nics" allows names eth* with PCI addresses 0000:08:* with drivers mlx5_core; see`},
 		{`{"nics": [{"names": ["ens12np0"], "drivers": ["bnxt_en"]}]}`, func(r *policy.Request) {},
 			`does not allow NIC "ens12np0" (0000:08:00.0, mlx5_core): "nics" allows names ens12np0 with drivers bnxt_en; see policy.json`},
 		{`{"nics": [{"names": ["ens9*", "a", "b", "c", "d", "e", "f", "g"]}, {"pciAddresses": ["09:*"]}]}`, func(r *policy.Request) {},
