@@ -638,6 +638,22 @@ func TestNeighboursAreToldOfEachAddress(t *testing.T) {
 	}
 }
 
+// A pod may have a link of the ifindex that the NIC has on the host.
+func TestTheRoutingTableIsNumberedAfterTheLinkInThePod(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	link, err := s.host.LinkNamed(h.Netdev)
+	s.Must(err)
+	p := s.pod("c1")
+	p.in(fmt.Sprintf("ip link add taken index %d type bridge", link.Attrs().Index))
+	p.add("net1", network(h.Netdev, `, "sourceRouting": true`))
+	there, err := p.ns.LinkNamed("net1")
+	s.Must(err)
+	if want := fmt.Sprintf("1000:\tfrom 172.31.1.2 lookup %d\n", 100+there.Attrs().Index); p.in("ip rule | grep 172") != want || there.Attrs().Index == link.Attrs().Index {
+		t.Errorf("%s, want %s", p.in("ip rule"), want)
+	}
+}
+
 func TestANoteThatCannotBeRemovedKeepsNoNICFromAPod(t *testing.T) {
 	s := newScene(t)
 	o, err := s.begin(s.pod("c1").args("net1", "{}"), &netConf{})

@@ -178,6 +178,7 @@ func TestADELAsksAgainAfterAnIPAMPluginThatCouldDoNothing(t *testing.T) {
 	s.Write("bin/answer.net1-2", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.2.2/24"}]}`)
 	config := severalNetwork("", one.Netdev, two.Netdev)
 	p.add("net1", config)
+	p.add("net1", config) // its answer did not reach the runtime
 	for _, ifName := range []string{"net1", "net1-2"} {
 		s.change("c1", ifName, func(r *attachment.Record) { r.Config = nil })
 	}
@@ -326,6 +327,27 @@ func TestADELWaitsForNoNICThatWasPulledOut(t *testing.T) {
 	s.Must(p.del("net1", network(h.Netdev, "")))
 	if s.records() != "" || !strings.Contains(s.Logs.String(), "the NIC was pulled out of the node") {
 		t.Errorf("records: %s; logged\n%s", s.records(), s.Logs)
+	}
+}
+
+func TestADELGivesTheNICBackWhileTheStateFolderCannotBeWrittenTo(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.mountState("size=1m")
+	p := s.pod("c1")
+	p.add("net1", network(h.Netdev, ""))
+	s.sh("mount -o remount,ro " + s.State())
+	err := p.del("net1", network(h.Netdev, ""))
+	if want := "107 " + h.Netdev + ": close its record; the NIC is back on the host: "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s, want %s", told(err), want)
+	}
+	if s.onHost() != h.Netdev || s.records() != "c1 net1 attached" {
+		t.Errorf("on the host %s; records: %s", s.onHost(), s.records())
+	}
+	s.sh("mount -o remount,rw " + s.State())
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	if s.records() != "" {
+		t.Errorf("records: %s", s.records())
 	}
 }
 

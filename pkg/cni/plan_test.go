@@ -65,4 +65,9 @@ func TestWhatIsKeptIsTheHostsOwnInTheMainTable(t *testing.T) {
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("%+v, want %+v", p, want)
 	}
+	c := &netConf{KeepAddresses: true, SourceRouting: sourceRouting{On: true}}
+	routed := c.plan(&attachment.Record{Host: netdev.State{Addresses: p.addresses, Routes: p.routes}}, &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 7}}, nil)
+	if got, want := inWords(routed), []string{"route 192.0.2.0/24 src 192.0.2.1 table 107 scope 253", "route 198.51.100.0/24 via 192.0.2.254 table 107 metric 101", "rule from 192.0.2.1 lookup 107 priority 1000"}; !slices.Equal(got, want) {
+		t.Errorf("by source:\n%q\nwant\n%q", got, want)
+	}
 }

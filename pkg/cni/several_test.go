@@ -103,6 +103,14 @@ func TestOfSeveralNICsNoneGoesIfOneCannot(t *testing.T) {
 	if asked := s.asked(); asked != "ADD c1 net1, ADD c1 net1-2, DEL c1 net1, DEL c1 net1-2" || s.records() != "" || s.onHost() != before {
 		t.Errorf("one has no address: asked for %s; records: %s; on the host %s", asked, s.records(), s.onHost())
 	}
+	s.ipamFails("DEL", "no answer") // what cannot be undone for one is undone for the other
+	_, err = p.tryAdd("net1", severalNetwork("", one.Netdev, two.Netdev))
+	if asked := s.asked(); err == nil || asked != "ADD c1 net1, ADD c1 net1-2, DEL c1 net1, DEL c1 net1-2" || s.records() != "c1 net1 returned" || s.onHost() != before {
+		t.Errorf("an undo fails: %v; asked for %s; records: %s; on the host %s", err, asked, s.records(), s.onHost())
+	}
+	s.ipamFails("DEL", "")
+	other.add("net9", network(one.Netdev, "")) // which ends that
+	s.Must(other.del("net9", network(one.Netdev, "")))
 	other.add("net1", network(two.Netdev, ""))
 	s.asked()
 	_, err = p.tryAdd("net1", severalNetwork("", one.Netdev, "ens*"))
@@ -171,6 +179,10 @@ func TestAPatternMeansNICsInTheOrderOfTheirPCIAddresses(t *testing.T) {
 	if names, err := o.expand([]string{"roce-[ab]"}); strings.Join(names, " ") != "roce-a" || err != nil {
 		t.Errorf("of which one is over: %s, %v", names, err)
 	}
+	s.change("c1", "net1-2", func(r *attachment.Record) { r.BootID = "22222222-0000-0000-0000-000000000000" })
+	if names, err := o.expand([]string{"roce-[ab]"}); err == nil {
+		t.Errorf("of another boot: %s", names)
+	}
 }
 
 func TestOfTheRoutesToOneDestinationThatOfTheFirstNICComesFirst(t *testing.T) {
@@ -181,10 +193,14 @@ func TestOfTheRoutesToOneDestinationThatOfTheFirstNICComesFirst(t *testing.T) {
 		names = append(names, h.Netdev)
 		s.Write("bin/answer."+numbered("net1", i), fmt.Sprintf(`{"cniVersion": "1.1.0", "ips": [{"address": "172.31.%d.2/24"}], "routes": [{"dst": "10.9.0.0/16"}]}`, i))
 	}
-	result := s.pod("c1").add("net1", severalNetwork("", names...))
+	p := s.pod("c1")
+	result := p.add("net1", severalNetwork(`, "sysctls": {"net.ipv4.conf.IFNAME.arp_notify": "1"}`, names...))
 	for i, route := range result.Routes {
 		if route.Priority != i {
 			t.Errorf("the route by NIC %d has metric %d", i, route.Priority)
+		}
+		if got := p.in("cat /proc/sys/net/ipv4/conf/" + result.Interfaces[i].Name + "/arp_notify"); got != "1\n" {
+			t.Errorf("the sysctl of NIC %d is %s", i, got)
 		}
 	}
 }
