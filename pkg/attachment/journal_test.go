@@ -342,8 +342,8 @@ func TestTheNICsOfOneCallAreFoundByItsContainer(t *testing.T) {
 	for _, r := range records {
 		calls[r.IfName] = r.CallID().ContainerID + "@" + r.CallID().IfName
 	}
-	if want := (map[string]string{"net1": "c1@net1", "net1-2": "c1@net1", "rail1": "c1@eth0"}); !maps.Equal(calls, want) || len(bad) > 0 {
-		t.Errorf("%v, want %v; %v", calls, want, bad)
+	if want := (map[string]string{"net1": "c1@net1", "net1-2": "c1@net1", "rail1": "c1@eth0"}); !maps.Equal(calls, want) || len(records) != len(want) || len(bad) > 0 {
+		t.Errorf("%v of %d, want %v; %v", calls, len(records), want, bad)
 	}
 }
 
