@@ -496,6 +496,10 @@ func TestAnAttachmentOfAnEarlierBootEndsWithTheNICsNextOne(t *testing.T) {
 	s.asked()
 	s.sh("ip link add " + one.Netdev + " type veth peer name anew")
 	s.Boot("22222222-0000-0000-0000-000000000000")
+	_, err := next.tryAdd("net1", network(two.Netdev, "")) // which is gone, whoever had it then
+	if want := fmt.Sprintf("100 no NIC with device %q on this node", two.Netdev); !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s, want %s", told(err), want)
+	}
 	next.add("net1", network(one.Netdev, ""))
 	if asked, records := s.asked(), s.records(); asked != "ADD c3 net1, DEL c1 net1" || records != "c2 net1 attached, c3 net1 attached" {
 		t.Errorf("asked for %s; records: %s", asked, records)

@@ -62,6 +62,10 @@ func TestAnAlternativeNameThatIsOwedMeansNoOtherLink(t *testing.T) {
 	if want := "100 rail0: the NIC is on the host as " + h.Netdev + ", because another link has its name; "; !strings.HasPrefix(told(err), want) {
 		t.Errorf("%s\nwant %s", told(err), want)
 	}
+	p.add("net1", network(h.Netdev, "")) // by its own name it can go; the other stays owed
+	if names := s.record("c1", "net1").Host.AltNames; !slices.Equal(names, []string{"rail0"}) {
+		t.Errorf("the journal has the names %q", names)
+	}
 }
 
 func TestWhatTheHostHasNotTakenBackIsOwedByTheNextAttachmentToo(t *testing.T) {
