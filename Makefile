@@ -4,12 +4,16 @@
 
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 CACHE     := $(CURDIR)/.cache
-GO        := CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
 LINT      := $(CACHE)/tools/golangci-lint
 WORKFLOWS := $(CACHE)/tools/actionlint
 # What the tests run: our programs, and the IPAM plugins beside them.
 PROGRAMS  := bin/rdma-device-plugin bin/roce-host-device
 CNI_PATH  := $(CURDIR)/bin:$(CACHE)/peers/cni
+
+# One way to compile for programs, tests and linters alike, or a new machine
+# compiles what they depend on once for each way.
+export CGO_ENABLED := 0
+export GOFLAGS     := -buildvcs=false -trimpath
 
 .DEFAULT_GOAL := build
 .PHONY: build demo test lint unit test-netns test-deployments test-monitoring dashboard test-lab test-fabric test-kernels test-kernels-sample test-crash test-crash-netns test-crash-lab test-hostile test-hostile-netns test-hostile-lab test-hosts test-kubelet test-mutation e2e e2e-dra e2e-runtimes guide day fuzz image release publish test-release bench-cni bench-device-plugin bench-pod bench-dra peers clean distclean FORCE
@@ -20,7 +24,7 @@ build: $(PROGRAMS)
 # what the device plugin does not need, more than a quarter of its size: gRPC's
 # HTTP debug page, and HTTP/2 for the metrics.
 bin/%: FORCE
-	@$(GO) build -trimpath -tags grpcnotrace,nethttpomithttp2 -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o $@ ./cmd/$*
+	@go build -tags grpcnotrace,nethttpomithttp2 -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o $@ ./cmd/$*
 
 demo:
 	@test/demo/run
@@ -37,7 +41,7 @@ lint: $(LINT) $(WORKFLOWS)
 # Each linter is pinned by a module of its own, whose go.mod and go.sum keep the
 # binary in step with it.
 build-linter = echo "building $(@F) (once)" && mkdir -p $(@D) && cd $(1) && \
-	$(GO) build -trimpath -ldflags "-s -w" -o $@.new $(2) && mv $@.new $@
+	go build -ldflags "-s -w" -o $@.new $(2) && mv $@.new $@
 
 $(LINT): test/lint/go.mod test/lint/go.sum
 	@$(call build-linter,test/lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
@@ -54,14 +58,14 @@ test-netns: build peers
 # Go cannot see the files outside the tests' module; their sum makes it run the
 # tests again when one has changed, and only then.
 test-deployments: build bin/rdma-dra-driver
-	@cd test/deployments && $(GO) vet ./... && ROCE_PROGRAMS=$(CURDIR)/bin \
+	@cd test/deployments && go vet ./... && ROCE_PROGRAMS=$(CURDIR)/bin \
 		ROCE_DEPLOYMENTS_SUM="$$(find ../../deployments ../../pkg/discovery/testdata ../../bin/rdma-device-plugin ../../bin/roce-host-device ../../bin/rdma-dra-driver -type f -exec sha256sum {} + | sort | sha256sum)" \
-		$(GO) test ./...
+		go test ./...
 
 # The alerts by promtool, of Debian's package; what they and the dashboard ask for.
 test-monitoring: build bin/rdma-dra-driver
-	@prometheus=$$(test/monitoring/setup prometheus) && cd test/monitoring && $(GO) vet ./... && \
-		ROCE_PROMTOOL=$$prometheus/promtool ROCE_PROGRAMS=$(CURDIR)/bin $(GO) test -count=1 ./...
+	@prometheus=$$(test/monitoring/setup prometheus) && cd test/monitoring && go vet ./... && \
+		ROCE_PROMTOOL=$$prometheus/promtool ROCE_PROGRAMS=$(CURDIR)/bin go test -count=1 ./...
 
 # A real Prometheus asks the device plugin in the lab what the dashboard shows;
 # writes docs/dashboard.png.
@@ -115,7 +119,7 @@ test-kubelet: build
 # Makes one mistake at a time in the code, and tells which of them no test notices.
 # MUTATIONS names some: a list in test/mutation, or a pattern.
 test-mutation: peers
-	@$(GO) run ./test/mutation '$(MUTATIONS)'
+	@go run ./test/mutation '$(MUTATIONS)'
 
 # On a real Kubernetes, with nodes made of namespaces; compiles it once.
 e2e:
@@ -139,9 +143,10 @@ guide:
 day: build
 	@test/e2e/guide/run day
 
-# Half a minute for each.
+# For so long each.
+FUZZ_TIME ?= 30s
 fuzz:
-	@test/fuzz 30s
+	@test/fuzz $(FUZZ_TIME)
 
 # bin/roce-k8s-image.tar, bin/roce-k8s-dra-image.tar and bin/rdma-tools-image.tar, for amd64 and arm64, without
 # Docker.
@@ -149,7 +154,7 @@ image:
 	@VERSION='$(VERSION)' images/build
 	@VERSION='$(VERSION)' images/build dra
 	@VERSION='$(VERSION)' images/rdma-tools/build
-	@cd images/oci && $(GO) vet ./... && $(GO) test ./...
+	@cd images/oci && go vet ./... && go test ./...
 
 # Everything that a release has, in bin/release; the same commit gives the same bytes:
 #   make release VERSION=1.2.0
