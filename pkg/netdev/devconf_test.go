@@ -2,6 +2,7 @@ package netdev
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -36,7 +37,7 @@ func TestASysctlThatIsRefusedKeepsNoOther(t *testing.T) {
 	if err := n.RestoreSysctls(one, State{Devconf: d}); err == nil || !strings.HasPrefix(err.Error(), `set net/ipv6/conf/one/hop_limit to "999": `) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%v", err)
 	}
-	for file, want := range map[string]string{"ipv6/conf/one/autoconf": string('0' + rune(d.IPv6[autoconf])), "ipv6/neigh/one/app_solicit": "7", "ipv4/neigh/one/mcast_solicit": "8", "ipv4/neigh/one/app_solicit": "0"} {
+	for file, want := range map[string]string{"ipv6/conf/one/autoconf": fmt.Sprint(d.IPv6[autoconf]), "ipv6/neigh/one/app_solicit": "7", "ipv4/neigh/one/mcast_solicit": "8", "ipv4/neigh/one/app_solicit": "0"} {
 		if b, err := os.ReadFile("/proc/sys/net/" + file); err != nil || strings.TrimSpace(string(b)) != want {
 			t.Errorf("%s is %q, %v; want %s", file, b, err, want)
 		}
