@@ -151,11 +151,13 @@ func text(value []byte) string { return strings.TrimRight(string(value), "\x00")
 const unsetGUID = "0000:0000:0000:0000"
 
 // is tells whether a link is the device, whatever it is called now. A device
-// without a node GUID is known by its name; changing that takes privileges on
-// the host.
+// without a node GUID is known by its index, which whoever has it in its namespace
+// cannot change as it can the name; and by the name, for it has another index when
+// the driver has registered it anew.
 func (d Device) is(l Link) bool {
-	if d.NodeGUID == unsetGUID || d.NodeGUID == "" {
-		return d.Name == l.Name
+	if d.NodeGUID != unsetGUID && d.NodeGUID != "" {
+		return d.NodeGUID == l.NodeGUID
 	}
-	return d.NodeGUID == l.NodeGUID
+	same := d.Index != nil && *d.Index == l.Index && (l.NodeGUID == unsetGUID || l.NodeGUID == "")
+	return same || d.Name == l.Name
 }
