@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,10 +111,9 @@ func NotFound(err error) bool {
 //
 // The specification has codes for that. The libraries that plugins are made of
 // use them for what is not JSON or is of another version. For everything else
-// host-local and static pass on the error of encoding/json and net with code
-// 999, which they also give for a full disk. So the whole message must be the
-// one that those two Go packages give; a part of it may be about the
-// plugin's own data.
+// host-local and static have code 999, which they also give for a full disk. So
+// the message must begin as those do that they have for their configuration
+// alone; a part of it may be about the plugin's own data.
 func RefusedConfig(err error) bool {
 	var said *types.Error
 	if !errors.As(err, &said) {
@@ -123,8 +123,21 @@ func RefusedConfig(err error) bool {
 	case types.ErrIncompatibleCNIVersion, types.ErrUnsupportedField, types.ErrDecodingFailure, types.ErrInvalidNetworkConfig:
 		return true
 	case types.ErrInternal:
-		return said.Details == "" &&
-			(strings.HasPrefix(said.Msg, "invalid CIDR address: ") || strings.HasPrefix(said.Msg, "json: cannot unmarshal "))
+		return said.Details == "" && slices.ContainsFunc(refusals(), func(begin string) bool { return strings.HasPrefix(said.Msg, begin) })
 	}
 	return false
+}
+
+// refusals are how the messages begin of host-local and static about a
+// configuration that they cannot use, and before them those of encoding/json and
+// net, which they pass on. Source: LoadIPAMConfig in
+// plugins/ipam/host-local/backend/allocator/config.go and plugins/ipam/static/main.go
+// of containernetworking/plugins 1.9.
+func refusals() []string {
+	return []string{
+		"json: cannot unmarshal ", "invalid CIDR address: ",
+		"IPAM config missing 'ipam' key", "no IP ranges specified", "invalid range set ", "range set ",
+		"the 'ip' field is expected to be in CIDR notation", "an entry in the 'ips' field is NOT in CIDR notation",
+		"invalid address ", "invalid gateway address: ",
+	}
 }
