@@ -44,6 +44,12 @@ func main() {
 	// bounded, but it can be a lot.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(memoryLimit)
+	if os.Getenv("CNI_COMMAND") == "DEL" {
+		// What is at the path of a pod that is gone may be another namespace by
+		// now, the host's too, or no namespace. Then skel would fail when all is
+		// done, in the IPAM plugin as well, each time.
+		_ = os.Setenv("CNI_NETNS_OVERRIDE", "1")
+	}
 	plugin := &cni.Plugin{
 		Node:       rdma.Host(),
 		Proc:       "/proc",
