@@ -148,7 +148,7 @@ func (o *operation) refuseSecond(nics []*operation) error {
 	if o.config.PrevResult == nil {
 		return nil
 	}
-	previous, err := current.NewResultFromResult(o.config.PrevResult)
+	previous, err := converted(o.config.PrevResult)
 	if err != nil {
 		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the plugin before this one in the chain printed it: look there")
 	}
@@ -659,6 +659,9 @@ func (o *operation) moveRDMA(r *attachment.Record, pod *rdma.Namespace) error {
 func (o *operation) undo(all []*transfer, cause error) error {
 	noted := slices.DeleteFunc(slices.Clone(all), func(t *transfer) bool { return !t.noted })
 	err := first(together(noted, func(t *transfer) error {
+		if !t.asked { // or what an IPAM plugin says that is not there would keep the record for ever
+			t.record.Config = nil
+		}
 		err := t.release(t.record)
 		if err != nil {
 			t.logFor(t.record).Error("undoing the failed ADD", "err", err)

@@ -42,6 +42,12 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"a name for all":                       {ifName: "all", want: "4 CNI_IFNAME is all, which cannot name a single interface"},
 		"a name that the pod has":              {before: func(_ *scene, p *scenePod) { p.in("ip link add net1 type bridge") }, want: "102 " + nic + ": the pod already has an interface net1 (bridge)"},
 		"a name of an earlier plugin":          {config: network(nic, `, "prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "net1", "sandbox": "NETNS"}]}`), want: "102 the pod already has an interface net1, from an earlier plugin of network roce"},
+		"an earlier plugin's null":             {config: network(nic, `, "prevResult": {"cniVersion": "1.1.0", "interfaces": [null]}`), want: `6 read prevResult: "interfaces" has an entry that is null`},
+		"an IPAM plugin without a name":        {config: strings.Replace(network(nic, ""), `"type": "scripted"`, `"typ": "scripted"`, 1), want: `7 network configuration: "ipam" has no "type"; name the IPAM plugin, or take it out`},
+		"a key that is there twice":            {config: network(nic, `, "ipam": {"type": "scripted"}`), want: `7 network configuration: "ipam" is there twice; keep one`},
+		"a key of IPAM that is there twice":    {config: strings.Replace(network(nic, ""), `"type": "scripted"`, `"type": "scripted", "x": [{}, {"y": 1, "y": 2}]`, 1), want: `7 network configuration: "y" is there twice; keep one`},
+		"a name that no terminal should get":   {config: strings.Replace(network(nic, ""), nic, `a\u001b[31m`, 1), want: `7 network configuration: device "a\x1b[31m" has a control character; compare with`},
+		"a name that is no end":                {config: network(strings.Repeat("a", 100000), ""), want: `100 find the NIC by device "aaa`},
 		"a result that is none":                {config: network(nic, `, "prevResult": {"cniVersion": "9.9.9"}`), want: "6 read prevResult: "},
 		"claims without a cluster's":           {config: `{"cniVersion": "1.1.0", "name": "n", "claims": true}`, want: `7 network configuration: "claims" without prevResult; chain it behind the cluster's own network`},
 		"no NIC":                               {config: `{"cniVersion": "1.1.0", "name": "n"}`, want: "7 network configuration: nothing names the NIC"},
@@ -95,6 +101,18 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"an address that is none": {before: func(s *scene, _ *scenePod) {
 			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "0.0.0.0/8"}]}`)
 		}, want: `returned "0.0.0.0/8", which is no address of an interface`, asked: "ADD c1 net1, DEL c1 net1"},
+		"an address that is null": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "0.4.0", "ips": [null]}`)
+		}, want: `108 ` + nic + `: get an address from scripted: read the IPAM plugin's answer: "ips" has an entry that is null`, asked: "ADD c1 net1, DEL c1 net1"},
+		"a route that is null": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}], "routes": [null]}`)
+		}, want: `read the IPAM plugin's answer: "routes" has an entry that is null`, asked: "ADD c1 net1, DEL c1 net1"},
+		"a prefix of the other family": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "::ffff:10.1.0.5/120"}]}`)
+		}, want: `which is no address of an interface`, asked: "ADD c1 net1, DEL c1 net1"},
+		"a route to nowhere": {before: func(s *scene, _ *scenePod) {
+			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24"}], "routes": [{"dst": "::ffff:10.1.0.0/112"}]}`)
+		}, want: `which is no network`, asked: "ADD c1 net1, DEL c1 net1"},
 		"the gateway's address": {before: func(s *scene, _ *scenePod) {
 			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.1/24", "gateway": "172.31.1.1"}], "routes": [{"dst": "10.9.0.0/16"}]}`)
 		}, want: "113 " + nic + ": IPAM plugin scripted gave the pod 172.31.1.1, the address of the gateway that its routes go through; exclude it from the range, with Whereabouts by \"exclude\": [\"172.31.1.1/32\"]", asked: "ADD c1 net1, DEL c1 net1"},
@@ -104,8 +122,10 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"a gateway that cannot be": {before: func(s *scene, _ *scenePod) {
 			s.Write("bin/answer", `{"cniVersion": "1.1.0", "ips": [{"address": "172.31.1.2/24", "gateway": "198.51.100.1"}], "routes": [{"dst": "10.9.0.0/16"}]}`)
 		}, want: "109 " + nic + ": configure its addresses in the pod: ", asked: "ADD c1 net1, DEL c1 net1"},
-		"a sysctl that is none, before dhcp is asked": {config: strings.Replace(network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), "scripted", "dhcp", 1), want: "109 " + nic + ": set its sysctls: ", asked: "DEL c1 net1"},
-		"a sysctl that is none":                       {config: network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), want: "109 " + nic + ": set its sysctls: ", asked: "ADD c1 net1, DEL c1 net1"},
+		"a sysctl that is none, before dhcp is asked": {config: strings.Replace(network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), "scripted", "dhcp", 1), want: "109 " + nic + ": set its sysctls: "},
+		"a sysctl that is none, and no address either": {before: func(s *scene, _ *scenePod) { s.ipamFails("ADD", "all are taken"); s.ipamFails("DEL", "no file") },
+			config: network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), want: "109 " + nic + ": set its sysctls: ", asked: "ADD c1 net1, DEL c1 net1"},
+		"a sysctl that is none": {config: network(nic, `, "sysctls": {"net.ipv4.conf.IFNAME.no_such": "1"}`), want: "109 " + nic + ": set its sysctls: ", asked: "ADD c1 net1, DEL c1 net1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, h)
@@ -125,6 +145,9 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 			_, err := p.tryAdd(ifName, strings.NewReplacer("NETNS", p.netns, "INFO", filepath.Join(s.Dir, "devinfo")).Replace(config))
 			if !strings.Contains(told(err), tt.want) {
 				t.Errorf("%s\nwant %s", told(err), tt.want)
+			}
+			if room := 1024; len(told(err)) > room {
+				t.Errorf("%d bytes; an event has room for %d", len(told(err)), room)
 			}
 			if asked := s.asked(); asked != tt.asked {
 				t.Errorf("the IPAM plugin was asked for %s", asked)

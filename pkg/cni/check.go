@@ -32,7 +32,7 @@ func (p *Plugin) check(args *skel.CmdArgs) error {
 	if c.PrevResult == nil {
 		return invalid("CHECK without prevResult", "the runtime passes the result of the ADD")
 	}
-	result, err := current.NewResultFromResult(c.PrevResult)
+	result, err := converted(c.PrevResult)
 	if err != nil {
 		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the runtime passes the result of the ADD")
 	}
@@ -164,6 +164,12 @@ func (o *operation) checkRDMA(r *attachment.Record, pod *netdev.Namespace, p pla
 const noCheck = "CNI CHECK method is not implemented"
 
 func (o *operation) checkIPAM(r *attachment.Record) error {
+	if o.config.IPAM.Type == "" {
+		return nil
+	}
+	if err := o.checkIPAMType(); err != nil {
+		return fail(types.ErrInvalidNetworkConfig, r.Host.Name, "", err, "only the node's administrator can change that")
+	}
 	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()
 	path, err := o.findIPAM()

@@ -14,8 +14,6 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
-	"golang.org/x/sys/unix"
-
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/pkg/suggest"
 )
@@ -97,6 +95,9 @@ func parseConfig(stdin []byte) (*netConf, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ipam := map[string]any{}; c.IPAM.Type == "" && json.Unmarshal(given["ipam"], &ipam) == nil && len(ipam) > 0 {
+		return nil, invalid(`"ipam" has no "type"`, "name the IPAM plugin, or take it out")
+	}
 	if c.Claims {
 		if err := c.validateClaims(given); err != nil {
 			return nil, err
@@ -124,7 +125,12 @@ func readConfig(stdin []byte) (*netConf, error) {
 		return c, fail(types.ErrDecodingFailure, "", "read the network configuration", err,
 			"correct the JSON of the network's configuration")
 	}
-	if err := version.ParsePrevResult(&c.PluginConf); err != nil {
+	err = version.ParsePrevResult(&c.PluginConf)
+	if err == nil && c.PrevResult != nil {
+		_, err = converted(c.PrevResult)
+	}
+	if err != nil {
+		c.PrevResult = nil
 		return c, fail(types.ErrDecodingFailure, "", "read prevResult", err,
 			"the plugin before this one in the chain printed it: look there")
 	}
@@ -173,7 +179,7 @@ func (c *netConf) validate() error {
 		return invalid(`"keepAddresses" is set, and "ipam" is %q`, "use one of them: the NIC keeps the host's addresses, or it gets others", c.IPAM.Type)
 	case c.SourceRouting.unknown != "":
 		return invalid(`"sourceRouting" is %s`, `use true, false or {"table": N, "priority": P}`, c.SourceRouting.unknown)
-	case c.SourceRouting.Table >= unix.RT_TABLE_DEFAULT && c.SourceRouting.Table <= unix.RT_TABLE_LOCAL:
+	case reserved(c.SourceRouting.Table):
 		return invalid(`"sourceRouting" has table %d, which the kernel reserves`, "use another, or leave it out", c.SourceRouting.Table)
 	case c.SourceRouting.Priority >= mainPriority:
 		return invalid(`"sourceRouting" has priority %d, after the main table's rule`, fmt.Sprintf("use one below %d, or leave it out", mainPriority), c.SourceRouting.Priority)
@@ -232,9 +238,15 @@ const minMTU6 = 1280
 
 // checkKeys refuses unknown keys: a misspelt "mtu" must not go unnoticed until
 // traffic fails.
+//
+// Nor may a key be there twice. What then counts is not the same for all who read
+// it, and an address is only freed by those who understand what its ADD said.
 func checkKeys(stdin []byte) (given map[string]json.RawMessage, err error) {
 	if err := json.Unmarshal(stdin, &given); err != nil {
 		return nil, err // readConfig has read it before
+	}
+	if key := twice(json.NewDecoder(bytes.NewReader(stdin))); key != "" {
+		return nil, invalid("%q is there twice", "keep one", key)
 	}
 	// Those that the specification names but nothing here reads: a plugin's,
 	// and a list's, which runtimes and people merge when there is one plugin.
@@ -253,6 +265,30 @@ func checkKeys(stdin []byte) (given map[string]json.RawMessage, err error) {
 		return nil, invalid("unknown key %q", advice, key)
 	}
 	return given, nil
+}
+
+// twice finds a key that an object of a JSON value has twice, "" for none.
+func twice(d *json.Decoder) string {
+	open, err := d.Token()
+	if delim, ok := open.(json.Delim); err != nil || !ok || delim != '{' && delim != '[' {
+		return ""
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if open == json.Delim('{') {
+			token, err := d.Token()
+			key, _ := token.(string)
+			if err != nil || seen[key] {
+				return key
+			}
+			seen[key] = true
+		}
+		if key := twice(d); key != "" {
+			return key
+		}
+	}
+	_, _ = d.Token() // the end
+	return ""
 }
 
 // keysOf lists the JSON keys of a struct.

@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"context"
 	"errors"
 	"slices"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/delegate"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
+	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
 
 // del ends what a call attached. Nothing that is missing is an error: not the
@@ -58,7 +58,7 @@ func (o *operation) detach() error {
 		if err := o.refuseHidden(); err != nil {
 			return err
 		}
-		return o.detachUnrecorded(o.unrecorded(len(o.config.Devices)))
+		return o.detachUnrecorded(o.unrecorded(o.mostListed()))
 	}
 	if failed := together(records, o.releaseAlone); len(failed) > 0 {
 		return joined(failed)
@@ -95,13 +95,26 @@ func (o *operation) refuseHidden() error {
 // much it looks like the configured one: another plugin may have put it there.
 // So no NIC is touched; the addresses are freed.
 //
-// An IPAM plugin that is not there, or that cannot read the configuration, has
-// allocated none.
+// An IPAM plugin that is not there, that the policy does not allow, or that cannot
+// read the configuration, has allocated none.
 func (o *operation) detachUnrecorded(nics []*operation) error {
-	if err := first(inTurn(nics, (*operation).freeUnrecorded)); err != nil {
+	if err := first(together(nics, (*operation).freeUnrecorded)); err != nil {
 		return err
 	}
 	return o.clearUnwritten()
+}
+
+// mostListed is how many NICs an ADD can have had of "devices": none of a list that
+// it refuses. What a pattern means is seen on the node.
+func (o *operation) mostListed() int {
+	if len(o.config.Devices) > mostNICs {
+		return 0
+	}
+	names, err := o.expand(o.config.Devices)
+	if err != nil {
+		return len(o.config.Devices)
+	}
+	return min(len(names), mostNICs)
 }
 
 // unrecorded are the operations on the NICs that the call may have had.
@@ -125,11 +138,10 @@ func (o *operation) freeUnrecorded() error {
 	if r, err := o.read(o.id()); r != nil || err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
-	defer cancel()
-	err := o.execIPAMDel(ctx)
+	err := o.frees.ask(o.ctx, o.config.IPAM.Type, o.execIPAMDel)
+	var denied *policy.Denied
 	switch {
-	case delegate.NotFound(err) || delegate.RefusedConfig(err):
+	case errors.As(err, &denied) || delegate.NotFound(err) || delegate.RefusedConfig(err):
 		o.Log.Warn("no address can have been allocated", "ipam", o.config.IPAM.Type, "err", err)
 	case err != nil:
 		return fail(codeIPAM, "", "free the address", err, "see the IPAM plugin's own documentation and log")

@@ -95,17 +95,9 @@ func (c *netConf) alone(device string, isFirst bool) (*netConf, error) {
 	if rdma.IsPCIAddress(device) || rdma.IsAuxiliaryAddress(device) {
 		key = "deviceID"
 	}
-	var keys map[string]json.RawMessage
-	err := json.Unmarshal(c.raw, &keys)
-	if err == nil {
-		delete(keys, "devices")
-		keys[key], err = json.Marshal(device)
-	}
 	one := *c
-	if err == nil {
-		one.raw, err = json.Marshal(keys)
-	}
-	if err != nil {
+	var err error
+	if one.raw, err = c.with(key, device, "devices"); err != nil {
 		return nil, fail(types.ErrDecodingFailure, device, "write its configuration", err, "correct the JSON of the network's configuration")
 	}
 	one.Devices, one.RuntimeConfig.DeviceID, one.PCIBusID, one.DeviceID = nil, "", "", ""
@@ -118,6 +110,21 @@ func (c *netConf) alone(device string, isFirst bool) (*netConf, error) {
 		one.RuntimeConfig.DeviceInfoFile = ""
 	}
 	return &one, nil
+}
+
+// with is the configuration as it came, but for a key's value and without some keys.
+func (c *netConf) with(key string, value any, without ...string) (raw []byte, err error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(c.raw, &keys); err != nil {
+		return nil, err
+	}
+	for _, key := range without {
+		delete(keys, key)
+	}
+	if keys[key], err = json.Marshal(value); err != nil {
+		return nil, err
+	}
+	return json.Marshal(keys)
 }
 
 // isPattern tells whether an entry of "devices" stands for more than one name.

@@ -98,7 +98,11 @@ func TestADELWithoutARecordFreesTheAddressAndTouchesNoNIC(t *testing.T) {
 		"with one that is not there":     {config: strings.Replace(network(h.Netdev, ""), "scripted", "none-such", 1)},
 		"with one that fails":            {before: func(s *scene) { s.ipamFails("DEL", "no answer") }, config: network(h.Netdev, ""), want: "108 free the address: no answer", asked: "DEL c1 net1"},
 		"with one that cannot read that": {before: func(s *scene) { s.Write("bin/DEL.fails", `{"cniVersion": "1.1.0", "code": 7, "msg": "no range"}`) }, config: network(h.Netdev, ""), asked: "DEL c1 net1"},
-		"with one that fails, of two":    {before: func(s *scene) { s.ipamFails("DEL", "no answer") }, config: network(h.Netdev, `, "devices": ["a", "b"]`), want: "108 free the address: no answer", asked: "DEL c1 net1"},
+		"with one that fails, of two":    {before: func(s *scene) { s.ipamFails("DEL", "no answer") }, config: network(h.Netdev, `, "devices": ["a", "b"]`), want: "108 free the address: no answer", asked: "DEL c1 net1, DEL c1 net1-2"},
+		"with ranges that cannot be":     {before: func(s *scene) { s.ipamFails("DEL", "invalid range set 0: empty range set") }, config: network(h.Netdev, ""), asked: "DEL c1 net1"},
+		"with a policy against it":       {before: func(s *scene) { s.policy(`"ipam": ["static"]`) }, config: network(h.Netdev, "")},
+		"of a pattern":                   {config: network("", `, "devices": ["`+h.Netdev+`*"]`), asked: "DEL c1 net1, DEL c1 net1-2"},
+		"of more than any pod has":       {config: network("", `, "devices": ["a`+strings.Join(strings.Split(strings.Repeat("x", mostNICs+1), ""), `", "`)+`"]`), asked: "DEL c1 net1"},
 		"with a policy that is none":     {before: func(s *scene) { s.policy(`"virtuall": 1`) }, config: network(h.Netdev, ""), want: "110 net1: the node's policy may name another state folder, with the record of it: "},
 		"with a state folder of anybody": {before: func(s *scene) { s.sh("mkdir -m 777 " + s.State()) }, config: network(h.Netdev, ""), want: "107 open the journal: the state folder: "},
 	} {

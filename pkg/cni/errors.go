@@ -8,6 +8,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
+	"github.com/roce-k8s/roce-k8s/pkg/terminal"
 )
 
 // Error codes of this plugin, beside those of the CNI specification (1 to 50
@@ -48,10 +49,21 @@ func fail(code uint, nic, step string, err error, advice string) *types.Error {
 		}
 	}
 	if err != nil {
-		// Runtimes put the message into an event: keep it on one line.
-		parts = append(parts, strings.ReplaceAll(err.Error(), "\n", "; "))
+		parts = append(parts, err.Error())
 	}
-	return types.NewError(code, strings.Join(parts, ": "), advice)
+	return types.NewError(code, oneLine(strings.Join(parts, ": ")), oneLine(advice))
+}
+
+// longestLine is in bytes: an event of Kubernetes has room for 1024.
+const longestLine = 900
+
+// oneLine is fit for the event that a runtime makes of a message, whatever a
+// network or an IPAM plugin put into it.
+func oneLine(text string) string {
+	if len(text) > longestLine {
+		text = strings.ToValidUTF8(text[:longestLine], "") + "…"
+	}
+	return terminal.Plain(text)
 }
 
 // invalid is a configuration error: what the value is, what it may be.

@@ -3,6 +3,7 @@ package cni
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
@@ -35,10 +36,17 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 	for _, a := range c.ValidAttachments {
 		valid[a] = true
 	}
+	known := slices.Clone(c.ValidAttachments) // by the IPAM plugin
 	var errs []error
 	for _, r := range records {
 		call := r.CallID()
-		if r.Network != c.Name || valid[types.GCAttachment{ContainerID: call.ContainerID, IfName: call.IfName}] {
+		if r.Network != c.Name {
+			continue
+		}
+		if valid[types.GCAttachment{ContainerID: call.ContainerID, IfName: call.IfName}] {
+			if r.IfName != call.IfName {
+				known = append(known, types.GCAttachment{ContainerID: r.ContainerID, IfName: r.IfName})
+			}
 			continue
 		}
 		if err := o.collect(r); err != nil {
@@ -55,8 +63,8 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 			errs = append(errs, err)
 		}
 	}
-	if c.IPAM.Type != "" {
-		if err := o.collectAddresses(); err != nil && !lacksCommand(err, "GC") {
+	if c.IPAM.Type != "" && o.checkIPAMType() == nil { // or it has allocated nothing
+		if err := o.collectAddresses(known); err != nil && !lacksCommand(err, "GC") {
 			errs = append(errs, fail(codeIPAM, "", "have "+c.IPAM.Type+" collect its garbage", err, "see the IPAM plugin's own documentation and log"))
 		}
 	}
@@ -66,12 +74,21 @@ func (p *Plugin) gc(args *skel.CmdArgs) error {
 	return nil
 }
 
-// collectAddresses has the IPAM plugin do the same.
-func (o *operation) collectAddresses() error {
+// collectAddresses has the IPAM plugin do the same. The runtime lists a call's
+// interface; of each of the other NICs of that call the plugin was asked under its
+// own name, which only we know to be valid.
+func (o *operation) collectAddresses(valid []types.GCAttachment) error {
+	config, err := o.config.with(validAttachments, valid)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()
-	return invoke.DelegateGC(ctx, o.config.IPAM.Type, o.config.raw, plugins())
+	return invoke.DelegateGC(ctx, o.config.IPAM.Type, config, plugins())
 }
+
+// validAttachments is the key of a GC's list.
+const validAttachments = "cni.dev/valid-attachments"
 
 // listsAttachments tells whether the runtime said which attachments are valid,
 // as it must; otherwise every NIC would leave its pod. null is an empty list:
@@ -82,7 +99,7 @@ func (c *netConf) listsAttachments() bool {
 	if err := json.Unmarshal(c.raw, &given); err != nil {
 		return false
 	}
-	_, ok := given["cni.dev/valid-attachments"]
+	_, ok := given[validAttachments]
 	return ok
 }
 

@@ -36,7 +36,7 @@ const (
 	ipamAddAllTimeout  = 100 * time.Second
 	ipamFreeTimeout    = 20 * time.Second
 	ipamFreeAllTimeout = 30 * time.Second
-	ipamTimeout        = 20 * time.Second // for all other commands, and for each NIC of a DEL without a record
+	ipamTimeout        = 20 * time.Second // for all other commands
 )
 
 // plugins runs IPAM plugins.
@@ -97,22 +97,28 @@ func (o *operation) execIPAMAdd() (*current.Result, error) {
 	}
 	var answer types.Result
 	err = o.adds.ask(o.ctx, o.config.IPAM.Type, func(ctx context.Context) (err error) {
+		o.asked = true
 		answer, err = invoke.ExecPluginWithResult(ctx, path, o.config.raw, o.ipamArgs("ADD"), plugins())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	result, err := current.NewResultFromResult(answer)
+	result, err := converted(answer)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the IPAM plugin's answer: %w", err)
 	}
 	if len(result.IPs) == 0 {
 		return nil, errNoAddress
 	}
 	for _, ip := range result.IPs {
-		if a := netdev.Prefix(&ip.Address).Addr(); !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+		if p := netdev.Prefix(&ip.Address); !p.IsValid() || p.Addr().IsUnspecified() || p.Addr().IsMulticast() {
 			return nil, fmt.Errorf("the IPAM plugin returned %q, which is no address of an interface", ip.Address.String())
+		}
+	}
+	for _, route := range result.Routes {
+		if !netdev.Prefix(&route.Dst).IsValid() {
+			return nil, fmt.Errorf("the IPAM plugin returned a route to %q, which is no network", route.Dst.String())
 		}
 	}
 	return result, nil
@@ -122,6 +128,9 @@ func (o *operation) execIPAMAdd() (*current.Result, error) {
 func (o *operation) execIPAMDel(ctx context.Context) error {
 	path, err := o.findIPAM()
 	if path == "" || err != nil {
+		return err
+	}
+	if err := o.checkIPAMType(); err != nil {
 		return err
 	}
 	return invoke.ExecPluginWithoutResult(ctx, path, o.config.raw, o.ipamArgs("DEL"), plugins())

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/vishvananda/netlink"
 
@@ -36,6 +37,8 @@ func (c *netConf) selector() (selector, error) {
 			continue
 		}
 		switch {
+		case s.key == "device" && strings.ContainsFunc(s.value, unicode.IsControl):
+			return selector{}, invalid("%s has a control character", "compare with `ip link` on the host", s)
 		case s.key == "hwaddr" && !isMAC(s.value):
 			return selector{}, invalid("%s is not a MAC address", `write it as "94:6d:ae:c6:93:9a"`, s)
 		case s.key == "kernelpath" && !strings.HasPrefix(filepath.Clean(s.value), "/sys/devices/"):

@@ -56,10 +56,12 @@ func (s *sourceRouting) UnmarshalJSON(b []byte) error {
 }
 
 const (
-	// firstTable and the netdev's ifindex in the pod make its routing table:
-	// no two netdevs of a pod share one, and it stays clear of the kernel's 253
-	// to 255 for the first 150 netdevs of a pod.
+	// firstTable and the netdev's ifindex in the pod make its routing table, so
+	// that no two netdevs of a pod share one. aboveAll is added where that would
+	// be one of the kernel's: a move keeps the host's ifindex, if it can, and a
+	// host has had more than 150 links soon. It is above all ifindexes.
 	firstTable = 100
+	aboveAll   = 1 << 31
 	// rulePriority is before the main table's rule.
 	rulePriority = 1000
 	mainPriority = 32766
@@ -133,6 +135,9 @@ func (c *netConf) routeBySource(p *plan, link netlink.Link, gateways map[bool]ne
 	table, priority := c.SourceRouting.Table, c.SourceRouting.Priority
 	if table == 0 {
 		table = firstTable + link.Attrs().Index
+		if reserved(table) {
+			table += aboveAll
+		}
 	}
 	if priority == 0 {
 		priority = rulePriority
@@ -157,6 +162,11 @@ func (c *netConf) routeBySource(p *plan, link netlink.Link, gateways map[bool]ne
 			p.routes = append(p.routes, netdev.Route{Dst: everywhere, Gateway: gateway, Table: table})
 		}
 	}
+}
+
+// reserved tells whether a routing table is the kernel's: default, main or local.
+func reserved(table int) bool {
+	return table >= unix.RT_TABLE_DEFAULT && table <= unix.RT_TABLE_LOCAL
 }
 
 // ownGateway finds an address of the plan that the IPAM plugin also named as

@@ -57,6 +57,8 @@ type operation struct {
 	host     *netdev.Namespace
 	rdma     *rdma.Namespace // the host's; hostRDMA opens it
 	pod      attachment.Pod
+	// asked is whether an IPAM plugin was asked for the NIC's address by this call.
+	asked bool
 	// adds and frees are the IPAM plugins' ADDs and DELs.
 	adds, frees *ipamQueue
 }

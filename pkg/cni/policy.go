@@ -11,6 +11,13 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/policy"
 )
 
+// checkIPAMType refuses an IPAM plugin that the administrator does not let the
+// network run. Nobody who writes networks may have it run by a command that
+// follows an ADD which was refused for that.
+func (o *operation) checkIPAMType() error {
+	return o.policy.CheckIPAM(o.pod.Namespace, o.config.IPAM.Type)
+}
+
 // checkPolicy refuses what the node's administrator does not allow. What counts
 // are the names that the NIC has on the host, before a pod could give it
 // others.

@@ -1,8 +1,12 @@
 package cni
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -13,13 +17,53 @@ import (
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
+// converted is a result of any version in the current one's type. It is an error
+// if it has null for an address, a route or an interface: the CNI library takes
+// that from JSON, and everybody's code fails at it later, its own conversion first.
+func converted(result types.Result) (*current.Result, error) {
+	b, err := json.Marshal(result)
+	if err != nil {
+		return nil, err
+	}
+	var keys any
+	if err := json.Unmarshal(b, &keys); err != nil {
+		return nil, err
+	}
+	if list := listWithNull("", keys); list != "" {
+		return nil, fmt.Errorf("%q has an entry that is null", list)
+	}
+	return current.NewResultFromResult(result)
+}
+
+// listWithNull finds the key of a list with null in it, "" for none.
+func listWithNull(key string, value any) string {
+	switch value := value.(type) {
+	case []any:
+		for _, entry := range value {
+			if entry == nil {
+				return key
+			}
+			if list := listWithNull(key, entry); list != "" {
+				return list
+			}
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			if list := listWithNull(key, value[key]); list != "" {
+				return list
+			}
+		}
+	}
+	return ""
+}
+
 // result is what ADD prints: what earlier plugins of a chain made, and the NICs
 // with their addresses.
 func (o *operation) result(all []*transfer) *current.Result {
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	if o.config.PrevResult != nil {
-		// readConfig has parsed it, so it converts.
-		if previous, err := current.NewResultFromResult(o.config.PrevResult); err == nil {
+		// readConfig has converted it once.
+		if previous, err := converted(o.config.PrevResult); err == nil {
 			result = previous
 		}
 	}

@@ -145,6 +145,9 @@ func (o *operation) statusIPAM() error {
 	if o.config.IPAM.Type == "" {
 		return nil
 	}
+	if err := o.checkIPAMType(); err != nil {
+		return fail(codeNotAvailable, "", "", err, "only the node's administrator can change that")
+	}
 	ctx, cancel := context.WithTimeout(o.ctx, ipamTimeout)
 	defer cancel()
 	err := invoke.DelegateStatus(ctx, o.config.IPAM.Type, o.config.raw, plugins())

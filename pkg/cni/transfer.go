@@ -75,11 +75,13 @@ func (t *transfer) bring() (err error) {
 	t.moved, err = t.move(r, t.nic.link, t.into, t.subsystem)
 	var ipamErr error
 	t.address, ipamErr = waitForIPAM(err == nil)
+	if ipamErr != nil {
+		t.freeFailed(r)
+	}
 	if err != nil {
 		return err
 	}
 	if ipamErr != nil {
-		t.freeFailed(r)
 		return fail(codeIPAM, r.Host.Name, "get an address from "+t.config.IPAM.Type, ipamErr, "see the IPAM plugin's own documentation and log")
 	}
 	return nil

@@ -81,6 +81,38 @@ func (p *Policy) Check(r Request) error {
 	return nil
 }
 
+// CheckIPAM tells whether an IPAM plugin can have been run for an ADD of a
+// namespace: a *Denied says which rule is against it. Without a namespace, as with
+// commands that are about no pod, the rules for all of them count. A policy that
+// could not be read says nothing of what was done before.
+func (p *Policy) CheckIPAM(namespace, plugin string) error {
+	if p.broken != nil {
+		return nil
+	}
+	levels := []rules{p.rules}
+	if namespace != "" {
+		levels = p.levels(namespace)
+	}
+	for _, level := range levels {
+		if d := level.checkIPAM(plugin); d != nil {
+			d.File = p.file
+			return d
+		}
+	}
+	return nil
+}
+
+func (l rules) checkIPAM(plugin string) *Denied {
+	if l.ipam == nil || slices.Contains(l.ipam, plugin) {
+		return nil
+	}
+	asked := "IPAM plugin " + quote(plugin)
+	if plugin == "" {
+		asked = "a network without an IPAM plugin"
+	}
+	return l.denied("ipam", asked, choices(quoted(l.ipam), ", ", "none"))
+}
+
 // check returns what one level does not allow, nil if it allows all.
 func (l rules) check(r Request) *Denied {
 	if l.nics != nil && !slices.ContainsFunc(l.nics, func(c criteria) bool { return c.match(r.NIC) }) {
@@ -92,12 +124,8 @@ func (l rules) check(r Request) *Denied {
 	if l.noForce && r.Force {
 		return l.denied("force", `"force"`, "no NIC that the host needs")
 	}
-	if l.ipam != nil && !slices.Contains(l.ipam, r.IPAM) {
-		asked := "IPAM plugin " + quote(r.IPAM)
-		if r.IPAM == "" {
-			asked = "a network without an IPAM plugin"
-		}
-		return l.denied("ipam", asked, choices(quoted(l.ipam), ", ", "none"))
+	if d := l.checkIPAM(r.IPAM); d != nil {
+		return d
 	}
 	if key, ok := l.badSysctl(r.Sysctls); ok {
 		return l.denied("sysctls", "sysctl "+quote(key), choices(l.sysctls, ", ", "none"))

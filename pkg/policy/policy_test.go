@@ -393,3 +393,28 @@ func FuzzPolicy(f *testing.F) {
 		}
 	})
 }
+
+func TestAnIPAMPluginThatNoADDCanHaveRunIsDenied(t *testing.T) {
+	const byNamespace = `{"ipam": ["static", "whereabouts"], "namespaces": {"a": {"ipam": ["static"]}, "*": {"ipam": ["whereabouts"]}}}`
+	for _, tt := range []struct {
+		policy, namespace, plugin string
+		denied                    bool
+	}{
+		{`{}`, "a", "any", false},
+		{byNamespace, "a", "static", false},
+		{byNamespace, "a", "whereabouts", true},
+		{byNamespace, "b", "static", true},
+		{byNamespace, "", "static", false}, // of any namespace
+		{byNamespace, "", "host-local", true},
+	} {
+		err := parse(t, tt.policy).CheckIPAM(tt.namespace, tt.plugin)
+		var denied *policy.Denied
+		if errors.As(err, &denied) != tt.denied || tt.denied && denied.File == "" {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+	broken, err := policy.Parse("policy.json", []byte(`{"ipam": 1}`))
+	if err == nil || broken.CheckIPAM("a", "any") != nil {
+		t.Errorf("a policy that cannot be read: %v, %v", err, broken.CheckIPAM("a", "any"))
+	}
+}
