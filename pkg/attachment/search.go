@@ -197,7 +197,7 @@ func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, err
 // and it is neither one that a runtime keeps for a pod nor another
 // attachment's.
 func (w Returner) mayBeIn(r *Record, in *netdev.Namespace) (bool, error) {
-	if r.Netns.is(in) && (!in.Sandbox || in.Path == r.Netns.Path) {
+	if r.isIn(in) {
 		return true, nil
 	}
 	if in.Sandbox || r.Step == Prepared {
@@ -208,6 +208,13 @@ func (w Returner) mayBeIn(r *Record, in *netdev.Namespace) (bool, error) {
 	return !slices.ContainsFunc(others, func(other *Record) bool {
 		return w.Journal.Current(other) && other.Netns.is(in)
 	}), err
+}
+
+// isIn tells whether a namespace that was found is the pod's own, by whatever
+// name: a runtime may pass it by a process, and keep a file elsewhere. Only where
+// there are no cookies may another pod's namespace have the inode number by now.
+func (r *Record) isIn(found *netdev.Namespace) bool {
+	return r.Netns.is(found) && (r.Netns.Cookie != 0 || !found.Sandbox || found.Path == r.Netns.Path)
 }
 
 // anywhere is for what goes with a NIC that has been found.

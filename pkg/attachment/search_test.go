@@ -17,18 +17,21 @@ func TestANICIsBroughtBackOnlyFromWhereItsOwnPodCanHaveLeftIt(t *testing.T) {
 		step  Step
 		other string // boot of another attachment in there, "" for none
 		want  bool
+		old   bool // the kernel has no cookies
 	}{
-		"the pod's namespace":                       {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/pod"}, Attached, "", true},
-		"it by its process":                         {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/proc/7/ns/net"}, Prepared, "", true},
-		"another of its inode number":               {&netdev.Namespace{ID: pods, Cookie: 2, Path: "/run/netns/pod", Sandbox: true}, Attached, "", false},
-		"one of a runtime that has taken its place": {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/cni-1", Sandbox: true}, Attached, "", false},
-		"its own of a runtime":                      {&netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/pod", Sandbox: true}, Attached, "", true},
-		"another pod's":                             {&netdev.Namespace{ID: others, Path: "/run/netns/cni-1", Sandbox: true}, Attached, "", false},
-		"one that the pod may have made":            {&netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, Attached, "", true},
-		"one before the pod had the NIC":            {&netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, Prepared, "", false},
-		"another attachment's":                      {&netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, Attached, "now\n", false},
-		"one that was another's before the reboot":  {&netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, Attached, "before\n", true},
-		"none of those that another attachment has": {&netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, Attached, "now\n", true},
+		"the pod's namespace":                       {in: &netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/pod"}, step: Attached, want: true},
+		"it by its process":                         {in: &netdev.Namespace{ID: pods, Cookie: 1, Path: "/proc/7/ns/net"}, step: Prepared, want: true},
+		"it by a runtime's other name":              {in: &netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/docker/netns/1", Sandbox: true}, step: Attached, want: true},
+		"another of its inode number":               {in: &netdev.Namespace{ID: pods, Cookie: 2, Path: "/run/netns/pod", Sandbox: true}, step: Attached},
+		"one of a runtime that has taken its place": {in: &netdev.Namespace{ID: pods, Path: "/run/netns/cni-1", Sandbox: true}, step: Attached, old: true},
+		"its own of a runtime without cookies":      {in: &netdev.Namespace{ID: pods, Path: "/run/netns/pod", Sandbox: true}, step: Attached, old: true, want: true},
+		"its own of a runtime":                      {in: &netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/pod", Sandbox: true}, step: Attached, want: true},
+		"another pod's":                             {in: &netdev.Namespace{ID: others, Path: "/run/netns/cni-1", Sandbox: true}, step: Attached},
+		"one that the pod may have made":            {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Attached, want: true},
+		"one before the pod had the NIC":            {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Prepared},
+		"another attachment's":                      {in: &netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, step: Attached, other: "now\n"},
+		"one that was another's before the reboot":  {in: &netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, step: Attached, other: "before\n", want: true},
+		"none of those that another attachment has": {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Attached, other: "now\n", want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -41,6 +44,9 @@ func TestANICIsBroughtBackOnlyFromWhereItsOwnPodCanHaveLeftIt(t *testing.T) {
 			}
 			r := attached("c1")
 			r.Step, r.Netns = tt.step, Namespace{Path: "/run/netns/pod", ID: pods, Cookie: 1}
+			if tt.old {
+				r.Netns.Cookie = 0
+			}
 			w := Returner{Journal: journalOfBoot(t, dir, "now\n")}
 			if may, err := w.mayBeIn(r, tt.in); may != tt.want || err != nil {
 				t.Errorf("%v, %v", may, err)
