@@ -191,9 +191,10 @@ func replace(path string, content []byte) (*os.File, error) {
 }
 
 // Read returns the record of an attachment, nil if there is none. If its file
-// is lost or is not a record, its copy is used; bad are the files that were not
-// records. An error means that it cannot be read at the moment.
+// is lost, is not a record or cannot be read, its copy is used; bad are the files
+// that were not records. An error means that it cannot be read at the moment.
 func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
+	var unread error
 	for _, path := range []string{j.path(id), j.copy(id)} {
 		r, err := read(path)
 		if err == nil && r.ID() != id {
@@ -202,11 +203,14 @@ func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
 		switch {
 		case err == nil:
 			return r, bad, nil
-		case trusted.Transient(err):
-			return nil, nil, fmt.Errorf("read the journal: %w", err)
+		case trusted.Unread(err): // it may well be one
+			unread = cmp.Or(unread, err)
 		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENAMETOOLONG):
-			bad = append(bad, &BadFile{path, err})
+			bad = append(bad, &BadFile{Path: path, Err: err})
 		}
+	}
+	if unread != nil {
+		return nil, nil, fmt.Errorf("read the journal: %w", unread)
 	}
 	return nil, bad, nil
 }
@@ -215,14 +219,16 @@ func (j *Journal) Read(id ID) (r *Record, bad []*BadFile, err error) {
 type BadFile struct {
 	Path string // where the file is now
 	Err  error
+	// Unread: it may be one, but cannot be read at the moment. It stays where it is.
+	Unread bool
 }
 
 func (e *BadFile) Error() string { return fmt.Sprintf("journal file %s: %v", e.Path, e.Err) }
 func (e *BadFile) Unwrap() error { return e.Err }
 
-// read reads a record. Unless the file is missing or the error is transient
-// (trusted.Transient), an error is the file's fault, and must not stop
-// operations on other NICs.
+// read reads a record. Unless the file is missing or cannot be read
+// (trusted.Unread), an error is the file's fault. Neither must stop operations on
+// other NICs.
 func read(path string) (*Record, error) {
 	b, err := trusted.ReadFile(path, longestRecord)
 	if err != nil {
@@ -238,6 +244,9 @@ func read(path string) (*Record, error) {
 // SetAside renames a bad file, so that it is reported once and kept for a
 // person to look at.
 func (j *Journal) SetAside(bad *BadFile) error {
+	if bad.Unread {
+		return nil
+	}
 	to, err := moveAside(bad.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set a bad journal file aside: %w", err)
@@ -287,17 +296,19 @@ func clearAway(path string) error {
 }
 
 // List returns all records but those of the attachments in but, of earlier boots
-// too, in the order of their files' names. Bad files do not hide the others.
+// too, in the order of their files' names. Bad files do not hide the others, and
+// neither do those that cannot be read, unless that is for want of room.
 func (j *Journal) List(but ...ID) (records []*Record, bad []*BadFile, err error) {
-	return j.list(func(id ID) bool { return !slices.Contains(but, id) })
+	return j.list(trusted.Transient, func(id ID) bool { return !slices.Contains(but, id) })
 }
 
-// OfContainer returns the records of a container, as List does.
+// OfContainer returns the records of a container, as List does; but what cannot be
+// read of them is an error: without it the container would seem to have nothing.
 func (j *Journal) OfContainer(id string) (records []*Record, bad []*BadFile, err error) {
-	return j.list(func(file ID) bool { return file.ContainerID == id })
+	return j.list(trusted.Unread, func(file ID) bool { return file.ContainerID == id })
 }
 
-func (j *Journal) list(wanted func(ID) bool) (records []*Record, bad []*BadFile, err error) {
+func (j *Journal) list(stops func(error) bool, wanted func(ID) bool) (records []*Record, bad []*BadFile, err error) {
 	names := map[string]bool{}
 	for _, dir := range []string{recordsDir, copiesDir} {
 		entries, err := os.ReadDir(filepath.Join(j.dir, dir))
@@ -314,8 +325,11 @@ func (j *Journal) list(wanted func(ID) bool) (records []*Record, bad []*BadFile,
 			continue
 		}
 		r, b, err := j.Read(id)
-		if err != nil {
+		if err != nil && stops(err) {
 			return nil, nil, err
+		}
+		if err != nil {
+			b = []*BadFile{{Path: j.path(id), Err: err, Unread: true}}
 		}
 		bad = append(bad, b...)
 		if r != nil { // else it was closed while we were reading

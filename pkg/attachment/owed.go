@@ -26,7 +26,8 @@ func (j *Journal) Owe(r *Record) error {
 }
 
 // Owed lists the records of NICs to which something is owed, and removes what is
-// no note, or one of an earlier boot.
+// no note, or one of an earlier boot. A note that cannot be read is left out, and
+// stays.
 func (j *Journal) Owed() ([]*Record, error) {
 	owed, stale, err := j.owing()
 	for _, path := range stale {
@@ -60,6 +61,8 @@ func (j *Journal) owing() (owed []*Record, stale []string, err error) {
 			owed = append(owed, r)
 		case trusted.Transient(err):
 			return nil, stale, fmt.Errorf("read what is owed to a NIC: %w", err)
+		case trusted.Unread(err):
+			continue
 		default:
 			stale = append(stale, path)
 		}

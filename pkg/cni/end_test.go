@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	"golang.org/x/sys/unix"
 
 	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/netmanager"
@@ -386,5 +387,50 @@ func TestOnlyAnotherStateFolderThanTheNodesIsSaidToBeIgnored(t *testing.T) {
 		if warned := strings.Contains(s.Logs.String(), "is ignored: the node chooses it"); warned != tt.warned {
 			t.Errorf("%q: %v; logged\n%s", tt.dir, warned, s.Logs)
 		}
+	}
+}
+
+// The disk may not give a file for a while, or a security module. That says nothing
+// of what is in it.
+func TestARecordThatCannotBeReadKeepsItsNICAndNoOther(t *testing.T) {
+	one, two := sysfs.MLX5(0), sysfs.MLX5(1)
+	s := newScene(t, one, two)
+	first, second := s.pod("c1"), s.pod("c2")
+	first.add("net1", network(one.Netdev, ""))
+	second.add("net1", network(two.Netdev, ""))
+	s.Must(s.Journal.Owe(s.record("c1", "net1")))
+	var hidden []string
+	for _, pattern := range []string{"attachments/c1@net1.json", "copies/c1@net1.json", "owed/*"} {
+		found, err := filepath.Glob(filepath.Join(s.State(), pattern))
+		s.Must(err)
+		hidden = append(hidden, found...)
+	}
+	reveal := func() {
+		for _, path := range hidden {
+			_ = unix.Unmount(path, unix.MNT_DETACH)
+		}
+	}
+	defer reveal()
+	for _, path := range hidden { // to read it is EIO
+		if err := unix.Mount(fmt.Sprintf("/proc/%d/mem", os.Getpid()), path, "", unix.MS_BIND, ""); err != nil {
+			t.Skipf("no mounts here: %v", err)
+		}
+	}
+	if err := first.del("net1", network(one.Netdev, "")); !strings.HasPrefix(told(err), "107 ") {
+		t.Errorf("its DEL: %s", told(err))
+	}
+	s.Must(second.del("net1", network(two.Netdev, "")))
+	if owed, err := s.Journal.Owed(); len(owed) > 0 || err != nil {
+		t.Errorf("owed: %v, %v", owed, err)
+	}
+	if log := s.Logs.String(); !strings.Contains(log, "a journal file cannot be read at the moment") || strings.Contains(log, "set aside") {
+		t.Errorf("it says\n%s", log)
+	}
+	s.Must(unix.Unmount(filepath.Join(s.State(), "copies/c1@net1.json"), unix.MNT_DETACH))
+	s.record("c1", "net1") // the copy says it
+	reveal()
+	s.Must(first.del("net1", network(one.Netdev, "")))
+	if want := one.Netdev + " " + two.Netdev; s.onHost() != want {
+		t.Errorf("on the host: %s", s.onHost())
 	}
 }

@@ -153,6 +153,10 @@ func (o *operation) records(but ...attachment.ID) ([]*attachment.Record, error) 
 }
 
 func (o *operation) setAside(bad *attachment.BadFile) {
+	if bad.Unread {
+		o.Log.Warn("a journal file cannot be read at the moment; going on without it", "file", bad.Path, "err", bad.Err)
+		return
+	}
 	reason := bad.Err
 	if err := o.journal.SetAside(bad); err != nil {
 		o.Log.Error("a bad journal file could not be set aside", "file", bad.Path, "err", err)

@@ -9,7 +9,11 @@ func journal(p *patient) (found []symptom, err error) {
 	_, bad, err := p.journal.List()
 	found = complaint(p.journal.RecordsDir(), err)
 	for _, b := range bad {
-		found = append(found, symptom{where: b.Path, what: "is no record: " + b.Err.Error()})
+		what := "is no record: "
+		if b.Unread {
+			what = "cannot be read: "
+		}
+		found = append(found, symptom{where: b.Path, what: what + b.Err.Error()})
 	}
 	return found, nil
 }

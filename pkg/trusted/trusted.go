@@ -68,6 +68,18 @@ func Transient(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
+// Unread tells whether an error of ReadFile is the kernel's and not about what is
+// in that place: a disk that fails, a security module that does not allow it, no
+// room to open it. The file may be as good as ever.
+func Unread(err error) bool {
+	var errno syscall.Errno
+	switch errors.As(err, &errno); errno {
+	case 0, syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENXIO, syscall.ENAMETOOLONG:
+		return false
+	}
+	return true
+}
+
 // CheckDir refuses a folder in which users other than root could put files: it
 // must be a folder, not a link, owned by root (or the caller), and not writable
 // by others. One that is not there is fine: root will make it.

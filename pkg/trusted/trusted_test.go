@@ -172,6 +172,21 @@ func TestAnErrorIsTransientWhereThereIsNoRoomToOpenTheFile(t *testing.T) {
 	}
 }
 
+func TestAnErrorOfTheKernelSaysNothingOfAFileThatIsThere(t *testing.T) {
+	for err, want := range map[error]bool{
+		syscall.EIO: true, syscall.EACCES: true, syscall.ESTALE: true, syscall.EMFILE: true,
+		syscall.ENOENT: false, syscall.ENOTDIR: false, syscall.EISDIR: false, syscall.ELOOP: false, syscall.ENXIO: false, syscall.ENAMETOOLONG: false,
+		errors.New("no JSON"): false, &trusted.Error{Path: "/a"}: false,
+	} {
+		if is := trusted.Unread(&fs.PathError{Op: "open", Path: "/a", Err: err}); is != want {
+			t.Errorf("%v: %v", err, is)
+		}
+	}
+	if trusted.Unread(nil) {
+		t.Error("no error is one")
+	}
+}
+
 func TestAFileThatWasReadIsClosed(t *testing.T) {
 	needRoot(t)
 	open := func() int {
