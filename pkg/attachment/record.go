@@ -19,7 +19,8 @@ type Step string
 
 const (
 	// Prepared means that the record is written: the NIC is on the host or in
-	// the pod. If it is elsewhere, somebody else moved it.
+	// the pod. If it is elsewhere, somebody else moved it, unless the record has
+	// the ifindex that it got in the pod (netdev.Identity.AwayIndex).
 	Prepared Step = "prepared"
 	// Attached means that the pod has the NIC.
 	Attached Step = "attached"

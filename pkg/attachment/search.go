@@ -193,14 +193,14 @@ func seeBriefly(ctx context.Context, ns *netdev.Namespace, see sight) (bool, err
 }
 
 // mayBeIn tells whether a NIC that is in a namespace is still this attachment's
-// to bring back: the namespace is the pod's own, or containers have had the NIC
+// to bring back: the namespace is the pod's own, or the pod has had the NIC
 // and it is neither one that a runtime keeps for a pod nor another
 // attachment's.
 func (w Returner) mayBeIn(r *Record, in *netdev.Namespace) (bool, error) {
 	if r.isIn(in) {
 		return true, nil
 	}
-	if in.Sandbox || r.Step == Prepared {
+	if in.Sandbox || r.Step == Prepared && r.NIC.Netdev.AwayIndex == 0 {
 		return false, nil
 	}
 	// Not every runtime gives its namespaces names.

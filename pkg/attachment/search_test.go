@@ -18,6 +18,7 @@ func TestANICIsBroughtBackOnlyFromWhereItsOwnPodCanHaveLeftIt(t *testing.T) {
 		other string // boot of another attachment in there, "" for none
 		want  bool
 		old   bool // the kernel has no cookies
+		away  int  // its ifindex in the pod
 	}{
 		"the pod's namespace":                       {in: &netdev.Namespace{ID: pods, Cookie: 1, Path: "/run/netns/pod"}, step: Attached, want: true},
 		"it by its process":                         {in: &netdev.Namespace{ID: pods, Cookie: 1, Path: "/proc/7/ns/net"}, step: Prepared, want: true},
@@ -29,6 +30,8 @@ func TestANICIsBroughtBackOnlyFromWhereItsOwnPodCanHaveLeftIt(t *testing.T) {
 		"another pod's":                             {in: &netdev.Namespace{ID: others, Path: "/run/netns/cni-1", Sandbox: true}, step: Attached},
 		"one that the pod may have made":            {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Attached, want: true},
 		"one before the pod had the NIC":            {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Prepared},
+		"one while its ADD is at work":              {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Prepared, away: 7, want: true},
+		"one after the pod has moved it on at once": {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Prepared, away: netdev.AwayUnknown, want: true},
 		"another attachment's":                      {in: &netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, step: Attached, other: "now\n"},
 		"one that was another's before the reboot":  {in: &netdev.Namespace{ID: others, Path: "/proc/7/ns/net"}, step: Attached, other: "before\n", want: true},
 		"none of those that another attachment has": {in: &netdev.Namespace{ID: nobodys, Path: "/proc/7/ns/net"}, step: Attached, other: "now\n", want: true},
@@ -44,6 +47,7 @@ func TestANICIsBroughtBackOnlyFromWhereItsOwnPodCanHaveLeftIt(t *testing.T) {
 			}
 			r := attached("c1")
 			r.Step, r.Netns = tt.step, Namespace{Path: "/run/netns/pod", ID: pods, Cookie: 1}
+			r.NIC.Netdev.AwayIndex = tt.away
 			if tt.old {
 				r.Netns.Cookie = 0
 			}

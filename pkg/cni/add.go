@@ -563,6 +563,9 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	if err := o.host.Apply(link.Attrs().Index, change); err != nil {
 		return nil, fail(codeMove, name, "move it into the pod as "+o.args.IfName, err, "see the kernel log for the driver's reason")
 	}
+	if err := o.noteMoved(r, pod); err != nil {
+		return nil, err
+	}
 	if err := pod.SetSysctls(sysctls); err != nil {
 		return nil, fail(codeConfigure, name, "set its sysctls", err, "compare with /proc/sys/net on the host")
 	}
@@ -582,13 +585,27 @@ func (o *operation) move(r *attachment.Record, link netlink.Link, pod *netdev.Na
 	if err != nil {
 		return nil, fail(codeMove, name, "find it in the pod", err, "try again")
 	}
-	r.NIC.Netdev.AwayIndex = moved.Attrs().Index // for a virtual one, whose address the pod may change
+	r.NIC.Netdev.AwayIndex = moved.Attrs().Index
 	if len(sysctls) > 0 {
 		if err := pod.SetUp(moved); err != nil {
 			return nil, fail(codeMove, name, "set it up in the pod", err, "see the kernel log for the driver's reason")
 		}
 	}
 	return moved, nil
+}
+
+// noteMoved writes down that the pod has had the NIC, and its ifindex there. From
+// now on the pod may take it on to a namespace of its own, while the IPAM plugin is
+// asked, or a crash ends the ADD.
+func (o *operation) noteMoved(r *attachment.Record, pod *netdev.Namespace) error {
+	r.NIC.Netdev.AwayIndex = netdev.AwayUnknown
+	if moved, err := pod.Link(o.ctx, r.NIC.Netdev, o.host); moved != nil && err == nil {
+		r.NIC.Netdev.AwayIndex = moved.Attrs().Index
+	}
+	if err := o.journal.Update(r); err != nil {
+		return fail(codeJournal, r.Host.Name, "write down that it has moved", err, "mount the state folder "+o.policy.StateDir+", or free space on it")
+	}
+	return nil
 }
 
 // goesWithout tells whether an error means that the kernel has deleted a

@@ -736,3 +736,24 @@ func TestWithoutAnRDMASubsystemANetworkMayHaveToDoWithoutOne(t *testing.T) {
 		}
 	}
 }
+
+// A pod that runs sees the NIC long before its ADD ends.
+func TestANICThatItsPodTakesOnDuringTheADDComesBack(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p, away := s.pod("c1"), s.pod("away")
+	s.Write("bin/ADD.runs", fmt.Sprintf(`
+until nsenter --net=%s ip link show net1 >/dev/null 2>&1; do :; done
+nsenter --net=%s ip link set net1 netns $(cat $d/keeper)
+`, p.netns, p.netns))
+	keeper := exec.Command("sleep", "60")
+	s.Must(away.ns.Do(keeper.Start))
+	defer func() { _, _ = keeper.Process.Kill(), keeper.Wait() }()
+	s.Write("bin/keeper", fmt.Sprint(keeper.Process.Pid))
+	if _, err := p.tryAdd("net1", network(h.Netdev, "")); err == nil {
+		t.Error("the pod has it")
+	}
+	if s.onHost() != h.Netdev || s.records() != "" {
+		t.Errorf("on the host %s; records: %s", s.onHost(), s.records())
+	}
+}

@@ -38,8 +38,9 @@ type Identity struct {
 	// Index is the ifindex on the host. A move keeps it unless it is taken
 	// in the target, so it is a hint.
 	Index int `json:"index"`
-	// AwayIndex is the ifindex in the namespace that it was moved to, 0 while
-	// that is not known.
+	// AwayIndex is the ifindex in the namespace that it was moved to: for a virtual
+	// netdev, whose address the pod may change. It is 0 while it is not known to have
+	// moved, and AwayUnknown if it was not found there any more.
 	AwayIndex int `json:"awayIndex,omitempty"`
 	// Lower is the ifindex of the netdev's lower or peer device, 0 if none.
 	Lower int `json:"lower,omitempty"`
@@ -50,6 +51,9 @@ type Identity struct {
 	// MAC is the address at the time of recording.
 	MAC string `json:"mac,omitempty"`
 }
+
+// AwayUnknown is an ifindex that no link has.
+const AwayUnknown = -1
 
 // IdentityOf reads the identity of a link of the host's namespace.
 func IdentityOf(link netlink.Link) Identity {
