@@ -44,6 +44,9 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 	if err := checkIfName(args.IfName); err != nil {
 		return err
 	}
+	if err := checkText(args); err != nil {
+		return err
+	}
 	o, err := p.begin(args, c)
 	if err != nil {
 		return err

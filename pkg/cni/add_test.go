@@ -39,6 +39,7 @@ func TestAnADDThatCannotBeLeavesNothing(t *testing.T) {
 		"the host's namespace by another path": {before: func(s *scene, p *scenePod) { p.netns = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s.host.NS)) }, want: " is the host's own network namespace"},
 		"no NIC, and no namespace":             {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, config: `{"cniVersion": "1.1.0", "name": "n"}`, want: "7 network configuration: nothing names the NIC"},
 		"no namespace":                         {before: func(_ *scene, p *scenePod) { p.netns = "/nowhere" }, want: "/nowhere: no such file or directory; CNI_NETNS must be the path of a network namespace"},
+		"a name that is not UTF-8":             {ifName: "n\xfft1", want: `4 CNI_IFNAME is "n\xfft1", which is not UTF-8; nothing was changed`},
 		"a name for all":                       {ifName: "all", want: "4 CNI_IFNAME is all, which cannot name a single interface"},
 		"a name that the pod has":              {before: func(_ *scene, p *scenePod) { p.in("ip link add net1 type bridge") }, want: "102 " + nic + ": the pod already has an interface net1 (bridge)"},
 		"a name of an earlier plugin":          {config: network(nic, `, "prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "net1", "sandbox": "NETNS"}]}`), want: "102 the pod already has an interface net1, from an earlier plugin of network roce"},

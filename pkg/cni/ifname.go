@@ -1,9 +1,12 @@
 package cni
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 )
 
@@ -18,4 +21,15 @@ func checkIfName(name string) error {
 	}
 	return fail(types.ErrInvalidEnvironmentVariables, "", "CNI_IFNAME is "+name+", which cannot name a single interface", nil,
 		"give the network another interface name; nothing was changed")
+}
+
+// checkText refuses what the journal, which is JSON, would not give back as it
+// was: the record would be another interface's, or of a namespace that is gone.
+func checkText(args *skel.CmdArgs) error {
+	for variable, value := range map[string]string{"CNI_IFNAME": args.IfName, "CNI_NETNS": args.Netns, "CNI_ARGS": args.Args} {
+		if !utf8.ValidString(value) {
+			return fail(types.ErrInvalidEnvironmentVariables, "", fmt.Sprintf("%s is %q, which is not UTF-8", variable, value), nil, "nothing was changed")
+		}
+	}
+	return nil
 }
