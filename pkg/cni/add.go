@@ -331,17 +331,28 @@ func (o *operation) refuseHeld(r *attachment.Record) error {
 	return fail(codeNICHeld, sel.value, "held by "+r.Holder(), nil, "a NIC is in one pod at a time; nothing was changed")
 }
 
-// stillHeld tells whether the record's pod has the NIC: its ADD got to the end,
-// its namespace lives and the NIC is not on the host.
+// stillHeld tells whether the record's pod has the NIC: its ADD got to the end, and
+// the NIC is in its namespace, or that lives and the NIC is not on the host. The pod
+// is asked first: on the host there may be a macvlan with the MAC address of the
+// pod's, by chance or by another pod's making.
 func (o *operation) stillHeld(r *attachment.Record) (bool, error) {
 	if r.Step != attachment.Attached {
 		return false, nil
 	}
-	link, err := o.host.Link(o.ctx, r.NIC.Netdev, o.host)
-	if link != nil || err != nil {
+	pod, err := r.OpenPod()
+	if err != nil {
 		return false, err
 	}
-	return attachment.PodAlive(r)
+	if pod != nil {
+		defer pod.Close()
+		if link, err := pod.Link(o.ctx, r.NIC.Netdev, o.host); link != nil || err != nil {
+			return link != nil, err
+		}
+	}
+	if link, err := o.host.Link(o.ctx, r.NIC.Netdev, o.host); link != nil || err != nil {
+		return false, err
+	}
+	return pod != nil || r.HasProcesses(o.ctx), nil
 }
 
 // closeOver ends those of the NIC's attachments that are over but still have an

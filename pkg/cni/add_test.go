@@ -758,3 +758,30 @@ nsenter --net=%s ip link set net1 netns $(cat $d/keeper)
 		t.Errorf("on the host %s; records: %s", s.onHost(), s.records())
 	}
 }
+
+// Nothing on the host says that a pod has lost its NIC, as long as the pod has it.
+func TestANICIsThePodsThoughAnotherLooksLikeItOrItsNamespaceHasNoFile(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	p, next := s.pod("c1"), s.pod("c2")
+	s.sh("ip link add mv0 link " + h.Netdev + " type macvlan mode bridge; ip link set mv0 up")
+	nic, err := s.host.LinkNamed("mv0")
+	s.Must(err)
+	p.add("net1", network("mv0", ""))
+	s.sh("ip link add mv1 link " + h.Netdev + " address " + nic.Attrs().HardwareAddr.String() + " type macvlan mode bridge")
+	if _, err := next.tryAdd("net1", network("mv1", "")); !strings.HasPrefix(told(err), "101 mv1: held by pod default/c1") {
+		t.Errorf("one that looks like it: %s", told(err))
+	}
+	if p.inPod("net1") == "" {
+		t.Error("the pod has lost it")
+	}
+	s.sh("ip link del mv1")
+
+	process := exec.Command("sleep", "60")
+	s.Must(p.ns.Do(process.Start))
+	defer func() { _, _ = process.Process.Kill(), process.Wait() }()
+	s.change("c1", "net1", func(r *attachment.Record) { r.Netns.Path = "/run/netns/none-such" })
+	if _, err := next.tryAdd("net1", network("mv0", "")); !strings.HasPrefix(told(err), "101 mv0: held by pod default/c1") {
+		t.Errorf("without a file: %s", told(err))
+	}
+}

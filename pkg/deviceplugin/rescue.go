@@ -99,6 +99,11 @@ func (r *rescuer) one(ctx context.Context, seen *attachment.Record) (rescued boo
 	if record == nil || !r.journal.Current(record) || record.Step == attachment.Returned {
 		return false, nil
 	}
+	if record.NIC.Netdev.ToldByMAC() {
+		// The kernel brings none back, and whoever can make a link on the host can
+		// give it that address. DEL and ADD can look into the pod; we cannot.
+		return false, nil
+	}
 	nic, err := r.journal.TryNIC(record.NIC.Netdev.Key(), record.Host.Name, rescuing)
 	if err != nil {
 		return false, err
