@@ -418,3 +418,22 @@ func TestFinishIsForANICOfThisBootThatIsOnTheHost(t *testing.T) {
 		t.Errorf("it says\n%s", &j.log)
 	}
 }
+
+// A container of somebody else's may have a macvlan of that ifindex on the NIC.
+func TestAnIfindexIsNoProofWhenThePodsNamespaceHasEnded(t *testing.T) {
+	j := newJourney(t)
+	j.sh("ip link add mv0 link ens12np0 type macvlan")
+	j.leave("mv0")
+	away, err := j.pod.LinkNamed("net1")
+	must(t, err)
+	j.record.NIC.Netdev.AwayIndex = away.Attrs().Index
+	must(t, j.pod.Do(func() error { j.sh("ip link del net1"); return nil }))
+	j.record.Netns = attachment.Namespace{Path: "/nowhere", ID: 1, Cookie: 1}
+	theirs, _ := node.NewPod(t)
+	j.sh(fmt.Sprintf("ip link add theirs link ens12np0 index %d type macvlan", away.Attrs().Index))
+	node.Move(t, "theirs", j.host, theirs)
+	must(t, j.way().Return(t.Context(), j.record))
+	if link, err := theirs.LinkNamed("theirs"); link == nil || err != nil {
+		t.Errorf("it was taken: %v; it says\n%s", err, &j.log)
+	}
+}

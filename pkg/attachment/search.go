@@ -101,6 +101,10 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 		wait = 0 // it is destroyed with its namespace
 	}
 	place, err = w.search(ctx, wait, pod, func(in *netdev.Namespace) (bool, error) { return w.mayBeIn(r, in) }, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
+		id := id
+		if pod == nil && !r.isIn(in) {
+			id.AwayIndex = 0 // others have that ifindex, too
+		}
 		found, err := in.Link(ctx, id, w.Host)
 		if found != nil {
 			link = found
