@@ -99,6 +99,9 @@ func (w Returner) find(ctx context.Context, pod *netdev.Namespace, r *Record) (p
 	hasPeer := id.Kind == "veth" && !id.LowerAway
 	if !id.Physical() && !hasPeer {
 		wait = 0 // it is destroyed with its namespace
+		if pod != nil {
+			wait = softWait // a pod that runs may move it to and fro between two looks
+		}
 	}
 	place, err = w.search(ctx, wait, pod, func(in *netdev.Namespace) (bool, error) { return w.mayBeIn(r, in) }, func(ctx context.Context, in *netdev.Namespace) (bool, error) {
 		id := id
