@@ -255,6 +255,7 @@ func TestAPodIsThereWhileItsOwnNamespaceIs(t *testing.T) {
 		"its own":                {j.record.Netns, true},
 		"its path is gone":       {attachment.Namespace{Path: "/nowhere", ID: j.pod.ID}, false},
 		"its path is a file":     {attachment.Namespace{Path: plain, ID: j.pod.ID}, false},
+		"a file is its folder":   {attachment.Namespace{Path: plain + "/netns", ID: j.pod.ID}, false},
 		"another is at its path": {attachment.Namespace{Path: another.Path, ID: j.pod.ID, Cookie: j.pod.Cookie}, false},
 	} {
 		r := &attachment.Record{Netns: tt.netns}
@@ -267,7 +268,7 @@ func TestAPodIsThereWhileItsOwnNamespaceIs(t *testing.T) {
 			pod.Close()
 		}
 	}
-	if _, err := attachment.PodAlive(&attachment.Record{Netns: attachment.Namespace{Path: plain + "/netns"}}); err == nil {
+	if _, err := attachment.PodAlive(&attachment.Record{Netns: attachment.Namespace{Path: "/" + strings.Repeat("x", 256)}}); err == nil {
 		t.Error("what cannot be opened is taken for gone")
 	}
 }

@@ -65,7 +65,7 @@ func PodAlive(r *Record) (bool, error) {
 // leads to another namespace by now.
 func openPod(r *Record) (*netdev.Namespace, error) {
 	ns, err := netdev.OpenNamespace(r.Netns.Path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {

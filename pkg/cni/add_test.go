@@ -382,7 +382,7 @@ func TestASecondADDOfACallEndsWhatTheFirstLeft(t *testing.T) {
 	if asked, records := s.asked(), s.records(); asked != "ADD c1 net1, ADD c1 net1, DEL c1 net1" || records != "c1 net1 attached" {
 		t.Errorf("asked for %s; records: %s", asked, records)
 	}
-	s.change("c1", "net1", func(r *attachment.Record) { r.Netns.Path = os.DevNull + "/x" }) // nobody can look
+	s.change("c1", "net1", func(r *attachment.Record) { r.Netns.Path = "/" + strings.Repeat("x", 256) }) // nobody can look
 	_, err := p.tryAdd("net1", network(h.Netdev, ""))
 	if want := "110 " + h.Netdev + ": give it back to the host: "; !strings.HasPrefix(told(err), want) {
 		t.Errorf("%s, want %s", told(err), want)
@@ -426,7 +426,7 @@ func TestOnlyAPodThatHasTheNICForGoodKeepsItFromOthers(t *testing.T) {
 	}{
 		"its ADD got to the end":       {func(*attachment.Record) {}, "101 " + h.Netdev + ": held by pod default/c1"},
 		"its ADD was cut off":          {func(r *attachment.Record) { r.Step = attachment.Prepared }, ""},
-		"nobody can say if it is gone": {func(r *attachment.Record) { r.Netns.Path = os.DevNull + "/x" }, "110 " + h.Netdev + ": look for the NIC in /dev/null/x: "},
+		"nobody can say if it is gone": {func(r *attachment.Record) { r.Netns.Path = "/" + strings.Repeat("x", 256) }, "110 " + h.Netdev + ": look for the NIC in /xxx"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t, h)
