@@ -2,6 +2,8 @@ package netdev
 
 import (
 	"errors"
+	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -100,5 +102,33 @@ func TestALinkTakesANameThatUdevGaveItAsAnAlternativeOne(t *testing.T) {
 	}
 	if a := n.mustFind(t, "ens12np0").Attrs(); !slices.Equal(a.AltNames, []string{"rail1"}) {
 		t.Errorf("it has lost its name to another: %v", a.AltNames)
+	}
+}
+
+// A link that came under whatever name and address its holder gave it last.
+func TestALinkThatCameIsCalledAsItWas(t *testing.T) {
+	n := newNamespaceOfItsOwn(t, "nic0", "nic1")
+	link := n.mustFind(t, "nic0")
+	s, err := n.State(t.Context(), link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	come := func(name string) netlink.Link {
+		t.Helper()
+		if err := n.Apply(link.Attrs().Index, Change{Name: name, MAC: net.HardwareAddr{2, 0, 0, 0, 0x66, 0x66}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.addAltNames(link, []string{"nic0"}); err != nil {
+			t.Fatal(err)
+		}
+		return n.mustFind(t, name)
+	}
+	taken, err := n.putRight(come("evil0"), s, slog.New(slog.DiscardHandler))
+	if now := n.mustFind(t, "nic0").Attrs(); taken != nil || err != nil || now.Index != link.Attrs().Index || now.HardwareAddr.String() != s.MAC || len(now.AltNames) > 0 {
+		t.Errorf("%+v, %v, %v", now, taken, err)
+	}
+	s.Name = "nic1"
+	if taken, err := n.putRight(n.mustFind(t, "nic0"), s, slog.New(slog.DiscardHandler)); err != nil || taken == nil || taken.Name != "nic1" {
+		t.Errorf("%v, %v", taken, err)
 	}
 }

@@ -102,6 +102,41 @@ func TestALinkThatDoesNotTakeItsMACAddressComesBackUnlessItIsToldByThat(t *testi
 	}
 }
 
+// What its holder did to it shows when it leaves, or after the last look at it there.
+func TestALinkIsPutRightOnTheHostWhateverItsHolderDidLast(t *testing.T) {
+	for name, tt := range map[string]struct{ before, after string }{
+		"a MAC address below a macvlan in passthru mode": {"ip link set net1 address 02:00:00:00:66:66; ip link add m1 link net1 type macvlan mode passthru; ip link set m1 address $MAC", ""},
+		"an alternative name that the host has":          {"", "ip link property add dev net1 altname rail1"},
+		"another name":                                   {"", "ip link set net1 name evil0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := node.NewHost(t)
+			node.AddNIC(t, host, "nic0")
+			shell(t, "ip link add rail1 type dummy 2>/dev/null || ip link add rail1 type bridge")
+			link, s, want := stateOf(t, host, "nic0")
+			id, pod := netdev.IdentityOf(link), open(t, host, newPod(t, host))
+			must(t, host.Apply(link.Attrs().Index, netdev.Change{Namespace: pod, Name: "net1"}))
+			in := func(commands string) {
+				must(t, netns.Set(pod.NS))
+				shell(t, "MAC="+s.MAC+"; "+commands)
+				must(t, netns.Set(host.NS))
+			}
+			in(tt.before)
+			there, err := pod.Link(t.Context(), id, host)
+			must(t, err)
+			in(tt.after)
+			var log bytes.Buffer
+			taken, unset, err := host.Restore(t.Context(), pod, there, id, s, slog.New(slog.NewTextHandler(&log, nil)))
+			if taken != nil || unset != nil || err != nil {
+				t.Errorf("%v, %v, %v\n%s", taken, unset, err, &log)
+			}
+			if _, _, got := stateOf(t, host, "nic0"); got != want {
+				t.Errorf("%s\nwas\n%s", got, want)
+			}
+		})
+	}
+}
+
 // What it is on may have a smaller MTU by now.
 func TestAMacvlanComesBackWithTheModeThatTheHostGaveItAndUpWhateverItsMTU(t *testing.T) {
 	host := node.NewHost(t)

@@ -185,16 +185,19 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 		from.deleteUppers(link, slices.Values([]*Namespace{from}), nil, log)
 	}
 	errs := []error{n.dropAltNames(from, link, s)}
-	name, taken, err := n.nameFor(from, link, s)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	if err := n.takeBack(ctx, from, link, name, id, s, log); err != nil {
-		return nil, nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
+	if from.ID != n.ID {
+		if err := n.takeBack(ctx, from, link, id, s); err != nil {
+			return nil, nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
+		}
 	}
 	back, err := n.Link(ctx, id, n)
 	if err != nil || back == nil {
 		return nil, nil, errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
+	}
+	taken, err = n.putRight(back, s, log)
+	errs = append(errs, err)
+	if back, err = n.LinkAt(back.Attrs().Index); err != nil {
+		return nil, nil, errors.Join(append(errs, err)...)
 	}
 	if taken != nil {
 		taken.Has = back.Attrs().Name
@@ -419,49 +422,94 @@ func (n *Namespace) nameFor(from *Namespace, link netlink.Link, s State) (name s
 	return "", taken, err
 }
 
-// takeBack moves and renames a link and gives it the recorded MAC address and
-// alias. The move closes it.
-func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, name string, id Identity, s State, log *slog.Logger) error {
-	a := link.Attrs()
-	c := Change{Name: name, Alias: &s.Alias}
-	if from.ID != n.ID {
-		c.Namespace = n
-		// On a move the kernel announces the netdev before the same message
-		// renames it (do_setlink, __dev_change_net_namespace). It should appear
-		// under its own name: that is when the host acts on a new netdev, and
-		// by its name (sysctl.d, ifupdown, other udev rules). If the pod has
-		// another link of that name, the move renames it.
-		if name != fallbackName && from.change(a.Index, Change{Name: name}) == nil {
-			c.Name = ""
-		}
+// moveTries is how often a NIC is sent home from a pod that has a name of the host's
+// put on it each time.
+const moveTries = 10
+
+// takeBack moves a link home, and gives it there the name and the MAC address that
+// are recorded, as far as it can: whoever has the link may change it until it has
+// left, so putRight looks again. The move closes it.
+func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State) error {
+	// What was on top of it may have put another MAC address on it when it went.
+	link, err := from.LinkAt(link.Attrs().Index)
+	if err != nil {
+		return err
 	}
-	if mac, err := net.ParseMAC(s.MAC); err == nil && a.HardwareAddr.String() != s.MAC {
+	a := link.Attrs()
+	c := Change{Namespace: n}
+	c.Name, _, _ = n.nameFor(from, link, s)
+	// On a move the kernel announces the netdev before the same message
+	// renames it (do_setlink, __dev_change_net_namespace). It should appear
+	// under its own name: that is when the host acts on a new netdev, and
+	// by its name (sysctl.d, ifupdown, other udev rules). If the pod has
+	// another link of that name, the move renames it.
+	if c.Name != fallbackName {
+		_ = from.change(a.Index, Change{Name: c.Name})
+	}
+	if mac, err := net.ParseMAC(s.MAC); err == nil {
 		// Tried where it is: the message that moves it could fail halfway. It has
 		// the address as well, in case somebody there changes it back.
-		switch err := from.change(a.Index, Change{MAC: mac}); {
-		case err == nil:
-			c.MAC = mac
-		case id.ToldByMAC():
+		differs := a.HardwareAddr.String() != s.MAC
+		if differs {
+			err = from.change(a.Index, Change{MAC: mac})
+		}
+		switch {
+		case err != nil && id.ToldByMAC():
 			return fmt.Errorf("set its MAC address %s: %w", mac, err)
-		default: // a virtual function whose address the host has changed, for one
+		case err == nil && (differs || id.ToldByMAC()):
+			c.MAC = mac
+		}
+	}
+	if a.MTU != s.MTU {
+		// Somebody who takes the NIC from the host at once gets it with its own
+		// MTU. A program of the pod's may forbid that: then open sets it.
+		c.MTU = s.MTU
+	}
+	for range moveTries {
+		if err = from.Apply(a.Index, c); err == nil {
+			return nil
+		}
+		if back, lookErr := n.Link(ctx, id, n); back != nil && lookErr == nil {
+			return nil // the move comes first
+		}
+		switch {
+		case errors.Is(err, unix.EEXIST): // a name of it is taken here, since we looked
+			now, lookErr := from.LinkAt(a.Index)
+			if lookErr != nil {
+				return lookErr
+			}
+			c.Name, _, _ = n.nameFor(from, now, s)
+			_ = n.dropAltNames(from, now, s) // the next try tells
+		case c.MTU != 0:
+			c.MTU = 0
+		default:
+			return err
+		}
+	}
+	return err
+}
+
+// putRight gives a link of this namespace its recorded name, MAC address and alias,
+// whatever its holder did to it until it came: here he cannot. taken is as
+// Restore's.
+func (n *Namespace) putRight(back netlink.Link, s State, log *slog.Logger) (taken *NameTaken, err error) {
+	a := back.Attrs()
+	errs := []error{n.dropAltNames(n, back, s)}
+	name, taken, err := n.nameFor(n, back, s)
+	if err == nil && name != "" {
+		err = n.inSpiteOfUdev(a.Index, Change{Name: name}, n.change)
+	}
+	errs = append(errs, wrap("rename it to "+s.Name, err))
+	if mac, err := net.ParseMAC(s.MAC); err == nil && a.HardwareAddr.String() != s.MAC {
+		// A virtual function whose address the host has changed, for one.
+		if err := n.change(a.Index, Change{MAC: mac}); err != nil {
 			log.Warn("the NIC does not take its MAC address back", "mac", s.MAC, "has", a.HardwareAddr.String(), "err", err)
 		}
 	}
-	if c.Namespace != nil && a.MTU != s.MTU {
-		// Somebody who takes the NIC from the host at once gets it with its own
-		// MTU. A program of the pod's may forbid that: then open sets it.
-		if c.MTU = s.MTU; from.Apply(a.Index, c) == nil {
-			return nil
-		}
-		c.MTU = 0
-		if back, err := n.Link(ctx, id, n); back != nil && err == nil { // the move comes first
-			from, a, c.Namespace, c.Name = n, back.Attrs(), nil, name
-		}
+	if a.Alias != s.Alias {
+		errs = append(errs, wrap("set its alias", n.Apply(a.Index, Change{Alias: &s.Alias})))
 	}
-	if c.Namespace != nil {
-		return from.Apply(a.Index, c)
-	}
-	return n.inSpiteOfUdev(a.Index, c, n.change)
+	return taken, errors.Join(errs...)
 }
 
 // inSpiteOfUdev makes a change that may rename a link of this namespace: when
