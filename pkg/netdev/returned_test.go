@@ -137,6 +137,29 @@ func TestALinkIsPutRightOnTheHostWhateverItsHolderDidLast(t *testing.T) {
 	}
 }
 
+// The pod gives the ifindex of its link to another one after the last look at it.
+func TestALinkThatComesInThePlaceOfAnotherGoesBack(t *testing.T) {
+	host := node.NewHost(t)
+	node.AddNIC(t, host, "nic0")
+	link, s, _ := stateOf(t, host, "nic0")
+	id, pod, third := netdev.IdentityOf(link), open(t, host, newPod(t, host)), open(t, host, newPod(t, host))
+	must(t, host.Apply(link.Attrs().Index, netdev.Change{Namespace: pod, Name: "net1"}))
+	there, err := pod.LinkNamed("net1")
+	must(t, err, pod.Apply(there.Attrs().Index, netdev.Change{Namespace: third}), netns.Set(pod.NS))
+	shell(t, fmt.Sprintf("ip link add z0 index %d type veth peer name z1", there.Attrs().Index))
+	must(t, netns.Set(host.NS))
+	if _, _, err := host.Restore(t.Context(), pod, there, id, s, slog.New(slog.DiscardHandler)); err == nil || err.Error() != "not on the host after the move" {
+		t.Errorf("%v", err)
+	}
+	if came, err := host.LinkNamed("nic0"); came != nil || err != nil {
+		t.Errorf("the host has %v, %v", came, err)
+	}
+	links, err := pod.Links(t.Context())
+	if must(t, err); len(links) != 3 { // with lo and the peer
+		t.Errorf("the pod has %v", links)
+	}
+}
+
 // What it is on may have a smaller MTU by now.
 func TestAMacvlanComesBackWithTheModeThatTheHostGaveItAndUpWhateverItsMTU(t *testing.T) {
 	host := node.NewHost(t)

@@ -185,14 +185,19 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 		from.deleteUppers(link, slices.Values([]*Namespace{from}), nil, log)
 	}
 	errs := []error{n.dropAltNames(from, link, s)}
+	came := ""
 	if from.ID != n.ID {
-		if err := n.takeBack(ctx, from, link, id, s); err != nil {
+		if came, err = n.takeBack(ctx, from, link, id, s); err != nil {
 			return nil, nil, errors.Join(append(errs, fmt.Errorf("bring back to the host: %w", err))...)
 		}
 	}
 	back, err := n.Link(ctx, id, n)
 	if err != nil || back == nil {
-		return nil, nil, errors.Join(append(errs, errors.New("not on the host after the move"), err)...)
+		errs = append(errs, errors.New("not on the host after the move"), err)
+		if err == nil && came != "" {
+			errs = append(errs, n.sendBack(came, from))
+		}
+		return nil, nil, errors.Join(errs...)
 	}
 	taken, err = n.putRight(back, s, log)
 	errs = append(errs, err)
@@ -428,12 +433,13 @@ const moveTries = 10
 
 // takeBack moves a link home, and gives it there the name and the MAC address that
 // are recorded, as far as it can: whoever has the link may change it until it has
-// left, so putRight looks again. The move closes it.
-func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State) error {
+// left, so putRight looks again. The move closes it. came is the name that what was
+// moved has here, "" if that is not known.
+func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State) (came string, err error) {
 	// What was on top of it may have put another MAC address on it when it went.
-	link, err := from.LinkAt(link.Attrs().Index)
+	link, err = from.LinkAt(link.Attrs().Index)
 	if err != nil {
-		return err
+		return "", err
 	}
 	a := link.Attrs()
 	c := Change{Namespace: n}
@@ -455,7 +461,7 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 		}
 		switch {
 		case err != nil && id.ToldByMAC():
-			return fmt.Errorf("set its MAC address %s: %w", mac, err)
+			return "", fmt.Errorf("set its MAC address %s: %w", mac, err)
 		case err == nil && (differs || id.ToldByMAC()):
 			c.MAC = mac
 		}
@@ -466,27 +472,41 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 		c.MTU = s.MTU
 	}
 	for range moveTries {
-		if err = from.Apply(a.Index, c); err == nil {
-			return nil
+		if err = from.Apply(a.Index, c); err == nil && c.Name != fallbackName {
+			return c.Name, nil
+		}
+		if err == nil {
+			return "", nil
 		}
 		if back, lookErr := n.Link(ctx, id, n); back != nil && lookErr == nil {
-			return nil // the move comes first
+			return "", nil // the move comes first
 		}
 		switch {
 		case errors.Is(err, unix.EEXIST): // a name of it is taken here, since we looked
 			now, lookErr := from.LinkAt(a.Index)
 			if lookErr != nil {
-				return lookErr
+				return "", lookErr
 			}
 			c.Name, _, _ = n.nameFor(from, now, s)
 			_ = n.dropAltNames(from, now, s) // the next try tells
 		case c.MTU != 0:
 			c.MTU = 0
 		default:
-			return err
+			return "", err
 		}
 	}
-	return err
+	return "", err
+}
+
+// sendBack moves a link of a name away, to where it came from in the NIC's place: who
+// had the NIC gave another link its ifindex at that moment. The host must not have
+// that under the NIC's name.
+func (n *Namespace) sendBack(name string, from *Namespace) error {
+	link, err := n.linkNamed(name)
+	if link == nil || err != nil || link.Attrs().Name != name {
+		return err
+	}
+	return wrap("send back what came in its place", n.Apply(link.Attrs().Index, Change{Namespace: from, Name: fallbackName}))
 }
 
 // putRight gives a link of this namespace its recorded name, MAC address and alias,
