@@ -136,3 +136,24 @@ func TestWhatIsOnALinkOfTheHostGoesUnlessItWasThereOrNobodySaysWhatWas(t *testin
 		}
 	}
 }
+
+// A NIC that is up is in the host's use again, as after its administrator brought it
+// back: pods may have macvlans on it.
+func TestWhatIsOnALinkElsewhereGoesUnlessTheHostUsesTheLink(t *testing.T) {
+	for state, stays := range map[string]bool{"up": true, "down": false} {
+		host := node.NewHost(t)
+		node.AddNIC(t, host, "nic0")
+		shell(t, "ip link add mv0 link nic0 type macvlan; ip link set nic0 "+state)
+		link, s, _ := stateOf(t, host, "nic0")
+		s.Uppers = []string{}
+		pod := open(t, host, newPod(t, host))
+		sleepIn(t, host, pod)
+		mv0, err := host.LinkNamed("mv0")
+		must(t, err, host.Apply(mv0.Attrs().Index, netdev.Change{Namespace: pod}))
+		_, _, err = host.Restore(t.Context(), host, link, netdev.IdentityOf(link), s, slog.New(slog.DiscardHandler))
+		must(t, err)
+		if upper, err := pod.LinkNamed("mv0"); err != nil || (upper != nil) != stays {
+			t.Errorf("%s: %v, %v", state, upper, err)
+		}
+	}
+}

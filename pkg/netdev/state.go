@@ -208,8 +208,10 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 		taken.Has = back.Attrs().Name
 	}
 	// What is on top of it is not the host's: the NIC has only just come, or it
-	// is still down as the kernel brought it.
-	if s.Uppers != nil && (from.ID != n.ID || link.Attrs().Flags&net.FlagUp == 0) {
+	// is still down as the kernel brought it. Of one that is up, the host or its
+	// pods may have put that there since.
+	unused := from.ID != n.ID || link.Attrs().Flags&net.FlagUp == 0
+	if s.Uppers != nil && unused {
 		n.deleteUppers(back, slices.Values([]*Namespace{n}), s.Uppers, log)
 	}
 	// Now nobody elsewhere can put more on it. Looking for what is there takes
@@ -217,6 +219,9 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	surveyed := make(chan struct{})
 	go func() {
 		defer close(surveyed)
+		if !unused {
+			return
+		}
 		ctx, cancel := context.WithTimeout(ctx, surveyWait)
 		defer cancel()
 		n.deleteUppers(back, n.uppersElsewhere(ctx, back), nil, log)
