@@ -402,7 +402,7 @@ func (t *transfer) prepare() (_ *attachment.Record, settled func() error, err er
 	if err != nil {
 		return nil, nil, fail(codeMove, name, "read the NIC's state", err, "try again")
 	}
-	if state.Uppers, err = t.uppers(link); err != nil {
+	if err = t.uppers(link, &state); err != nil {
 		return nil, nil, err
 	}
 	manager, settled, err := t.manager(link, &state)
@@ -420,6 +420,7 @@ func (t *transfer) prepare() (_ *attachment.Record, settled func() error, err er
 		func() error { return t.refusePeer(link, pod) },
 		func() error { return t.guard(t.ctx, link, t.usesAddress) },
 		func() error { return t.guard(t.ctx, link, t.hasUppersElsewhere) },
+		func() error { return t.refuseLower(of) },
 	} {
 		if err := check(); err != nil {
 			return nil, nil, err

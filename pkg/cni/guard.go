@@ -2,11 +2,13 @@ package cni
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/guard"
 	"github.com/roce-k8s/roce-k8s/pkg/netdev"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
@@ -107,19 +109,40 @@ func answer(i int, all func() ([]string, error)) (string, error) {
 // to answer.
 const surveyTimeout = 500 * time.Millisecond
 
-// uppers are the names of what is on top of a NIC. Only with "force" can there
-// be any.
-func (o *operation) uppers(link netlink.Link) ([]string, error) {
-	names := []string{}
+// uppers writes down what is on top of a NIC, on the host and elsewhere, which is to
+// stay when the NIC comes back. Only with "force" can there be any.
+func (o *operation) uppers(link netlink.Link, state *netdev.State) error {
+	state.Uppers = []string{}
 	if !o.config.Force {
-		return names, nil
+		return nil
 	}
 	uppers, err := o.host.Uppers(o.ctx, link)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(o.ctx, surveyTimeout)
+		defer cancel()
+		state.Stacked, err = o.host.Stacked(ctx, link)
+	}
 	if err != nil {
-		return nil, fail(codeMove, link.Attrs().Name, "look for what is on top of it", err, "try again")
+		return fail(codeMove, link.Attrs().Name, "look for what is on top of it", err, "try again")
 	}
 	for _, u := range uppers {
-		names = append(names, u.Name)
+		state.Uppers = append(state.Uppers, u.Name)
 	}
-	return names, nil
+	return nil
+}
+
+// refuseLower refuses a NIC that another pod's NIC is on, a macvlan or a VLAN, also
+// with "force": what the host needs is its administrator's to take, and not what
+// another pod has.
+func (o *operation) refuseLower(of target) error {
+	link := of.link.Attrs()
+	r := o.holderIn(of.records, func(r *attachment.Record) bool {
+		id := r.NIC.Netdev
+		return !id.Physical() && id.Kind != "veth" && id.Lower == link.Index && !id.LowerAway
+	})
+	if r == nil {
+		return nil
+	}
+	return fail(codeGuard, link.Name, fmt.Sprintf("the %s %s is on top of it, held by %s", r.NIC.Netdev.Kind, r.Host.Name, r.Holder()), nil,
+		`the pod has to end first, also with "force"; nothing was changed`)
 }

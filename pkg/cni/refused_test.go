@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/roce-k8s/roce-k8s/pkg/claim"
+	"github.com/roce-k8s/roce-k8s/test/fixtures/sysfs"
 )
 
 // refusal is what an error says, with what to do; "" is none.
@@ -262,5 +263,28 @@ func TestNICsAreDoneTogetherOrInTurn(t *testing.T) {
 	done := 0
 	if got := texts(inTurn([]int{2, 1, 3}, func(n int) error { done++; return fails(n) })); got != "x " || done != 2 {
 		t.Errorf("in turn: %s, %d done", got, done)
+	}
+}
+
+// "force" takes what the host needs, and not what another pod has.
+func TestANICThatAnotherPodsNICIsOnIsRefusedAlsoWithForce(t *testing.T) {
+	h := sysfs.MLX5(0)
+	s := newScene(t, h)
+	s.sh("ip link add mv0 link " + h.Netdev + " type macvlan; ip link add mv1 link " + h.Netdev + " type macvlan")
+	p, b := s.pod("c1"), s.pod("c2")
+	b.add("net1", network("mv0", ""))
+	_, err := p.tryAdd("net1", network(h.Netdev, `, "force": true`))
+	if want := "112 " + h.Netdev + ": the macvlan mv0 is on top of it, held by pod default/c2 (container c2, interface net1); "; !strings.HasPrefix(told(err), want) {
+		t.Errorf("%s, want %s", told(err), want)
+	}
+	s.Must(b.del("net1", network("mv0", "")))
+	p.add("net1", network(h.Netdev, `, "force": true`)) // the host's own go without it meanwhile
+	if host := s.record("c1", "net1").Host; len(host.Uppers) != 2 || len(host.Stacked) != 2 || host.Stacked[0].Netns != s.host.ID {
+		t.Errorf("%+v", host)
+	}
+	s.sh("ip link set mv1 name storage0")
+	s.Must(p.del("net1", network(h.Netdev, "")))
+	if left := s.onHost(); left != h.Netdev+" mv0 storage0" {
+		t.Error(left)
 	}
 }

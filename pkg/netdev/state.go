@@ -42,6 +42,9 @@ type State struct {
 	// Uppers are the host's netdevs on top of it, by name. Others that are there
 	// when it comes back are those of who had it.
 	Uppers []string `json:"uppers"`
+	// Stacked are those and the ones that were on top of it in other namespaces, by
+	// what a new name does not change. Records of earlier versions have none.
+	Stacked []Stacked `json:"stacked,omitempty"`
 }
 
 // flags are the link flags that the state sets, and which it knows of at all.
@@ -182,7 +185,7 @@ func (s State) needsOneOf(temporary []netip.Prefix, r Route) bool {
 // back is logged: no pod should wait for any of it.
 func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.Link, id Identity, s State, log *slog.Logger) (taken *NameTaken, unset, err error) {
 	if from.ID != n.ID {
-		from.deleteUppers(link, slices.Values([]*Namespace{from}), nil, log)
+		from.deleteUppers(link, slices.Values([]*Namespace{from}), State{Stacked: s.Stacked}, log)
 	}
 	errs := []error{n.dropAltNames(from, link, s)}
 	came := ""
@@ -212,7 +215,7 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 	// pods may have put that there since.
 	unused := from.ID != n.ID || link.Attrs().Flags&net.FlagUp == 0
 	if s.Uppers != nil && unused {
-		n.deleteUppers(back, slices.Values([]*Namespace{n}), s.Uppers, log)
+		n.deleteUppers(back, slices.Values([]*Namespace{n}), s, log)
 	}
 	// Now nobody elsewhere can put more on it. Looking for what is there takes
 	// about as long as all the rest, so it is done in parallel.
@@ -224,7 +227,7 @@ func (n *Namespace) Restore(ctx context.Context, from *Namespace, link netlink.L
 		}
 		ctx, cancel := context.WithTimeout(ctx, surveyWait)
 		defer cancel()
-		n.deleteUppers(back, n.uppersElsewhere(ctx, back), nil, log)
+		n.deleteUppers(back, n.uppersElsewhere(ctx, back), State{Stacked: s.Stacked}, log)
 	}()
 	missing, held := n.missingAltNames(back, s)
 	if taken == nil {

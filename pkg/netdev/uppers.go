@@ -79,6 +79,39 @@ func localAddresses() map[string][]uint16 {
 	}
 }
 
+// A Stacked is a netdev on top of another one, wherever it is.
+type Stacked struct {
+	Netns uint64 `json:"netns"` // as Namespace.ID
+	Index int    `json:"index"` // its ifindex there
+}
+
+// Stacked lists what is on top of a link of this namespace, here and in all others
+// that this process can reach.
+func (n *Namespace) Stacked(ctx context.Context, link netlink.Link) (all []Stacked, err error) {
+	answers, err := n.listLinks(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list links in %s: %w", n.Path, err)
+	}
+	add := func(in *Namespace, answers [][]byte, number int) {
+		for _, answer := range answers {
+			if s := stackingOf(answer); s.on == link.Attrs().Index && s.where == number {
+				all = append(all, Stacked{in.ID, s.index})
+			}
+		}
+	}
+	add(n, answers, here)
+	for other := range n.uppersElsewhere(ctx, link) {
+		answers, err := other.dumpLinks()
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue // it ended since
+		}
+		if number, err := other.numberOf(n.NS); err == nil && number != here {
+			add(other, answers, number)
+		}
+	}
+	return all, nil
+}
+
 // A stacking is a netdev and what it is on.
 type stacking struct {
 	Upper
@@ -120,11 +153,11 @@ const surveyWait = 2 * time.Second
 // deleteUppers deletes the netdevs that are on a link of this namespace: they
 // would stay on it when it moves, and whoever had it would go on sending and
 // receiving through it. others are the namespaces to look through; this one may
-// be among them. Those with the names in but stay.
+// be among them. Those that a state says were on it before stay.
 //
 // It takes each list as it comes: a list that others keep changing has all
 // links that stay, because the kernel goes through them by number.
-func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace], but []string, log *slog.Logger) {
+func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace], but State, log *slog.Logger) {
 	for other := range others {
 		answers, err := other.dumpLinks()
 		number := here
@@ -140,7 +173,7 @@ func (n *Namespace) deleteUppers(link netlink.Link, others iter.Seq[*Namespace],
 		}
 		for _, answer := range answers {
 			s := stackingOf(answer)
-			if s.on != link.Attrs().Index || s.where != number || slices.Contains(but, s.Name) {
+			if s.on != link.Attrs().Index || s.where != number || slices.Contains(but.Uppers, s.Name) || slices.Contains(but.Stacked, Stacked{other.ID, s.index}) {
 				continue
 			}
 			msg := nl.NewIfInfomsg(unix.AF_UNSPEC)

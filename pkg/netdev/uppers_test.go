@@ -73,8 +73,15 @@ func TestWhatIsOnALinkGoesWhereverItIsAndNothingElse(t *testing.T) {
 	if err := netns.Set(n.NS); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"here", "kept", "moved"} {
+	for _, name := range []string{"here", "kept", "moved", "renamed", "stays"} {
 		macvlan(name, one)
+	}
+	renamed, stays := n.mustFind(t, "renamed").Attrs().Index, n.mustFind(t, "stays").Attrs().Index
+	if err := n.Apply(stays, Change{Namespace: other}); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := n.Stacked(t.Context(), one); err != nil || !slices.Contains(all, Stacked{n.ID, renamed}) {
+		t.Errorf("%v, %v", all, err)
 	}
 	macvlan("others", n.mustFind(t, "two"))
 	if err := n.Apply(n.mustFind(t, "moved").Attrs().Index, Change{Namespace: other}); err != nil {
@@ -92,8 +99,8 @@ func TestWhatIsOnALinkGoesWhereverItIsAndNothingElse(t *testing.T) {
 	defer stranger.Close()
 	var log bytes.Buffer
 	ended := &Namespace{ID: 1, Path: "/ended", route: &Socket{fd: -1}}
-	n.deleteUppers(one, slices.Values([]*Namespace{stranger, ended, n, other}), []string{"kept"}, slog.New(slog.NewTextHandler(&log, nil)))
-	for name, place := range map[string]*Namespace{"here": n, "kept": n, "others": n, "theirs": other, "moved": other, "same": other, "two": n} {
+	n.deleteUppers(one, slices.Values([]*Namespace{stranger, ended, n, other}), State{Uppers: []string{"kept"}, Stacked: []Stacked{{n.ID, renamed}, {other.ID, stays}}}, slog.New(slog.NewTextHandler(&log, nil)))
+	for name, place := range map[string]*Namespace{"here": n, "kept": n, "renamed": n, "stays": other, "others": n, "theirs": other, "moved": other, "same": other, "two": n} {
 		link, err := place.LinkNamed(name)
 		if gone := name == "here" || name == "moved"; err != nil || (link == nil) != gone {
 			t.Errorf("%s: %v, %v", name, link, err)
