@@ -88,6 +88,13 @@ func (w Returner) Return(ctx context.Context, r *Record) error {
 		state = state.Bare()
 	}
 	taken, unset, err := w.Host.Restore(ctx, place, link, r.NIC.Netdev, state, w.Log)
+	if refused := (*netdev.MACRefusedError)(nil); errors.As(err, &refused) {
+		// Another pod may keep the address for long. From here on it is told by the
+		// one that it has.
+		w.Log.Warn("the NIC does not take its MAC address back", "mac", state.MAC, "has", refused.Has, "err", refused)
+		r.NIC.Netdev.MAC, r.Host.MAC, state.MAC = refused.Has, refused.Has, refused.Has
+		taken, unset, err = w.Host.Restore(ctx, place, link, r.NIC.Netdev, state, w.Log)
+	}
 	r.Back = time.Now().UTC()
 	if failed := errors.Join(err, unset); failed != nil && w.isSomebodyElses(ctx, pod, r) {
 		// It was on the host, free for all, before we were done.

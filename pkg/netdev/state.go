@@ -383,6 +383,20 @@ func (n *Namespace) AddMissing(ctx context.Context, link netlink.Link, s State, 
 	return len(addresses) + len(routes), errors.Join(n.AddAddresses(link, addresses), n.AddRoutes(link, routes))
 }
 
+// A MACRefusedError says that a netdev does not take the MAC address back that it is
+// told by, and is where it was: another one has the address by now.
+type MACRefusedError struct {
+	Has    string // its address now
+	wanted string
+	err    error
+}
+
+func (e *MACRefusedError) Error() string {
+	return fmt.Sprintf("set its MAC address %s: %v", e.wanted, e.err)
+}
+
+func (e *MACRefusedError) Unwrap() error { return e.err }
+
 // A NameTaken says that a netdev could not have its own name on the host.
 type NameTaken struct {
 	Name   string // its own
@@ -469,7 +483,7 @@ func (n *Namespace) takeBack(ctx context.Context, from *Namespace, link netlink.
 		}
 		switch {
 		case err != nil && id.ToldByMAC():
-			return "", fmt.Errorf("set its MAC address %s: %w", mac, err)
+			return "", &MACRefusedError{Has: a.HardwareAddr.String(), wanted: s.MAC, err: err}
 		case err == nil && (differs || id.ToldByMAC()):
 			c.MAC = mac
 		}
