@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -108,6 +109,32 @@ ip link set net1 arp off multicast off dynamic on broadcast 02:00:00:00:00:66`,
 					t.Errorf("ip and tc show\n%s\nand showed\n%s", got, wantShown)
 				}
 			})
+		}
+	}
+}
+
+// An alias is bytes to the kernel. The record of an earlier version may have one that
+// is longer than it was.
+func TestAnAliasThatIsNoTextComesBack(t *testing.T) {
+	host := node.NewHost(t)
+	nic, alias := node.AddNIC(t, host, "nic0"), strings.Repeat("\xfc", 100)
+	must(t, host.Apply(nic.Attrs().Index, netdev.Change{Alias: &alias}))
+	link, _, text := stateOf(t, host, "nic0")
+	var s netdev.State
+	must(t, json.Unmarshal([]byte(text), &s))
+	for _, old := range []bool{false, true} {
+		if old {
+			s.Alias, s.RawAlias = strings.Repeat("\ufffd", 100), nil
+		}
+		pod := open(t, host, newPod(t, host))
+		must(t, host.Apply(link.Attrs().Index, netdev.Change{Namespace: pod, Name: "net1"}))
+		there, err := pod.LinkNamed("net1")
+		must(t, err)
+		if _, _, err := host.Restore(t.Context(), pod, there, netdev.IdentityOf(link), s, slog.New(slog.DiscardHandler)); err != nil {
+			t.Error(err)
+		}
+		if back, err := host.LinkNamed("nic0"); err != nil || back == nil || back.Attrs().Alias != alias {
+			t.Errorf("%v, %v", back, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -45,6 +46,8 @@ type State struct {
 	// Stacked are those and the ones that were on top of it in other namespaces, by
 	// what a new name does not change. Records of earlier versions have none.
 	Stacked []Stacked `json:"stacked,omitempty"`
+	// RawAlias is the alias where that is no UTF-8, which JSON would change.
+	RawAlias []byte `json:"rawAlias,omitempty"`
 }
 
 // flags are the link flags that the state sets, and which it knows of at all.
@@ -114,6 +117,9 @@ func (n *Namespace) StateBy(ctx context.Context, t *Tables) (State, error) {
 	s := State{
 		Name: a.Name, MTU: a.MTU, MAC: a.HardwareAddr.String(), Alias: a.Alias, AltNames: a.AltNames,
 		Up: a.RawFlags&unix.IFF_UP != 0, Promiscuous: a.RawFlags&unix.IFF_PROMISC != 0, AllMulticast: a.RawFlags&unix.IFF_ALLMULTI != 0,
+	}
+	if !utf8.ValidString(a.Alias) {
+		s.Alias, s.RawAlias = "", []byte(a.Alias)
 	}
 	// Where links have a table of their own (VRF), the kernel's routes for link-local
 	// and for multicast addresses are in it.
@@ -548,8 +554,10 @@ func (n *Namespace) putRight(back netlink.Link, s State, log *slog.Logger) (take
 			log.Warn("the NIC does not take its MAC address back", "mac", s.MAC, "has", a.HardwareAddr.String(), "err", err)
 		}
 	}
-	if a.Alias != s.Alias {
-		errs = append(errs, wrap("set its alias", n.Apply(a.Index, Change{Alias: &s.Alias})))
+	if alias := s.Alias + string(s.RawAlias); a.Alias != alias {
+		if err := n.Apply(a.Index, Change{Alias: &alias}); err != nil { // an earlier version wrote it down
+			log.Warn("not all of the NIC's settings were restored", "err", wrap("set its alias", err))
+		}
 	}
 	return taken, errors.Join(errs...)
 }
