@@ -122,6 +122,9 @@ func TestAnAliasThatIsNoTextComesBack(t *testing.T) {
 	link, _, text := stateOf(t, host, "nic0")
 	var s netdev.State
 	must(t, json.Unmarshal([]byte(text), &s))
+	if string(s.RawAlias) != alias {
+		t.Errorf("recorded as %q", s.RawAlias)
+	}
 	for _, old := range []bool{false, true} {
 		if old {
 			s.Alias, s.RawAlias = strings.Repeat("\ufffd", 100), nil
