@@ -342,7 +342,12 @@ func TestAClaimThatKubernetesForgotMakesRoom(t *testing.T) {
 		"it is gone":                 func(a *api, c *resourceapi.ResourceClaim) { delete(a.claims, "training/"+c.Name) },
 		"another has its name":       func(_ *api, c *resourceapi.ResourceClaim) { c.UID = "another" },
 		"it has lost its allocation": func(_ *api, c *resourceapi.ResourceClaim) { c.Status.Allocation = nil },
-		"nothing of that":            nil,
+		"it is on another node":      func(_ *api, c *resourceapi.ResourceClaim) { c.Status.Allocation.Devices.Results[0].Pool = "node2" },
+		"it has another device":      func(_ *api, c *resourceapi.ResourceClaim) { c.Status.Allocation.Devices.Results[0].Device = "x" },
+		"another driver's is called so": func(_ *api, c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.Devices.Results[0].Driver = "gpu.example.com"
+		},
+		"nothing of that": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newTestNode(t)

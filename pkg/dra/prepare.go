@@ -172,7 +172,7 @@ func (d *driver) specFile(claimUID string) specfile.File {
 }
 
 // free refuses a claim whose devices another has. What is written of a claim
-// that Kubernetes does not know any more, because the kubelet has lost its
+// that is gone, or has other devices by now, because the kubelet has lost its
 // state, is removed.
 func (d *driver) free(ctx context.Context, c claim.Claim) error {
 	others, bad, err := claim.List(d.options.StateDir)
@@ -189,15 +189,25 @@ func (d *driver) free(ctx context.Context, c claim.Claim) error {
 		}
 		now, err := d.options.Client.ResourceV1().ResourceClaims(other.Namespace).Get(ctx, other.Name, metav1.GetOptions{})
 		switch {
-		case apierrors.IsNotFound(err), err == nil && (string(now.UID) != other.UID || now.Status.Allocation == nil):
+		case apierrors.IsNotFound(err), err == nil && (string(now.UID) != other.UID || !d.allots(now, c)):
 			if err := d.remove(other.UID); err != nil {
 				return err
 			}
+		case err != nil:
+			return fmt.Errorf("claim %s has device %s, and whether it still does cannot be asked: %w", other, other.Devices[shared].Name, err)
 		default:
 			return fmt.Errorf("claim %s has device %s", other, other.Devices[shared].Name)
 		}
 	}
 	return nil
+}
+
+// allots tells whether Kubernetes has given another claim a device of c. A claim
+// that outlives its pod may have been given others since, or those of another node.
+func (d *driver) allots(other *resourceapi.ResourceClaim, c claim.Claim) bool {
+	return other.Status.Allocation != nil && slices.ContainsFunc(other.Status.Allocation.Devices.Results, func(r resourceapi.DeviceRequestAllocationResult) bool {
+		return r.Driver == DriverName && r.Pool == d.options.NodeName && slices.ContainsFunc(c.Devices, func(of claim.Device) bool { return of.Name == r.Device })
+	})
 }
 
 // UnprepareResourceClaims undoes PrepareResourceClaims. The NICs are given back
