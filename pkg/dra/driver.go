@@ -198,9 +198,15 @@ func (d *driver) run(outer context.Context, config *files) error {
 	return nil
 }
 
-// HandleError ends the program, and the kubelet starts it again: what the helper
-// serves does not get better by itself.
+// HandleError ends the program, and the kubelet starts it again, unless the helper
+// says that it passes: a health report is late after a standstill, or because the
+// node cannot be read, when pods have to end all the same. Of a look that hangs
+// watch ends the program.
 func (d *driver) HandleError(_ context.Context, err error, msg string) {
+	if errors.Is(err, kubeletplugin.ErrRecoverable) {
+		d.log.Warn("the kubelet is not told what it should be", "step", msg, "err", err)
+		return
+	}
 	d.end(fmt.Errorf("%s: %w", msg, err))
 }
 

@@ -646,7 +646,12 @@ func TestTheNewestDevicesAreOffered(t *testing.T) {
 
 func TestWhatTheHelperCannotDoEndsTheProgramWithItsReason(t *testing.T) {
 	var end error
-	d := &driver{end: func(err error) { end = err }}
+	var log strings.Builder
+	d := &driver{log: slog.New(slog.NewTextHandler(&log, nil)), end: func(err error) { end = err }}
+	d.HandleError(t.Context(), fmt.Errorf("none for 30s: %w", kubeletplugin.ErrRecoverable), "report health")
+	if end != nil || !strings.Contains(log.String(), `level=WARN msg="the kubelet is not told what it should be" step="report health" err="none for 30s`) {
+		t.Errorf("it passes by itself: %v, %s", end, log.String())
+	}
 	lost := errors.New("the socket is gone")
 	if d.HandleError(t.Context(), lost, "serve the kubelet"); !errors.Is(end, lost) || end.Error() != "serve the kubelet: the socket is gone" {
 		t.Errorf("%v", end)
