@@ -187,6 +187,9 @@ func (d *driver) run(outer context.Context, config *files) error {
 	running.Go(func() { d.publish(ctx) })
 	running.Go(func() { d.reporter.run(ctx) })
 	running.Go(func() { d.watch(ctx) })
+	for _, socket := range ownSockets(d.options.KubeletDir, d.options.PodUID) {
+		running.Go(func() { d.guard(ctx, socket) })
+	}
 	if d.options.MetricsAddress != "" {
 		running.Go(func() { d.serve(ctx) })
 	}

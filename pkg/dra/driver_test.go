@@ -741,6 +741,42 @@ func TestTheSocketsOfAnInstanceThatWasKilledAreRemovedAndOthersStay(t *testing.T
 	}
 }
 
+func TestASocketThatIsRemovedEndsTheProgram(t *testing.T) {
+	for _, podUID := range []string{"", "01234567-89ab-cdef-0123-456789abcdef"} {
+		for i, what := range []string{"registration", "calls"} {
+			t.Run(what+" "+podUID, func(t *testing.T) {
+				n := newTestNode(t)
+				n.options.PodUID = podUID
+				config, err := readFiles(n.options.ConfigFile, n.options.AttributesFile)
+				n.Must(err)
+				ctx, stop := context.WithCancel(n.Ctx)
+				defer stop()
+				ended := make(chan error, 1)
+				go func() { ended <- newDriver(n.options, n.Journal, n.links, nil).run(ctx, config) }()
+				all := ownSockets(n.Dir, podUID)
+				n.Until("both are there", func() bool { return exists(all[0]) && exists(all[1]) })
+				n.Must(os.Remove(all[i]))
+				n.Until("it ends", func() bool {
+					select {
+					case err = <-ended:
+						return true
+					default:
+						return false
+					}
+				})
+				if err == nil || !strings.Contains(err.Error(), "somebody removed the socket "+all[i]) {
+					t.Errorf("it ended with %v", err)
+				}
+			})
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // quiet has no looks at intervals, and a mode that wants a note.
 var quiet = strings.Replace(hcaGPU, `Interval": 1, "configList": [{`, `Interval": 0, "configList": [{"mode": "hca", `, 1)
 
