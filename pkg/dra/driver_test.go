@@ -249,6 +249,20 @@ func TestANICThatCameBackWithoutADelEndsItsClaim(t *testing.T) {
 	}
 }
 
+// Without the rescue nobody but the next ADD puts it right.
+func TestANICThatCameBackWithoutADelIsNotTaken(t *testing.T) {
+	n := newTestNode(t)
+	back := netlink.LinkAttrs{Index: 101, Name: "rail2", ParentDevBus: "pci", ParentDev: n.guide.Rails[1].PCI, PermHWAddr: mac(t, n.guide.Rails[1].MAC)}
+	n.links = node.Links(append(n.guide.Links(), back)...)
+	n.attach("a", 1, 2)
+	v, _ := n.idle().look(n.Ctx)
+	for rail, taken := range map[int]bool{1: false, 2: true} {
+		if of := v.find(n.rails(rail)[0]); of.taken != taken || of.Holder == nil {
+			t.Errorf("%s: taken %t, held by %v", of.name, of.taken, of.Holder)
+		}
+	}
+}
+
 func TestWhatCannotBePreparedIsRefusedInOneLine(t *testing.T) {
 	n := newTestNode(t)
 	n.Must(n.RemoveCharDevices(n.guide.Rails[3]))

@@ -11,6 +11,7 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 
+	"github.com/roce-k8s/roce-k8s/pkg/attachment"
 	"github.com/roce-k8s/roce-k8s/pkg/claim"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/offer"
@@ -174,7 +175,7 @@ func (d *driver) see(seen inventory.Snapshot, claims []claim.Claim) *view {
 			known[of.Key()], names[name] = true, true
 			v.devices = append(v.devices, device{
 				Device: of, name: name, resource: r.Single(), rail: rails[of.Key()],
-				ill: d.judge(of, r.HealthPolicy), taken: of.Place == inventory.InPod && !isClaimed(of, claims),
+				ill: d.judge(of, r.HealthPolicy), taken: of.Place == inventory.InPod && !isClaimed(of, claims) && !isBack(of, seen),
 			})
 		}
 	}
@@ -188,6 +189,12 @@ func isClaimed(of inventory.Device, claims []claim.Claim) bool {
 	return of.Holder != nil && slices.ContainsFunc(claims, func(c claim.Claim) bool {
 		return c.Pod.UID == of.Holder.Pod.UID && c.Has(of.Bus, of.Address)
 	})
+}
+
+// isBack tells whether a device's NIC came back without a DEL. The next ADD puts
+// it right, and so must be able to come.
+func isBack(of inventory.Device, seen inventory.Snapshot) bool {
+	return of.Holder != nil && slices.ContainsFunc(seen.Stranded(), func(r *attachment.Record) bool { return r.ID() == of.Holder.ID() })
 }
 
 // judge says what is wrong with a device for good, and logs when that changes.
