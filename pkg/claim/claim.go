@@ -126,8 +126,9 @@ func Dir(stateDir string) string { return filepath.Join(stateDir, folder) }
 // file is the name of a claim's file. Both parts have been checked.
 func file(podUID, claimUID string) string { return podUID + "." + claimUID + suffix }
 
-// Write writes a claim down, in place of what is there of it. When it returns,
-// the claim is on disk.
+// Write writes a claim down, in place of what is there of it, also for another
+// pod: a claim that outlives its pods is one's at a time. When it returns, the
+// claim is on disk.
 //
 // One process writes at a time: the driver.
 func Write(stateDir string, c Claim) error {
@@ -135,6 +136,9 @@ func Write(stateDir string, c Claim) error {
 	err := c.validate()
 	if err == nil {
 		err = write(Dir(stateDir), file(c.Pod.UID, c.UID), c)
+	}
+	if err == nil {
+		err = remove(stateDir, c.UID, file(c.Pod.UID, c.UID))
 	}
 	if err != nil {
 		return fmt.Errorf("write down claim %s: %w", c, err)
@@ -183,13 +187,18 @@ func Remove(stateDir, claimUID string) error {
 	if !isUID(claimUID) {
 		return fmt.Errorf("remove a claim: %q is no UID", claimUID)
 	}
+	return remove(stateDir, claimUID, "")
+}
+
+// remove removes the files of a claim but the one that is to stay.
+func remove(stateDir, claimUID, stays string) error {
 	entries, err := entries(stateDir)
 	if err != nil {
 		return fmt.Errorf("remove claim %s: %w", claimUID, err)
 	}
 	var errs []error
 	for _, e := range entries {
-		if _, claim, ok := strings.Cut(strings.TrimSuffix(e.Name(), newSuffix), "."); !ok || claim != claimUID+suffix {
+		if _, claim, ok := strings.Cut(strings.TrimSuffix(e.Name(), newSuffix), "."); !ok || claim != claimUID+suffix || e.Name() == stays {
 			continue
 		}
 		if err := os.Remove(filepath.Join(Dir(stateDir), e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

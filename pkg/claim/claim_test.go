@@ -40,6 +40,16 @@ func names(t *testing.T, dir string) (names []string) {
 	return names
 }
 
+func TestAClaimIsItsNewPodsAlone(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []claim.Claim{of(podUID, "c1", 0), of(podUID, "c2", 1), of(otherUID, "c1", 0)} {
+		must(t, claim.Write(dir, c))
+	}
+	if got, want := names(t, dir), []string{podUID + ".c2.json", otherUID + ".c1.json"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestAPodFindsItsOwnClaimsUntilTheyAreRemoved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state") // made when it is needed
 	if all, err := claim.OfPod(dir, podUID); len(all) != 0 || err != nil {

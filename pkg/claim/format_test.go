@@ -110,9 +110,10 @@ func TestTheLongestClaimThatIsWrittenIsRead(t *testing.T) {
 
 func TestARemovalTakesAllThatIsWrittenOfOneClaimAndNoMore(t *testing.T) {
 	dir := t.TempDir()
-	for _, c := range []claim.Claim{of(podUID, "c1", 0), of(otherUID, "c1", 0), of(podUID, "cc1", 1), of(podUID, "c12", 2)} {
+	for _, c := range []claim.Claim{of(podUID, "c1", 0), of(podUID, "cc1", 1), of(podUID, "c12", 2)} {
 		must(t, claim.Write(dir, c))
 	}
+	must(t, os.WriteFile(filepath.Join(claim.Dir(dir), otherUID+".c1.json"), nil, 0o600)) // of a write that was killed
 	must(t, os.WriteFile(filepath.Join(claim.Dir(dir), "c1.json"), nil, 0o600))
 	must(t, claim.Remove(dir, "c1"))
 	if got, want := names(t, dir), []string{podUID + ".c12.json", podUID + ".cc1.json", "c1.json"}; !slices.Equal(got, want) {
@@ -121,9 +122,9 @@ func TestARemovalTakesAllThatIsWrittenOfOneClaimAndNoMore(t *testing.T) {
 	if err := claim.Remove(dir, "../c1"); err == nil || err.Error() != `remove a claim: "../c1" is no UID` {
 		t.Errorf("%v", err)
 	}
+	must(t, claim.Write(dir, of(otherUID, "c3", 0)))
 	must(t, os.Mkdir(filepath.Join(claim.Dir(dir), podUID+".c3.json"), 0o700))
 	must(t, os.WriteFile(filepath.Join(claim.Dir(dir), podUID+".c3.json", "file"), nil, 0o600))
-	must(t, claim.Write(dir, of(otherUID, "c3", 0)))
 	if err := claim.Remove(dir, "c3"); err == nil || !strings.HasPrefix(err.Error(), "remove claim c3: ") {
 		t.Errorf("what cannot be removed: %v", err)
 	}
@@ -134,9 +135,8 @@ func TestARemovalTakesAllThatIsWrittenOfOneClaimAndNoMore(t *testing.T) {
 
 func TestFilesOfAPodAreThoseWithItsWholeUID(t *testing.T) {
 	dir := t.TempDir()
-	for _, pod := range []string{podUID, podUID + "1"} {
-		must(t, claim.Write(dir, of(pod, "c1", 0)))
-	}
+	must(t, claim.Write(dir, of(podUID, "c1", 0)))
+	must(t, claim.Write(dir, of(podUID+"1", "c2", 0)))
 	must(t, os.WriteFile(filepath.Join(claim.Dir(dir), podUID+".note"), nil, 0o600))
 	all, err := claim.OfPod(dir, podUID)
 	if len(all) != 1 || all[0].Pod.UID != podUID || err != nil {
