@@ -3,6 +3,8 @@ package dra
 import (
 	"log/slog"
 
+	resourceapi "k8s.io/api/resource/v1"
+
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 )
 
@@ -37,6 +39,12 @@ func (f *files) report(log *slog.Logger) {
 			log.Error("a mistake in the configuration is ignored", "err", fault)
 		case config.Nothing:
 			log.Info("a note on the configuration", "note", fault)
+		}
+	}
+	for _, r := range f.Resources {
+		if len(r.Name) > resourceapi.DeviceAttributeMaxValueLength {
+			log.Warn("the name of a resource is too long for an attribute; its devices have no resourceName",
+				"resource", r.Name, "longest", resourceapi.DeviceAttributeMaxValueLength)
 		}
 	}
 }

@@ -66,6 +66,17 @@ func TestWhatIsWrongWithTheFilesIsLoggedAsWhatItCosts(t *testing.T) {
 	}
 }
 
+func TestANameThatIsTooLongForAnAttributeIsSaid(t *testing.T) {
+	for length, said := range map[int]bool{resourceapi.DeviceAttributeMaxValueLength: false, resourceapi.DeviceAttributeMaxValueLength + 1: true} {
+		var log strings.Builder
+		name := strings.Repeat("r", length)
+		(&files{Config: &config.Config{Resources: []config.Resource{{Name: name}}}}).report(slog.New(slog.NewTextHandler(&log, nil)))
+		if got := strings.Contains(log.String(), "its devices have no resourceName\" resource="+name); got != said {
+			t.Errorf("%d: %s", length, log.String())
+		}
+	}
+}
+
 func TestADeviceIsNamedByItsAddressAsALabel(t *testing.T) {
 	for address, want := range map[string]string{"0000:0A:00.1": "0000-0a-00-1", "mlx5_core.sf.2": "mlx5-core-sf-2", ":x.": "x"} {
 		if got := deviceName(nic(address)); got != want {
