@@ -74,13 +74,16 @@ func diagnose(d inventory.Device, policy config.HealthPolicy) ailment {
 }
 
 // unfit says why a device cannot be allocated by itself, "" if it can: the CNI
-// plugin knows a NIC by its function.
+// plugin knows a NIC by its function, and moves its netdev. What it refuses unless
+// it is forced is offered: a claim's parameters can say so.
 func unfit(d inventory.Device) string {
 	switch {
 	case d.Address == "":
 		return "it is on no bus"
 	case d.Beside:
 		return "its function has another RDMA device"
+	case len(d.Netdevs) == 0:
+		return "it has no netdev"
 	}
 	return ""
 }

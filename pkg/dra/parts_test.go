@@ -112,7 +112,10 @@ func TestADeviceIsIllAsItsPolicySays(t *testing.T) {
 
 func TestADeviceThatTheCNIPluginCannotKnowIsNotAllocated(t *testing.T) {
 	beside := nic("0000:08:00.0", func(d *inventory.Device) { d.Beside = true })
-	for want, d := range map[string]inventory.Device{"": nic("0000:08:00.0"), "it is on no bus": nic(""), "its function has another RDMA device": beside} {
+	bare := nic("0000:08:00.0", func(d *inventory.Device) { d.Netdevs = nil })
+	for want, d := range map[string]inventory.Device{
+		"": nic("0000:08:00.0"), "it is on no bus": nic(""), "its function has another RDMA device": beside, "it has no netdev": bare,
+	} {
 		if got := unfit(d); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
