@@ -199,6 +199,9 @@ func (m *manager) look(ctx context.Context) (inventory.Snapshot, error) {
 	begin := time.Now()
 	m.setBusy(begin)
 	seen, err := m.inventory.Read(ctx)
+	if err == nil {
+		err = seen.Unnamed
+	}
 	m.looked(err)
 	if ctx.Err() != nil {
 		return inventory.Snapshot{}, ctx.Err()

@@ -275,6 +275,18 @@ func TestALookThatFailsIsCountedAndTheNextOneMayBeGood(t *testing.T) {
 	}
 }
 
+// Alternative names and bonds select NICs, and exclude them.
+func TestALookWithoutLinksChangesNoOffer(t *testing.T) {
+	n := newTestNode(t, sysfs.MLX5(0))
+	m := n.applied(n.options(), mlxOnly)
+	m.inventory = n.inventory(func(context.Context) ([]netlink.Link, error) { return nil, errors.New("no memory") })
+	n.Must(n.Add(sysfs.MLX5(1)))
+	m.rescan(n.Ctx)
+	if got := m.entries["rdma/mlx"].resource.Offer().Devices(); len(got) != 1 || m.failing.err == nil {
+		t.Errorf("%v is offered, %v\n%s", got, m.failing.err, n.Logs)
+	}
+}
+
 func TestADeviceThatWasInNoResourceMeanwhileIsJudgedAnew(t *testing.T) {
 	n := newTestNode(t, sysfs.MLX5(0))
 	m := n.applied(n.options(), mlxOnly)

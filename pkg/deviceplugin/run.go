@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -71,7 +72,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	host, err := netdev.CurrentNamespace()
 	if err != nil {
-		o.Log.Warn("cannot see the host's links: no alternative names, and no rescue", "err", err)
+		return fmt.Errorf("see the host's links: %w", err)
 	}
 	i := newInventory(o, journal, host)
 	m := newManager(o, i)
@@ -81,7 +82,7 @@ func Run(ctx context.Context, o Options) error {
 		return nil
 	}
 	m.host = host
-	if o.Rescue && host != nil {
+	if o.Rescue {
 		m.rescuer = &rescuer{host: host, journal: journal, log: o.Log, done: m.metrics.rescued}
 	}
 	m.run(ctx)

@@ -117,6 +117,9 @@ func (d *driver) look(ctx context.Context) (v *view, partial bool) {
 	d.busy.Store(time.Now().UnixNano())
 	seen, err := d.inventory.Read(ctx)
 	d.busy.Store(0)
+	if err == nil {
+		err = seen.Unnamed
+	}
 	if err != nil {
 		if ctx.Err() == nil && d.said("look", err.Error()) {
 			d.log.Error("cannot read the node's RDMA devices; the ResourceSlices stay as they are", "err", err)

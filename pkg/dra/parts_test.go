@@ -269,6 +269,18 @@ func TestAStatusIsOfTheNICsThatTheClaimsPodHas(t *testing.T) {
 	}
 }
 
+// Alternative names and bonds select NICs, and exclude them.
+func TestALookWithoutLinksChangesNoSlice(t *testing.T) {
+	n := newTestNode(t)
+	d := newDriver(n.options, n.Journal, func(context.Context) ([]netlink.Link, error) { return nil, errors.New("no memory") }, nil)
+	config, err := readFiles(n.options.ConfigFile, "")
+	n.Must(err)
+	d.config = config
+	if v, _ := d.look(n.Ctx); v != nil || !strings.Contains(n.Logs.String(), "the ResourceSlices stay as they are") {
+		t.Errorf("%+v\n%s", v, n.Logs)
+	}
+}
+
 func TestAClaimEndsUnlessItsOwnPodStillHasANICOfIt(t *testing.T) {
 	n := newTestNode(t)
 	d := newDriver(n.options, n.Journal, n.links, nil)

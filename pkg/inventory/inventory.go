@@ -43,6 +43,7 @@ type Inventory struct {
 	rates            bool
 	links, elsewhere func(context.Context) ([]netlink.Link, error)
 	log              *slog.Logger
+	listed           links                // when they last could be: a list that fails says nothing
 	unread           logging.Once         // files of the journal that cannot be read
 	blind            logging.Once         // other namespaces that cannot be looked into
 	sought           map[string]time.Time // when netdevs were last sought, by device
@@ -73,6 +74,10 @@ type Snapshot struct {
 	Held []*attachment.Record
 	// HostLinks are the host's links, none if they could not be seen.
 	HostLinks []netlink.Link
+	// Unnamed is why nobody knows the alternative names, bonds and carrier of a
+	// netdev, nil if all are known. Selectors and exclusions go by them: nothing
+	// may be offered by such a look.
+	Unnamed error
 	// Partial: a device was not complete yet, and nothing will announce when it
 	// is.
 	Partial bool
@@ -135,8 +140,9 @@ func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	s := Snapshot{Partial: i.devices.Partial()}
-	if s.HostLinks, err = i.links(ctx); err != nil {
-		i.log.Warn("cannot list the host's links; continuing without alternative names, bonds and carriers", "err", err)
+	var unlisted error
+	if s.HostLinks, unlisted = i.links(ctx); unlisted == nil {
+		i.listed = newLinks(s.HostLinks)
 	}
 	s.Held = i.records()
 	all := newCollection(visible)
@@ -149,18 +155,26 @@ func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 		}
 	}
 	i.seek(ctx, all.devices)
-	links := newLinks(s.HostLinks)
 	for n := range all.devices {
 		d := &all.devices[n]
 		if !d.Visible {
 			i.locate(d)
 		}
 		if d.Place == OnHost {
-			d.describeNetdevs(links)
+			d.describeNetdevs(i.listed)
+			if unlisted != nil && !i.listed.have(d.Netdevs) {
+				s.Unnamed = fmt.Errorf("list the host's links: %w", unlisted)
+			}
 		}
 		if rate := i.rate(*d); rate > 0 {
 			d.Rate = rate
 		}
+	}
+	switch {
+	case s.Unnamed != nil:
+		i.log.Warn("cannot list the host's links; continuing without alternative names, bonds and carriers", "err", unlisted)
+	case unlisted != nil:
+		i.log.Warn("cannot list the host's links; alternative names, bonds and carriers stay as they were", "err", unlisted)
 	}
 	s.Devices = all.devices
 	slices.SortStableFunc(s.Devices, func(a, b Device) int { return strings.Compare(a.Name, b.Name) })

@@ -1,6 +1,8 @@
 package inventory
 
 import (
+	"slices"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +20,11 @@ func newLinks(all []netlink.Link) links {
 		l.byIndex[link.Attrs().Index] = link
 	}
 	return l
+}
+
+// have tells whether all of these netdevs are among the links.
+func (l links) have(netdevs []string) bool {
+	return !slices.ContainsFunc(netdevs, func(name string) bool { return l.byName[name] == nil })
 }
 
 // carrier tells whether a link has a carrier, or its bond does: a bond has one

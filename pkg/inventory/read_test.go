@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -115,6 +116,28 @@ func TestLinksThatCannotBeListedCostTheirOwnAttributesOnly(t *testing.T) {
 	}
 	if !strings.Contains(n.Logs.String(), "cannot list the host's links") {
 		t.Errorf("logged:\n%s", n.Logs)
+	}
+	if s, err := i.Read(n.Ctx); err != nil || s.Unnamed == nil {
+		t.Errorf("%v, %v: whoever offers NICs is not told that their names are unknown", s.Unnamed, err)
+	}
+	// What the last list said still holds, but for a NIC that came since.
+	failing, h := i.links, node.Eight()[0]
+	var known []netlink.LinkAttrs
+	for _, h := range node.Eight() {
+		known = append(known, netlink.LinkAttrs{Name: h.Netdev, MTU: 9000, AltNames: []string{"rail-" + h.Netdev}})
+	}
+	i.links = node.Links(known...)
+	before := byName(t, i)
+	i.links = failing
+	if after := byName(t, i); !reflect.DeepEqual(after, before) || len(after[h.RDMA].AltNames) != 1 {
+		t.Errorf("%+v, before %+v", after[h.RDMA], before[h.RDMA])
+	}
+	if s, err := i.Read(n.Ctx); err != nil || s.Unnamed != nil || len(s.HostLinks) > 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	n.Must(n.Add(sysfs.MLX5(20)))
+	if s, err := i.Read(n.Ctx); err != nil || s.Unnamed == nil {
+		t.Errorf("%v, %v", s.Unnamed, err)
 	}
 	// Whoever asks for nothing but these has no answer.
 	if s, err := i.Held(n.Ctx); err == nil || !strings.Contains(err.Error(), "list the host's links: permission denied") {
