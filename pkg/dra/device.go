@@ -80,7 +80,7 @@ func unfit(d inventory.Device) string {
 	switch {
 	case d.Address == "":
 		return "it is on no bus"
-	case d.Beside:
+	case d.Beside, d.Guest:
 		return "its function has another RDMA device"
 	case len(d.Netdevs) == 0:
 		return "it has no netdev"

@@ -35,6 +35,9 @@ type Device struct {
 	// bridges that they belong to.
 	AltNames []string
 	Masters  []string
+	// Guest: it is a software device on a function that has an RDMA device of its
+	// own, by which the function is known.
+	Guest bool
 	// NoCarrier: no netdev of the device on the host has a carrier, nor has a
 	// bond that one belongs to.
 	NoCarrier bool

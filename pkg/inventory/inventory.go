@@ -155,8 +155,13 @@ func (i *Inventory) read(ctx context.Context) (Snapshot, error) {
 		}
 	}
 	i.seek(ctx, all.devices)
+	own := map[string]bool{} // functions with a device of their own
+	for _, d := range all.devices {
+		own[d.Address] = own[d.Address] || !d.Soft
+	}
 	for n := range all.devices {
 		d := &all.devices[n]
+		d.Guest = d.Soft && d.Address != "" && own[d.Address]
 		if !d.Visible {
 			i.locate(d)
 		}

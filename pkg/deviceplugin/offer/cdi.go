@@ -10,6 +10,7 @@ import (
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
+	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 )
 
 // The kind of our CDI devices has a vendor of its own, so that no file of
@@ -27,19 +28,30 @@ type CDINames map[string]string
 // NameCDI names the devices chosen for resources.
 func NameCDI(resources []config.Resource, chosen map[string][]inventory.Device) CDINames {
 	names, taken := CDINames{}, map[string]bool{string(config.RDMACM): true}
-	for _, r := range resources {
-		for _, d := range chosen[r.Name] {
-			name := cdiName(d)
-			if taken[name] || parser.ValidateDeviceName(name) != nil {
-				// Two namespaces may have a device of one name, and a Soft-RoCE
-				// device may be called anything.
-				name = strings.Map(cdiCharacter, d.Key())
+	for _, soft := range []bool{false, true} { // hardware first, as for units
+		for _, r := range resources {
+			for _, d := range chosen[r.Name] {
+				if d.Soft != soft {
+					continue
+				}
+				name := cdiName(d)
+				if taken[name] || parser.ValidateDeviceName(name) != nil || name == d.Name && !isOwnName(name) {
+					// Two namespaces may have a device of one name, and a Soft-RoCE
+					// device may be called anything.
+					name = strings.Map(cdiCharacter, d.Key())
+				}
+				taken[name] = true
+				names[d.Key()] = name
 			}
-			taken[name] = true
-			names[d.Key()] = name
 		}
 	}
 	return names
+}
+
+// isOwnName tells whether CDI and the kubelet accept a device's name, and nobody
+// could take it for a bus address.
+func isOwnName(name string) bool {
+	return parser.ValidateDeviceName(name) == nil && !rdma.IsPCIAddress(name) && !rdma.IsAuxiliaryAddress(name)
 }
 
 // cdiName is what a device is called if that name is free and valid.

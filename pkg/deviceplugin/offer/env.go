@@ -24,7 +24,7 @@ func environment(devices []Candidate) map[string]string {
 	described := make([]describedDevice, len(devices))
 	names := make([]string, len(devices))
 	for n, c := range devices {
-		names[n] = c.Name
+		names[n] = strings.ToValidUTF8(c.Name, "?") // the kernel takes any bytes, the kubelet does not
 		described[n] = describedDevice{RDMA: c.Name, PCI: c.Address}
 		if c.Bus != rdma.BusPCI {
 			described[n].PCI = ""

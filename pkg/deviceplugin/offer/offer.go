@@ -81,11 +81,8 @@ func sharedOffer(r config.Resource, devices []Candidate, connectionManager bool,
 // is the device's bus address, which Multus hands to roce-host-device.
 func perDeviceOffer(r config.Resource, devices []Candidate, connectionManager bool, names CDINames) Offer {
 	o := Offer{grants: map[string]*grant{}, env: r.Env}
-	for _, c := range devices {
-		id := c.Address
-		if id == "" || c.Beside || o.grants[id] != nil {
-			id = c.Name // on a virtual netdev, or not the only one on its function
-		}
+	for _, c := range hardwareFirst(devices) {
+		id := o.unitID(c, r.Units)
 		var topology *pluginapi.TopologyInfo
 		if c.NUMANode >= 0 {
 			topology = &pluginapi.TopologyInfo{Nodes: []*pluginapi.NUMANode{{ID: int64(c.NUMANode)}}}
@@ -103,6 +100,33 @@ func perDeviceOffer(r config.Resource, devices []Candidate, connectionManager bo
 	}
 	slices.SortStableFunc(o.list, func(a, b *pluginapi.Device) int { return strings.Compare(a.ID, b.ID) })
 	return o
+}
+
+// hardwareFirst has software devices last: whoever makes one chooses its name.
+func hardwareFirst(devices []Candidate) []Candidate {
+	return slices.SortedStableFunc(slices.Values(devices), func(a, b Candidate) int { return compareBool(a.Soft, b.Soft) })
+}
+
+// unitID is the ID of a device's first unit. An address is for what sits there:
+// by it Multus and the CNI plugin know the NIC that goes with the unit.
+func (o Offer) unitID(c Candidate, units int) string {
+	free := func(id string) bool {
+		for n := range units {
+			if o.grants[id] != nil || n > 0 && o.grants[id+"-"+strconv.Itoa(n)] != nil {
+				return false
+			}
+		}
+		return true
+	}
+	if c.Address != "" && !c.Beside && !c.Guest && free(c.Address) {
+		return c.Address
+	}
+	// The kernel takes any bytes for a name. An ID that the kubelet cannot be sent
+	// would cost the whole resource.
+	if isOwnName(c.Name) && free(c.Name) {
+		return c.Name
+	}
+	return strings.Map(cdiCharacter, c.Key())
 }
 
 // Units are what the kubelet is told of, in the order of their IDs. They are

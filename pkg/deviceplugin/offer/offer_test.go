@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/roce-k8s/roce-k8s/pkg/deviceplugin/config"
 	"github.com/roce-k8s/roce-k8s/pkg/inventory"
@@ -187,5 +188,60 @@ func TestWhatTheConfigurationNamesIsMissed(t *testing.T) {
 	}
 	if got := Missing(config.Resource{CharDevices: all}, nil, false); len(got) != 0 {
 		t.Errorf("a node without devices misses %v", got)
+	}
+}
+
+// Whoever makes a software device chooses its name, of any bytes.
+func TestASoftwareDeviceTakesNoPlaceOfAnother(t *testing.T) {
+	hca := sysfs.MLX5(0)
+	for name, want := range map[string]string{"a_rxe": "a_rxe", hca.PCI: "", "rxe\xff": "", "rxe": "rxe"} {
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			soft := sysfs.RXE(20, hca)
+			soft.RDMA = name
+			n := newTestNode(t, hca, soft)
+			candidates := n.candidates()
+			if want == "" {
+				want = slices.MaxFunc(candidates, func(a, b Candidate) int { return compareBool(a.Soft, b.Soft) }).NodeGUID
+			}
+			r := config.Resource{Name: "rdma/a", Mode: config.PerDevice, Units: 2, Env: true}
+			o := New(r, candidates, false, nil)
+			for id, soft := range map[string]bool{hca.PCI: false, hca.PCI + "-1": false, want: true, want + "-1": true} {
+				if behind := o.Behind(id); len(behind) != 1 || behind[0].Soft != soft {
+					t.Errorf("%q: unit %s is %v", name, id, behind)
+				}
+			}
+			// By itself, too, it is not called by the address.
+			if alone := New(r, slices.DeleteFunc(slices.Clone(candidates), func(c Candidate) bool { return !c.Soft }), false, nil); alone.Behind(want) == nil {
+				t.Errorf("%q alone: %v", name, alone.Units())
+			}
+			for key, value := range environment(candidates) {
+				if !utf8.ValidString(value) {
+					t.Errorf("%q: %s=%q", name, key, value)
+				}
+			}
+			chosen := map[string][]inventory.Device{}
+			for _, c := range candidates {
+				chosen[r.Name] = append(chosen[r.Name], c.Device)
+				if c.Guest != c.Soft {
+					t.Errorf("%q: %s is a guest: %v", name, c, c.Guest)
+				}
+			}
+			names := NameCDI([]config.Resource{r}, chosen)
+			for _, c := range candidates {
+				if got := names[c.Key()]; c.Soft && got != want || !c.Soft && got != hca.PCI {
+					t.Errorf("%q: %s is called %s", name, c, got)
+				}
+			}
+		})
+	}
+}
+
+func TestNoTwoUnitsHaveOneID(t *testing.T) {
+	// The second unit of one and the first of another.
+	a, b := sysfs.RXE(20, sysfs.HCA{}), sysfs.RXE(21, sysfs.HCA{})
+	a.RDMA, b.RDMA = "rxe0", "rxe0-1"
+	o := New(config.Resource{Mode: config.PerDevice, Units: 2}, newTestNode(t, a, b).candidates(), false, nil)
+	if len(o.Units()) != 4 || len(o.grants) != 4 {
+		t.Errorf("%v", o.Units())
 	}
 }
