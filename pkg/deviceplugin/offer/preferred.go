@@ -30,8 +30,12 @@ func (o Offer) preferred(available, must []string, size int) ([]string, error) {
 	var anchors, free []spot
 	for _, id := range slices.Concat(must, available) {
 		g := o.grants[id]
-		if g == nil {
+		switch {
+		case g != nil:
+		case slices.Contains(must, id):
 			return nil, fmt.Errorf("no device has the ID %q", id)
+		default:
+			continue // it has just left, and the kubelet will hear of it
 		}
 		s := spot{id: id, rank: g.rank}
 		if len(g.devices) > 0 {

@@ -57,7 +57,10 @@ func TestPreferredUnitsAreNearEachOther(t *testing.T) {
 			}
 		})
 	}
-	if _, err := o.preferred([]string{"9999:00:00.0"}, nil, 1); err == nil {
+	if _, err := o.preferred(nil, []string{"9999:00:00.0"}, 1); err == nil {
 		t.Error("an unknown ID is preferred")
+	}
+	if got, err := o.preferred([]string{"9999:00:00.0", id(1, 0)}, nil, 1); err != nil || !slices.Equal(got, ids(1)) {
+		t.Errorf("one has left: %v, %v", got, err)
 	}
 }
