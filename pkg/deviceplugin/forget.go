@@ -49,11 +49,13 @@ func (m *manager) serveForget(w http.ResponseWriter, r *http.Request) {
 // look would find it again.
 func (m *manager) forget(name string) error {
 	var gone []string
+	// Another device may have the name by now.
+	present := slices.IndexFunc(m.seen.Devices, func(d inventory.Device) bool { return d.Place == inventory.Gone && isCalled(d, name) }) < 0
 	for _, d := range m.seen.Devices {
 		if d.Place == inventory.Gone {
 			gone = append(gone, d.Name)
 		}
-		if name == "" || name != d.Name && name != d.Address && !slices.Contains(d.Netdevs, name) {
+		if !isCalled(d, name) || !present && d.Place != inventory.Gone {
 			continue
 		}
 		switch {
@@ -69,4 +71,9 @@ func (m *manager) forget(name string) error {
 		return nil
 	}
 	return fmt.Errorf("no device is called %q; gone: %s", name, orDash(strings.Join(gone, ", ")))
+}
+
+// isCalled tells whether a device has a name: its own, its address or a netdev's.
+func isCalled(d inventory.Device, name string) bool {
+	return name != "" && (name == d.Name || name == d.Address || slices.Contains(d.Netdevs, name))
 }
