@@ -3,6 +3,7 @@ package fabric
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +39,7 @@ func (b *Bandwidth) Set(text string) error {
 	digits, percent := strings.CutSuffix(text, "%")
 	f, err := strconv.ParseFloat(digits, 64)
 	switch {
-	case err != nil || f < 0 || percent && f > 100:
+	case err != nil || math.IsNaN(f) || math.IsInf(f, 0) || f < 0 || percent && f > 100:
 		return errors.New("use a percentage of the port's rate, such as 80%, or Gbit/s, such as 350")
 	case percent:
 		*b = Bandwidth{Percent: f}

@@ -6,7 +6,7 @@ import (
 )
 
 func TestALimitOfBandwidthIsAPercentageOrGigabits(t *testing.T) {
-	for text, want := range map[string]string{"80%": "80%", "350": "350", "0": "0", "0%": "0", "92.5%": "92.5%", "101%": "", "-1": "", "fast": "", "": ""} {
+	for text, want := range map[string]string{"80%": "80%", "350": "350", "0": "0", "0%": "0", "92.5%": "92.5%", "101%": "", "-1": "", "fast": "", "": "", "NaN": "", "nan%": "", "Inf": "", "-inf": ""} {
 		var b Bandwidth
 		err := b.Set(text)
 		if (err != nil) != (want == "") || err == nil && b.String() != want {
