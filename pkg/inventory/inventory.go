@@ -227,9 +227,7 @@ func (i *Inventory) records() []*attachment.Record {
 // NIC that died neither holds, and it stays known.
 func (i *Inventory) takenAway(d Device) bool {
 	if d.Soft {
-		// The function is another device's. One that the host never saw on a
-		// netdev was a pod's, and leaves with it.
-		return len(d.Netdevs) == 0
+		return false // the function is another device's
 	}
 	if !i.node.HasFunction(d.Bus, d.Address) {
 		return d.PhysicalFunction != "" && i.node.HasFolder(d.PhysicalFunction)
@@ -246,9 +244,8 @@ const seekAgain = 5 * time.Minute
 // none here, and of which there is no record: host-device moved them before
 // this program first ran. It leaves the host's name in the alias. A pod could
 // write another name there, for the NIC that it holds; it would gain nothing.
-// With a software device of its own making it would: that has no names here.
 func (i *Inventory) seek(ctx context.Context, devices []Device) {
-	lost := func(d Device) bool { return d.Place == OnHost && len(d.Netdevs) == 0 && d.IsRoCE() && !d.Soft }
+	lost := func(d Device) bool { return d.Place == OnHost && len(d.Netdevs) == 0 && d.IsRoCE() }
 	found, now := map[string]time.Time{}, time.Now() // what stays sought
 	due := false
 	for _, d := range devices {

@@ -52,21 +52,6 @@ func TestWhatWasTakenAwayOnPurposeLeavesAndWhatDiedStays(t *testing.T) {
 	}
 }
 
-// In shared mode a pod makes them, and they leave with it.
-func TestASoftwareDeviceThatTheHostNeverHadOnANetdevLeaves(t *testing.T) {
-	soft := sysfs.RXE(20, sysfs.HCA{})
-	n := newTestNode(t, soft)
-	n.Must(n.TakeNetdev(soft))
-	i := n.inventory()
-	if devices := n.look(i); len(devices) != 1 {
-		t.Fatalf("%v", devices)
-	}
-	n.Must(n.Unplug(soft))
-	if devices := n.look(i); len(devices) != 0 {
-		t.Errorf("%v", devices)
-	}
-}
-
 func TestAVirtualFunctionThatIsBackIsTheOneItWas(t *testing.T) {
 	pf := sysfs.MLX5(0)
 	vf := sysfs.VF(pf, 1, 10)

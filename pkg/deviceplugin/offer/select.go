@@ -24,11 +24,6 @@ func Mismatch(r config.Resource, d inventory.Device) string {
 			return fmt.Sprintf("exclude %s: it has %s", c.key, c.has)
 		}
 	}
-	// In shared mode a pod can make one on its own netdev: what others send over
-	// it would leave by that.
-	if d.Soft && len(d.Netdevs) == 0 {
-		return "it is a software RDMA device on no netdev of the host: a pod's"
-	}
 	return ""
 }
 

@@ -108,16 +108,3 @@ func TestEverySelectorLeavesADeviceOutAndSaysWhich(t *testing.T) {
 		}
 	}
 }
-
-func TestASoftwareDeviceOnNoNetdevOfTheHostIsInNoResource(t *testing.T) {
-	soft := sysfs.RXE(20, sysfs.HCA{})
-	n := newTestNode(t, soft)
-	n.Must(n.TakeNetdev(soft))
-	roce := config.Resource{Selectors: config.Selectors{RDMADevices: []string{soft.RDMA}}}
-	for _, want := range []string{"it is a software RDMA device on no netdev of the host: a pod's", ""} {
-		if why := Mismatch(roce, n.candidates()[0].Device); why != want {
-			t.Errorf("%q, want %q", why, want)
-		}
-		n.Must(n.ReturnNetdev(soft))
-	}
-}
