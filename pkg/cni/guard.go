@@ -48,11 +48,12 @@ func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
 
 // askHostwide asks what the kernel goes through all of the host for, and so is
 // asked once for all NICs of an ADD and not for each. What takes longest is asked
-// in parallel with the other checks; the transfers' functions wait for it.
-func (o *operation) askHostwide(all []*transfer) error {
+// in parallel with the other checks; the transfers' functions wait for it, and so
+// does wait, for nobody may close the namespaces before.
+func (o *operation) askHostwide(all []*transfer) (wait func(), err error) {
 	tables, err := o.host.Tables(o.ctx, linksOf(all)...)
 	if err != nil {
-		return fail(codeMove, all[0].nic.link.Attrs().Name, "read the NIC's state", err, "try again")
+		return nobody, fail(codeMove, all[0].nic.link.Attrs().Name, "read the NIC's state", err, "try again")
 	}
 	var guarded []*transfer
 	var ofGuarded []*netdev.Tables
@@ -63,7 +64,7 @@ func (o *operation) askHostwide(all []*transfer) error {
 		}
 	}
 	if len(guarded) == 0 {
-		return nil
+		return nobody, nil
 	}
 	g := o.guards(nil)
 	addresses := meanwhile(func() ([]string, error) { return g.Addresses(o.ctx, ofGuarded...) })
@@ -78,8 +79,14 @@ func (o *operation) askHostwide(all []*transfer) error {
 		t.usesAddress = func(context.Context, netlink.Link) (string, error) { return answer(i, addresses) }
 		t.hasUppersElsewhere = func(context.Context, netlink.Link) (string, error) { return answer(i, survey) }
 	}
-	return nil
+	return func() {
+		_, _ = addresses()
+		_, _ = survey()
+	}, nil
 }
+
+// nobody is waited for.
+func nobody() {}
 
 // linksOf are the NICs, which are on the host yet.
 func linksOf(all []*transfer) (links []netlink.Link) {
