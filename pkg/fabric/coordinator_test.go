@@ -146,7 +146,7 @@ func TestWhoMayTakePartIsOneOfTheNodesWithNoMoreRailsThanCanBeTested(t *testing.
 			}
 		} else if m, err := w.receive(); m.Refused != want || err != nil {
 			t.Errorf("%+v, %v, want %q", m, err, want)
-		} else if m, err := w.receive(); err != io.EOF { // the connection ends
+		} else if m, err := w.receive(); !errors.Is(err, io.EOF) { // the connection ends
 			t.Errorf("%q: then %+v, %v", want, m, err)
 		}
 		end()
