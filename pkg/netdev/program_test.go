@@ -8,28 +8,17 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	fixture "github.com/roce-k8s/roce-k8s/test/fixtures/bpf"
 )
 
-// loadProgram loads one that returns 1: drop, whatever it is.
+// loadProgram loads one that drops whatever it is.
 func loadProgram(t *testing.T, kind, hook uint32) uint32 {
 	t.Helper()
-	code := [16]byte{0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95} // r0 = 1; exit
-	license := [4]byte{'G', 'P', 'L'}
-	load := struct {
-		kind, count     uint32
-		code            *[16]byte
-		license         *[4]byte
-		level, size     uint32
-		log             uint64
-		version, flags  uint32
-		name            [16]byte
-		ifindex, attach uint32
-	}{kind: kind, count: 2, code: &code, license: &license, attach: hook}
-	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&load), unsafe.Sizeof(load))
+	fd, err := fixture.Load(t, kind, hook)
 	if err != nil {
 		t.Skip("the kernel loads no programs: ", err)
 	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
 	return uint32(fd)
 }
 

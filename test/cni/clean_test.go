@@ -16,6 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/roce-k8s/roce-k8s/test/fixtures/bpf"
 )
 
 // A change is what a pod does to its NIC: a row of the table in
@@ -321,7 +323,7 @@ func (p *pod) linkProgram(kind, hook, flags uint32) {
 	program := p.loadProgram(kind, hook)
 	p.inside(func(index int) error {
 		link := struct{ program, target, attach, flags uint32 }{uint32(program), uint32(index), hook, flags}
-		fd, err := bpf(unix.BPF_LINK_CREATE, unsafe.Pointer(&link), unsafe.Sizeof(link))
+		fd, err := bpf.Call(unix.BPF_LINK_CREATE, unsafe.Pointer(&link), unsafe.Sizeof(link))
 		p.Cleanup(func() { _ = unix.Close(fd) })
 		return err
 	})
@@ -333,36 +335,15 @@ func (p *pod) attachProgram(kind, hook uint32) {
 	program := p.loadProgram(kind, hook)
 	p.inside(func(index int) error {
 		attach := struct{ target, program, attach, flags uint32 }{uint32(index), uint32(program), hook, 0}
-		_, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attach), unsafe.Sizeof(attach))
+		_, err := bpf.Call(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attach), unsafe.Sizeof(attach))
 		return err
 	})
 }
 
-// loadProgram loads one that returns 1: drop, whatever it is.
+// loadProgram loads one that drops whatever it is.
 func (p *pod) loadProgram(kind, hook uint32) int {
 	p.Helper()
-	code := [16]byte{0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95} // r0 = 1; exit
-	license := [4]byte{'G', 'P', 'L'}
-	load := struct {
-		kind, count     uint32
-		code            *[16]byte
-		license         *[4]byte
-		level, size     uint32
-		log             uint64
-		version, flags  uint32
-		name            [16]byte
-		ifindex, attach uint32
-	}{kind: kind, count: 2, code: &code, license: &license, attach: hook}
-	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&load), unsafe.Sizeof(load))
+	fd, err := bpf.Load(p, kind, hook)
 	must(p, err)
-	p.Cleanup(func() { _ = unix.Close(fd) })
 	return fd
-}
-
-func bpf(command int, attributes unsafe.Pointer, size uintptr) (int, error) {
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(command), uintptr(attributes), size)
-	if errno != 0 {
-		return -1, errno
-	}
-	return int(fd), nil
 }
