@@ -28,22 +28,19 @@ type CDINames map[string]string
 // NameCDI names the devices chosen for resources.
 func NameCDI(resources []config.Resource, chosen map[string][]inventory.Device) CDINames {
 	names, taken := CDINames{}, map[string]bool{string(config.RDMACM): true}
-	for _, soft := range []bool{false, true} { // hardware first, as for units
-		for _, r := range resources {
-			for _, d := range chosen[r.Name] {
-				if d.Soft != soft {
-					continue
-				}
-				name := cdiName(d)
-				if taken[name] || parser.ValidateDeviceName(name) != nil || name == d.Name && !isOwnName(name) {
-					// Two namespaces may have a device of one name, and a Soft-RoCE
-					// device may be called anything.
-					name = strings.Map(cdiCharacter, d.Key())
-				}
-				taken[name] = true
-				names[d.Key()] = name
-			}
+	var all []inventory.Device
+	for _, r := range resources {
+		all = append(all, chosen[r.Name]...)
+	}
+	for _, d := range hardwareFirst(all, func(d inventory.Device) bool { return d.Soft }) { // as for units
+		name := cdiName(d)
+		if taken[name] || parser.ValidateDeviceName(name) != nil || name == d.Name && !isOwnName(name) {
+			// Two namespaces may have a device of one name, and a Soft-RoCE
+			// device may be called anything.
+			name = strings.Map(cdiCharacter, d.Key())
 		}
+		taken[name] = true
+		names[d.Key()] = name
 	}
 	return names
 }

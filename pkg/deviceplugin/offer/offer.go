@@ -81,7 +81,7 @@ func sharedOffer(r config.Resource, devices []Candidate, connectionManager bool,
 // is the device's bus address, which Multus hands to roce-host-device.
 func perDeviceOffer(r config.Resource, devices []Candidate, connectionManager bool, names CDINames) Offer {
 	o := Offer{grants: map[string]*grant{}, env: r.Env}
-	for _, c := range hardwareFirst(devices) {
+	for _, c := range hardwareFirst(devices, func(c Candidate) bool { return c.Soft }) {
 		id := o.unitID(c, r.Units)
 		var topology *pluginapi.TopologyInfo
 		if c.NUMANode >= 0 {
@@ -103,8 +103,8 @@ func perDeviceOffer(r config.Resource, devices []Candidate, connectionManager bo
 }
 
 // hardwareFirst has software devices last: whoever makes one chooses its name.
-func hardwareFirst(devices []Candidate) []Candidate {
-	return slices.SortedStableFunc(slices.Values(devices), func(a, b Candidate) int { return compareBool(a.Soft, b.Soft) })
+func hardwareFirst[D any](devices []D, isSoft func(D) bool) []D {
+	return slices.SortedStableFunc(slices.Values(devices), func(a, b D) int { return compareBool(isSoft(a), isSoft(b)) })
 }
 
 // unitID is the ID of a device's first unit. An address is for what sits there:
