@@ -72,13 +72,7 @@ func (p *Policy) Check(r Request) error {
 	if p.broken != nil {
 		return p.broken
 	}
-	for _, level := range p.levels(r.Namespace) {
-		if d := level.check(r); d != nil {
-			d.File = p.file
-			return d
-		}
-	}
-	return nil
+	return p.denied(p.levels(r.Namespace), func(level rules) *Denied { return level.check(r) })
 }
 
 // CheckIPAM tells whether an IPAM plugin can have been run for an ADD of a
@@ -86,15 +80,20 @@ func (p *Policy) Check(r Request) error {
 // commands that are about no pod, the rules for all of them count. A policy that
 // could not be read says nothing of what was done before.
 func (p *Policy) CheckIPAM(namespace, plugin string) error {
-	if p.broken != nil {
-		return nil
+	levels := p.levels(namespace)
+	switch {
+	case p.broken != nil:
+		levels = nil
+	case namespace == "":
+		levels = []rules{p.rules}
 	}
-	levels := []rules{p.rules}
-	if namespace != "" {
-		levels = p.levels(namespace)
-	}
+	return p.denied(levels, func(level rules) *Denied { return level.checkIPAM(plugin) })
+}
+
+// denied is what the first of some levels does not allow.
+func (p *Policy) denied(levels []rules, check func(rules) *Denied) error {
 	for _, level := range levels {
-		if d := level.checkIPAM(plugin); d != nil {
+		if d := check(level); d != nil {
 			d.File = p.file
 			return d
 		}
