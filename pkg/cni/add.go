@@ -27,7 +27,7 @@ func (p *Plugin) add(args *skel.CmdArgs) error {
 	}
 	var claims []claim.Claim
 	switch {
-	case c.Claims && c.PrevResult == nil:
+	case c.Claims && c.previous == nil:
 		return invalid(`"claims" without prevResult`, "chain it behind the cluster's own network")
 	case c.Claims:
 		if claims, err = p.claimsOf(args); err != nil {
@@ -150,15 +150,11 @@ func (o *operation) sayLeftBehind(r *attachment.Record) {
 // made, as with two NICs in one list: the record of the first must not be taken
 // for that of an unfinished ADD.
 func (o *operation) refuseSecond(nics []*operation) error {
-	if o.config.PrevResult == nil {
+	if o.config.previous == nil {
 		return nil
 	}
-	previous, err := converted(o.config.PrevResult)
-	if err != nil {
-		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the plugin before this one in the chain printed it: look there")
-	}
 	for _, one := range nics {
-		if _, nic := ownInterface(previous, one.args.IfName, one.args.Netns); nic != nil {
+		if _, nic := ownInterface(o.config.previous, one.args.IfName, one.args.Netns); nic != nil {
 			return fail(codeNameTaken, "", fmt.Sprintf("the pod already has an interface %s, from an earlier plugin of network %s", one.args.IfName, o.config.Name), nil,
 				`a network moves one NIC, or those that "devices" lists: give each of the others a network of its own; nothing was changed`)
 		}

@@ -29,12 +29,9 @@ func (p *Plugin) check(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	if c.PrevResult == nil {
+	result := c.previous
+	if result == nil {
 		return invalid("CHECK without prevResult", "the runtime passes the result of the ADD")
-	}
-	result, err := converted(c.PrevResult)
-	if err != nil {
-		return fail(types.ErrDecodingFailure, "", "read prevResult", err, "the runtime passes the result of the ADD")
 	}
 	var claims []claim.Claim
 	if c.Claims {

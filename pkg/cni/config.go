@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
 	"github.com/roce-k8s/roce-k8s/pkg/rdma"
 	"github.com/roce-k8s/roce-k8s/pkg/suggest"
@@ -82,6 +83,8 @@ type netConf struct {
 
 	// raw is the configuration as it came, which is what an IPAM plugin gets.
 	raw []byte
+	// previous is PrevResult in the current version's type, nil without one.
+	previous *current.Result
 }
 
 // parseConfig reads and checks the configuration of an ADD, CHECK or STATUS. It
@@ -127,10 +130,9 @@ func readConfig(stdin []byte) (*netConf, error) {
 	}
 	err = version.ParsePrevResult(&c.PluginConf)
 	if err == nil && c.PrevResult != nil {
-		_, err = converted(c.PrevResult)
+		c.previous, err = converted(c.PrevResult)
 	}
 	if err != nil {
-		c.PrevResult = nil
 		return c, fail(types.ErrDecodingFailure, "", "read prevResult", err,
 			"the plugin before this one in the chain printed it: look there")
 	}

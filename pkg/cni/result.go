@@ -60,12 +60,9 @@ func listWithNull(key string, value any) string {
 // result is what ADD prints: what earlier plugins of a chain made, and the NICs
 // with their addresses.
 func (o *operation) result(all []*transfer) *current.Result {
-	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
-	if o.config.PrevResult != nil {
-		// readConfig has converted it once.
-		if previous, err := converted(o.config.PrevResult); err == nil {
-			result = previous
-		}
+	result := o.config.previous
+	if result == nil {
+		result = &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	}
 	for _, t := range all {
 		t.addTo(result, t.record, t.moved, t.address)

@@ -121,7 +121,7 @@ func TestTheResultIsWhatEarlierPluginsMadeAndThisNIC(t *testing.T) {
 	for bus, pciID := range map[string]string{rdma.BusPCI: "0000:08:00.0", rdma.BusAuxiliary: ""} {
 		before := previous
 		o := &operation{args: &skel.CmdArgs{Netns: "/run/netns/pod"}, config: &netConf{}}
-		o.config.PrevResult = &before
+		o.config.previous = &before
 		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "net1", MTU: 4200, HardwareAddr: []byte{2, 0, 0, 0, 0, 7}}}
 		r := &attachment.Record{NIC: attachment.NIC{Bus: bus, Address: "0000:08:00.0"}}
 		got := o.result([]*transfer{{operation: o, record: r, moved: link, address: &ipam}})
