@@ -109,15 +109,13 @@ func (o *operation) attach() error {
 // the call, because the kernel prefers what was there first.
 func (o *operation) carryOut(all []*transfer) error {
 	together(all, func(t *transfer) error { t.closeOver(t.nic); return nil })
-	asked, err := o.askHostwide(all)
-	if err != nil {
+	if err := o.askHostwide(all); err != nil {
 		return err
 	}
-	defer asked()
 	if err := first(together(all, (*transfer).examine)); err != nil {
 		return err
 	}
-	err = first(together(all, (*transfer).note))
+	err := first(together(all, (*transfer).note))
 	if err == nil {
 		err = first(together(all, (*transfer).bring))
 	}

@@ -48,12 +48,11 @@ func (o *operation) guardRDMA(link netlink.Link, device *rdma.Device) error {
 
 // askHostwide asks what the kernel goes through all of the host for, and so is
 // asked once for all NICs of an ADD and not for each. What takes longest is asked
-// in parallel with the other checks; the transfers' functions wait for it, and so
-// does wait, for nobody may close the namespaces before.
-func (o *operation) askHostwide(all []*transfer) (wait func(), err error) {
+// in parallel with the other checks; the transfers' functions wait for it.
+func (o *operation) askHostwide(all []*transfer) error {
 	tables, err := o.host.Tables(o.ctx, linksOf(all)...)
 	if err != nil {
-		return nobody, fail(codeMove, all[0].nic.link.Attrs().Name, "read the NIC's state", err, "try again")
+		return fail(codeMove, all[0].nic.link.Attrs().Name, "read the NIC's state", err, "try again")
 	}
 	var guarded []*transfer
 	var ofGuarded []*netdev.Tables
@@ -64,13 +63,13 @@ func (o *operation) askHostwide(all []*transfer) (wait func(), err error) {
 		}
 	}
 	if len(guarded) == 0 {
-		return nobody, nil
+		return nil
 	}
 	g := o.guards(nil)
-	addresses := meanwhile(func() ([]string, error) { return g.Addresses(o.ctx, ofGuarded...) })
+	addresses := o.meanwhile(func() ([]string, error) { return g.Addresses(o.ctx, ofGuarded...) })
 	// The way back deletes what is on top of a NIC; this is for one that came back
 	// another way.
-	survey := meanwhile(func() ([]string, error) {
+	survey := o.meanwhile(func() ([]string, error) {
 		ctx, cancel := context.WithTimeout(o.ctx, surveyTimeout)
 		defer cancel()
 		return g.Elsewhere(ctx, linksOf(guarded)...), nil
@@ -79,14 +78,8 @@ func (o *operation) askHostwide(all []*transfer) (wait func(), err error) {
 		t.usesAddress = func(context.Context, netlink.Link) (string, error) { return answer(i, addresses) }
 		t.hasUppersElsewhere = func(context.Context, netlink.Link) (string, error) { return answer(i, survey) }
 	}
-	return func() {
-		_, _ = addresses()
-		_, _ = survey()
-	}, nil
+	return nil
 }
-
-// nobody is waited for.
-func nobody() {}
 
 // linksOf are the NICs, which are on the host yet.
 func linksOf(all []*transfer) (links []netlink.Link) {
@@ -96,10 +89,11 @@ func linksOf(all []*transfer) (links []netlink.Link) {
 	return links
 }
 
-// meanwhile asks in parallel; the function that it returns waits for the answers.
-func meanwhile(ask func() ([]string, error)) (wait func() ([]string, error)) {
+// meanwhile asks in parallel; the function that it returns waits for the answers, and
+// so does the end of the operation.
+func (o *operation) meanwhile(ask func() ([]string, error)) (wait func() ([]string, error)) {
 	wait = sync.OnceValues(ask)
-	go func() { _, _ = wait() }()
+	o.asking.Go(func() { _, _ = wait() })
 	return wait
 }
 

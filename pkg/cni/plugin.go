@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -56,6 +57,7 @@ type operation struct {
 	journal  *attachment.Journal
 	host     *netdev.Namespace
 	rdma     *rdma.Namespace // the host's; hostRDMA opens it
+	asking   *sync.WaitGroup // who still looks at the host
 	pod      attachment.Pod
 	// asked is whether an IPAM plugin was asked for the NIC's address by this call.
 	asked bool
@@ -87,13 +89,14 @@ func (p *Plugin) begin(args *skel.CmdArgs, c *netConf) (*operation, error) {
 		return nil, fail(types.ErrInternal, "", "open the host's network namespace", err, "the plugin must run as root")
 	}
 	return &operation{
-		Plugin: p, ctx: context.Background(), args: args, config: c, policy: rules, lawless: lawless, journal: journal, host: host, pod: podOf(args.Args),
+		Plugin: p, ctx: context.Background(), asking: &sync.WaitGroup{}, args: args, config: c, policy: rules, lawless: lawless, journal: journal, host: host, pod: podOf(args.Args),
 		adds:  newIPAMQueue(ipamAddTimeout, ipamAddAllTimeout),
 		frees: newIPAMQueue(ipamFreeTimeout, ipamFreeAllTimeout),
 	}, nil
 }
 
 func (o *operation) end() {
+	o.asking.Wait()
 	o.rdma.Close()
 	o.host.Close()
 }
